@@ -1,0 +1,143 @@
+"""What every engine adapter implements, and the facts it reports.
+
+An adapter is tiny on purpose: run a container, reach one port or one shared directory. Everything else (services,
+kernels, shells, tunnels) is the agent's work inside the container.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from ..model import BuildRecipe, ContainerSpec, FileEntry, Reporter, Resources
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What planning needs to know about an engine; also the body of `GET api/engine`.
+
+    `shares_filesystem`: unix sockets in a bind-mounted host directory work on both sides (a local Linux engine), else
+    the agent is reached through a published port of `publish_host`.
+    """
+
+    kind: str  # "docker"
+    version: str
+    url: str  # as found: unix:///var/run/docker.sock
+    os: str = "linux"
+    architecture: str = "x86_64"
+    shares_filesystem: bool = True
+    publish_host: str = "127.0.0.1"
+    buildkit: bool = True
+    rootless: bool = False
+    cpus: int = 0
+    memory: int = 0  # bytes
+    gpus: tuple[str, ...] = ()  # what is known to work; empty proves nothing
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """An image that is on the engine. `size` in bytes."""
+
+    id: str
+    tags: tuple[str, ...] = ()
+    size: int = 0
+    created: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    env: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ContainerInfo:
+    """A container as the engine reports it. From `list` only `id name status labels image created` are filled.
+
+    `applied` is what the engine really applied; `ports` maps a container port to the host port published for it.
+    """
+
+    id: str
+    name: str
+    status: Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+    labels: Mapping[str, str]
+    image: str = ""
+    created: str = ""  # ISO 8601 UTC
+    started: str = ""
+    exit_code: int | None = None
+    oom_killed: bool = False
+    error: str = ""
+    address: str = ""  # its own IP, where it has one
+    ports: Mapping[int, int] = field(default_factory=dict)
+    applied: Resources | None = None
+
+
+@dataclass(frozen=True)
+class EngineEvent:
+    """One change. `connected` and `disconnected` tell the subscriber to take a fresh snapshot, or that it is blind."""
+
+    kind: Literal["create", "start", "die", "oom", "destroy", "image", "connected", "disconnected"]
+    container: str = ""  # engine id
+    environment: str = ""  # our id, from the label
+    labels: Mapping[str, str] = field(default_factory=dict)
+    exit_code: int | None = None
+    time: float = 0.0  # seconds since the epoch
+
+
+class Engine(Protocol):
+    """An engine, asynchronous: no method blocks the event loop, each may be cancelled and then leaves nothing behind.
+
+    Every method raises `EngineUnavailable` or `EnginePermission` when the engine does not answer, `EngineError` for
+    what has no class of its own. Containers and images are named by engine id or name.
+    """
+
+    async def facts(self) -> EngineFacts:
+        """Ask the engine once and remember (until it was unreachable)."""
+
+    async def image(self, reference: str) -> ImageInfo | None:
+        """The image if it is on the engine, else `None`."""
+
+    async def images(self, labels: Mapping[str, str]) -> Sequence[ImageInfo]:
+        """Images that carry all these labels; an empty value matches any value."""
+
+    async def pull(self, reference: str, reporter: Reporter) -> ImageInfo:
+        """Pull with per-layer progress in bytes. Raises ImageNotFound, RegistryUnreachable, DiskFull."""
+
+    async def build(self, recipe: BuildRecipe, reporter: Reporter) -> ImageInfo:
+        """Build; progress in steps, the build's output as log lines. Raises BuildFailed, RegistryUnreachable, DiskFull."""
+
+    async def import_image(self, reference: str, tar: bytes, labels: Mapping[str, str]) -> ImageInfo:
+        """Make an image from a root file system in a tar."""
+
+    async def remove_image(self, reference: str) -> None:
+        """Remove; an image that is not there is no error."""
+
+    async def create(self, spec: ContainerSpec) -> ContainerInfo:
+        """Create, with `init`, and read back what was applied. Raises NameConflict, ImageNotFound, DiskFull."""
+
+    async def put_files(self, container: str, files: Sequence[FileEntry]) -> None:
+        """Put files and directories into a created container, with owner and mode."""
+
+    async def read_file(self, container: str, path: str) -> bytes:
+        """One small file of a container. Raises ContainerNotFound, EngineError if it is not there."""
+
+    async def start(self, container: str) -> ContainerInfo:
+        """Start and inspect. Raises GpuUnavailable, ContainerNotFound. Starting a running one is no error."""
+
+    async def stop(self, container: str, timeout: int) -> None:
+        """SIGTERM, then SIGKILL after `timeout` seconds. Stopping a stopped one is no error."""
+
+    async def remove(self, container: str) -> None:
+        """Remove by force, with its anonymous volumes; one that is not there is no error."""
+
+    async def list(self, labels: Mapping[str, str]) -> Sequence[ContainerInfo]:
+        """All containers that carry these labels, running or not, in ONE engine call."""
+
+    async def inspect(self, container: str) -> ContainerInfo:
+        """Raises ContainerNotFound."""
+
+    def logs(self, container: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
+        """The container's own output, line by line without the newline."""
+
+    def events(self) -> AsyncIterator[EngineEvent]:
+        """Changes of our containers, for ever: reconnects by itself and says so with `connected`/`disconnected`."""
+
+    async def close(self) -> None:
+        """Let go of threads and connections."""

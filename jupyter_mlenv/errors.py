@@ -1,0 +1,211 @@
+"""Every error a person can meet, as one tree.
+
+::
+
+    MlenvError                        what happened, a stable code, an HTTP status, a hint
+    ├── RequestInvalid                the call itself is malformed (400)
+    ├── NotFound (404)
+    │   ├── PresetNotFound            names the nearest preset
+    │   ├── WorkspaceNotFound
+    │   ├── EnvironmentNotFound
+    │   ├── EndpointNotFound
+    │   └── JobNotFound
+    ├── PresetInvalid                 file, line, field, what is allowed (422)
+    ├── WorkspaceForbidden            outside `allowed_workspaces`, or the home directory (403)
+    ├── EngineError                   the engine answered with a failure (502)
+    │   ├── EngineUnavailable         no engine answers (503)
+    │   ├── EnginePermission          the socket is there, we may not use it (503)
+    │   ├── ContainerNotFound         (404)
+    │   ├── NameConflict              another process made the container first (409)
+    │   ├── ImageNotFound             (404)
+    │   ├── RegistryUnreachable       names the alias that would help (502)
+    │   ├── BuildFailed               the failing step and its last lines (422)
+    │   ├── GpuUnavailable            names the CPU twin (409)
+    │   └── DiskFull                  (507)
+    ├── EnvironmentFailed             the environment is there and does not do its part (502)
+    │   ├── ContainerExited           with its log tail
+    │   ├── AgentUnreachable
+    │   ├── ServiceExited             with its log tail
+    │   └── ServiceTimeout            (504)
+    ├── EnvironmentNotRunning         (409)
+    └── JobCancelled                  (409)
+
+An error says what happened, in which environment, why, and what to do now. The command line and the REST layer
+translate the tree in one place each; nobody else looks at `status`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class MlenvError(Exception):
+    """Base of the tree.
+
+    Parameters
+    ----------
+    message
+        What happened and why: one or two sentences for a person, without a traceback.
+    hint
+        What to do now: a command or a click. Empty if nothing helps.
+    details
+        JSON-serializable facts for programs (`file`, `line`, `field`, `environment`, …).
+    log
+        The last lines of the log that explain the failure, oldest first.
+    """
+
+    code = "error"
+    status = 500
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        details: Mapping[str, Any] | None = None,
+        log: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details: dict[str, Any] = dict(details or {})
+        self.log: tuple[str, ...] = tuple(log)
+
+    def to_json(self) -> dict[str, Any]:
+        """The error object of the REST API and of `--json`."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+            "details": self.details,
+            "log": list(self.log),
+        }
+
+
+class RequestInvalid(MlenvError):
+    code = "request_invalid"
+    status = 400
+
+
+class NotFound(MlenvError):
+    code = "not_found"
+    status = 404
+
+
+class PresetNotFound(NotFound):
+    code = "preset_not_found"
+
+
+class WorkspaceNotFound(NotFound):
+    code = "workspace_not_found"
+
+
+class EnvironmentNotFound(NotFound):
+    code = "environment_not_found"
+
+
+class EndpointNotFound(NotFound):
+    code = "endpoint_not_found"
+
+
+class JobNotFound(NotFound):
+    code = "job_not_found"
+
+
+class PresetInvalid(MlenvError):
+    """`details` has `file`, `line` (1-based), `field` (dotted) and `allowed` where they are known."""
+
+    code = "preset_invalid"
+    status = 422
+
+
+class WorkspaceForbidden(MlenvError):
+    code = "workspace_forbidden"
+    status = 403
+
+
+class EngineError(MlenvError):
+    code = "engine_error"
+    status = 502
+
+
+class EngineUnavailable(EngineError):
+    code = "engine_unavailable"
+    status = 503
+
+
+class EnginePermission(EngineError):
+    code = "engine_permission"
+    status = 503
+
+
+class ContainerNotFound(EngineError):
+    code = "container_not_found"
+    status = 404
+
+
+class NameConflict(EngineError):
+    code = "name_conflict"
+    status = 409
+
+
+class ImageNotFound(EngineError):
+    code = "image_not_found"
+    status = 404
+
+
+class RegistryUnreachable(EngineError):
+    code = "registry_unreachable"
+    status = 502
+
+
+class BuildFailed(EngineError):
+    """`details` has `step` (the failing instruction); `log` has its last 20 lines."""
+
+    code = "build_failed"
+    status = 422
+
+
+class GpuUnavailable(EngineError):
+    code = "gpu_unavailable"
+    status = 409
+
+
+class DiskFull(EngineError):
+    code = "disk_full"
+    status = 507
+
+
+class EnvironmentFailed(MlenvError):
+    code = "environment_failed"
+    status = 502
+
+
+class ContainerExited(EnvironmentFailed):
+    """`details` has `exit_code` and `oom_killed`."""
+
+    code = "container_exited"
+
+
+class AgentUnreachable(EnvironmentFailed):
+    code = "agent_unreachable"
+
+
+class ServiceExited(EnvironmentFailed):
+    code = "service_exited"
+
+
+class ServiceTimeout(EnvironmentFailed):
+    code = "service_timeout"
+    status = 504
+
+
+class EnvironmentNotRunning(MlenvError):
+    code = "environment_not_running"
+    status = 409
+
+
+class JobCancelled(MlenvError):
+    code = "job_cancelled"
+    status = 409

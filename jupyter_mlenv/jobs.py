@@ -1,0 +1,191 @@
+"""Long work with progress, a log and a cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from .errors import JobCancelled, JobNotFound, MlenvError
+from .model import Environment, Progress
+
+RING = 2000
+"""Log lines kept per job."""
+
+KEPT = 50
+"""Finished jobs kept, so that a reloaded page can still read why one failed."""
+
+
+class Job:
+    """One run of long work; made by `Jobs.start`, also the `Reporter` that the work reports to.
+
+    `state` is `running`, `done`, `failed` or `cancelled`. `lines` is the number of log lines ever written.
+    """
+
+    def __init__(self, kind: str, environment: str, changed: Callable[[Job], None]) -> None:
+        self.id = secrets.token_hex(8)
+        self.kind = kind
+        self.environment = environment
+        self.state = "running"
+        self.current = Progress("queued")
+        self.error: MlenvError | None = None
+        self.lines = 0
+        self._ring: deque[str] = deque(maxlen=RING)
+        self._changed = changed
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[Environment] | None = None
+
+    def progress(self, progress: Progress) -> None:
+        """Where the work is now; an unchanged progress wakes nobody."""
+        if progress != self.current:
+            self.current = progress
+            self._notify()
+
+    def log(self, line: str) -> None:
+        """One line for the job's log."""
+        self._ring.append(line)
+        self.lines += 1
+        self._notify()
+
+    def since(self, number: int) -> tuple[int, list[str]]:
+        """The number of the first line returned, and the lines from `number` on that are still kept."""
+        first = max(number, self.lines - len(self._ring))
+        return first, list(self._ring)[len(self._ring) - (self.lines - first) :] if first < self.lines else []
+
+    def cancel(self) -> None:
+        """Ask the work to stop; cancelling a finished job is no error."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+
+    async def wait(self) -> Environment:
+        """The environment the work ended with. Raises what the work raised, `JobCancelled` after a cancel."""
+        assert self._task is not None
+        try:
+            return await asyncio.shield(self._task)
+        except asyncio.CancelledError:
+            if self.state == "cancelled":
+                raise JobCancelled(f"The job for {self.environment} was cancelled.") from None
+            raise
+
+    async def follow(self, since: int = 0) -> AsyncIterator[tuple[Progress, list[str]]]:
+        """Progress and new log lines each time one of them changes, until the job has ended."""
+        while True:
+            ended = self.state != "running"
+            wake = self._wake
+            first, lines = self.since(since)
+            since = first + len(lines)
+            yield self.current, lines
+            if ended:
+                return
+            await wake.wait()
+
+    def to_json(self) -> dict[str, Any]:
+        """The job object of the REST API."""
+        now = self.current
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "environment": self.environment,
+            "state": self.state,
+            "progress": {
+                "phase": now.phase,
+                "message": now.message,
+                "current": now.current,
+                "total": now.total,
+                "unit": now.unit,
+                "fraction": now.fraction,
+            },
+            "error": self.error.to_json() if self.error else None,
+            "lines": self.lines,
+        }
+
+    def run(self, work: Callable[[Job], Awaitable[Environment]]) -> None:
+        """Start the work as a task of the running loop."""
+        self._task = asyncio.create_task(self._run(work), name=f"mlenv-job-{self.environment}")
+        # An error nobody waits for is kept on the job; asyncio must not report it a second time.
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _run(self, work: Callable[[Job], Awaitable[Environment]]) -> Environment:
+        try:
+            result = await work(self)
+        except asyncio.CancelledError:
+            self.error = JobCancelled(f"The job for {self.environment} was cancelled.")
+            self._end("cancelled")
+            raise
+        except MlenvError as error:
+            self.error = error
+            self._end("failed")
+            raise
+        except BaseException as error:
+            # A bug of ours must still end the job where a person looks; it is raised on.
+            self.error = MlenvError(
+                f"Starting {self.environment} failed unexpectedly: {error!r}",
+                hint="Please report this with the server's log.",
+            )
+            self._end("failed")
+            raise
+        self.current = Progress("done")
+        self._end("done")
+        return result
+
+    def _end(self, state: str) -> None:
+        self.state = state
+        self._notify()
+
+    def _notify(self) -> None:
+        self._wake.set()
+        self._wake = asyncio.Event()
+        self._changed(self)
+
+
+class Jobs:
+    """The jobs of one process; at most one runs per environment."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._listeners: set[Callable[[Job], None]] = set()
+
+    def start(self, kind: str, environment: str, work: Callable[[Job], Awaitable[Environment]]) -> Job:
+        """Run `work(job)`; a job that already runs for this environment is returned instead."""
+        running = self.running(environment)
+        if running is not None:
+            return running
+        job = Job(kind, environment, self._changed)
+        self._jobs[job.id] = job
+        for old in [j for j in self._jobs.values() if j.state != "running"][:-KEPT]:
+            del self._jobs[old.id]
+        job.run(work)
+        self._changed(job)
+        return job
+
+    def running(self, environment: str) -> Job | None:
+        """The job that works on this environment now."""
+        return next((j for j in self._jobs.values() if j.environment == environment and j.state == "running"), None)
+
+    def get(self, id: str) -> Job:
+        """Raises JobNotFound."""
+        if id not in self._jobs:
+            raise JobNotFound(f"There is no job {id}.", hint="Jobs end with the server that ran them.")
+        return self._jobs[id]
+
+    def all(self) -> list[Job]:
+        """Oldest first."""
+        return list(self._jobs.values())
+
+    def listen(self, listener: Callable[[Job], None]) -> Callable[[], None]:
+        """Call `listener(job)` on every change; returns what takes it back."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    async def close(self) -> None:
+        """Cancel what still runs and wait for it to clean up."""
+        running = [job for job in self._jobs.values() if job.state == "running"]
+        for job in running:
+            job.cancel()
+        await asyncio.gather(*(job._task for job in running if job._task), return_exceptions=True)
+
+    def _changed(self, job: Job) -> None:
+        for listener in list(self._listeners):
+            listener(job)
