@@ -101,7 +101,7 @@ class Engine(Protocol):
         """Pull with per-layer progress in bytes. Raises ImageNotFound, RegistryUnreachable, DiskFull."""
 
     async def build(self, recipe: BuildRecipe, reporter: Reporter) -> ImageInfo:
-        """Build; progress in steps, the build's output as log lines. Raises BuildFailed, RegistryUnreachable, DiskFull."""
+        """Build; progress in steps, output as log lines. Raises BuildFailed, RegistryUnreachable, DiskFull."""
 
     async def import_image(self, reference: str, tar: bytes, labels: Mapping[str, str]) -> ImageInfo:
         """Make an image from a root file system in a tar."""
