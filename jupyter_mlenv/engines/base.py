@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 from ..model import BuildRecipe, ContainerSpec, FileEntry, Reporter, Resources
@@ -103,8 +104,8 @@ class Engine(Protocol):
     async def build(self, recipe: BuildRecipe, reporter: Reporter) -> ImageInfo:
         """Build; progress in steps, output as log lines. Raises BuildFailed, RegistryUnreachable, DiskFull."""
 
-    async def import_image(self, reference: str, tar: bytes, labels: Mapping[str, str]) -> ImageInfo:
-        """Make an image from a root file system in a tar."""
+    async def import_image(self, reference: str, tar: bytes | Path, labels: Mapping[str, str]) -> ImageInfo:
+        """Make an image from a root file system in a tar: its bytes, or the path of one that is streamed."""
 
     async def remove_image(self, reference: str) -> None:
         """Remove; an image that is not there is no error."""

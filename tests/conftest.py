@@ -1,0 +1,95 @@
+"""Fixtures of every suite. Nothing here touches an engine until a test asks for it: tests/unit runs without one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+BASE_IMAGE = "mlenv/base:bookworm"
+
+
+@pytest.fixture(scope="session")
+def owner() -> str:
+    """The owner label (`jupyter-mlenv.owner`) of everything this session makes; unique per session."""
+    from tests.support.leftovers import new_owner
+
+    return new_owner()
+
+
+@pytest.fixture(scope="session")
+def run_root(owner: str) -> Iterator[str]:
+    """A short 0700 directory for this session's run directories (`Settings.run_root`); empty again at the end."""
+    from tests.support.leftovers import new_run_root
+
+    path = new_run_root(owner)
+    yield str(path)
+    left = sorted(entry.name for entry in path.iterdir())
+    shutil.rmtree(path)
+    assert not left, f"run directories left behind: {left}"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """An empty project folder: it has a marker, so it is its own workspace."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text('[project]\nname = "project"\nversion = "0"\n')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engine_ready(request: pytest.FixtureRequest, owner: str) -> Iterator[str]:
+    """The version of the Docker engine that answers. It fails, never skips, where none does.
+
+    At the end of the session everything with this session's owner label is removed, whatever happened before. What a
+    passing session leaves behind is an error: its tests, or the product, did not clean up.
+    """
+    import docker
+    import docker.errors
+
+    from tests.support.leftovers import sweep
+
+    try:
+        client = docker.from_env(timeout=60)
+        version = str(client.version()["Version"])
+    except docker.errors.DockerException as error:
+        pytest.fail(
+            f"These tests need a Docker engine, and none answers: {error}\n`make test` installs and starts one."
+        )
+    with closing(client):
+        yield version
+        left = sweep(client, lambda label: label == owner)
+    if left and not request.session.testsfailed:
+        pytest.fail(f"The tests passed and left behind (removed now): {', '.join(left)}")
+
+
+@pytest.fixture(scope="session")
+def base_image(engine_ready: str) -> str:
+    """Reference of the base image made from Debian's packages. Kept between sessions: making it takes a minute."""
+    from jupyter_mlenv import baseimage
+    from jupyter_mlenv.engines.docker import DockerEngine
+    from tests.support.reporting import Recorder
+    from tests.support.waiting import run_apart
+
+    async def make() -> None:
+        engine = DockerEngine()
+        try:
+            await baseimage.make(engine, Recorder(), reference=BASE_IMAGE)
+        finally:
+            await engine.close()
+
+    run_apart(make)
+    return BASE_IMAGE
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[str]:
+    """`127.0.0.1:<port>` of a real, empty image registry that lives as long as the session."""
+    from tests.support.registry import running_registry
+
+    with running_registry() as address:
+        yield address

@@ -1,0 +1,1 @@
+"""What the test suites share: waiting, the engine, what sessions leave behind."""
