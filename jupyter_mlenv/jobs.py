@@ -69,6 +69,11 @@ class Job:
                 raise JobCancelled(f"The job for {self.environment} was cancelled.") from None
             raise
 
+    async def ended(self) -> None:
+        """Return once the work and its cleaning up are over, however they went."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
     async def follow(self, since: int = 0) -> AsyncIterator[tuple[Progress, list[str]]]:
         """Progress and new log lines each time one of them changes, until the job has ended."""
         while True:
@@ -184,7 +189,7 @@ class Jobs:
         running = [job for job in self._jobs.values() if job.state == "running"]
         for job in running:
             job.cancel()
-        await asyncio.gather(*(job._task for job in running if job._task), return_exceptions=True)
+        await asyncio.gather(*(job.ended() for job in running))
 
     def _changed(self, job: Job) -> None:
         for listener in list(self._listeners):

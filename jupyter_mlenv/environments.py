@@ -1,0 +1,257 @@
+"""The use cases: what a person can do with environments, for the server and the command line alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from . import plan as planning
+from . import presets as recipes
+from . import readback
+from . import workspace as workspaces
+from .agentclient import AgentClient
+from .changes import Changes, EnvironmentChanged, EnvironmentRemoved, Snapshot
+from .engines.base import ContainerInfo, Engine, EngineEvent, ImageInfo
+from .errors import ContainerNotFound, EnvironmentNotFound, EnvironmentNotRunning, PresetInvalid
+from .jobs import Job, Jobs
+from .lifecycle import Lifecycle
+from .model import LABEL, Environment, Plan, Preset, Progress, Settings, StartRequest, State, container_name
+from .routes import Route
+from .services import Services
+
+
+class Environments:
+    """Everything about one person's environments on one engine.
+
+    The engine is the only database: an instance remembers routes and agent clients, which the engine's events
+    invalidate, and nothing else. Every method raises `EngineUnavailable` or `EnginePermission` with no engine.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, jobs: Jobs) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.jobs = jobs
+        self._lifecycle = Lifecycle(engine, settings)
+        self._services = Services(self.get, self._agent)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._pending: dict[str, Environment] = {}
+        self._agents: dict[str, AgentClient] = {}
+        self._changes = Changes(
+            engine, jobs, settings.owner, snapshot=self._snapshot, refresh=self._refresh, seen=self._seen
+        )
+
+    async def presets(self, workspace: str = "") -> tuple[list[Preset], list[PresetInvalid]]:
+        """The presets a person can start in this workspace, and the files that hold no valid one."""
+        return await asyncio.to_thread(recipes.load, self.settings, workspace)
+
+    async def ready(self, presets: Sequence[Preset], workspace: str = "") -> dict[str, bool]:
+        """By preset name, whether its image is on the engine, so that a start neither pulls nor builds."""
+        earlier = await self._earlier()
+        plans = [await self._plan(StartRequest(preset.name, workspace or "/"), preset, earlier) for preset in presets]
+        found = await asyncio.gather(*(self.engine.image(plan.image.reference) for plan in plans))
+        return {plan.preset: image is not None for plan, image in zip(plans, found, strict=True)}
+
+    async def list(self) -> list[Environment]:
+        """All environments of this owner, in one engine call, and those that a job is about to make."""
+        containers = await self.engine.list({f"{LABEL}.owner": self.settings.owner})
+        there = [self._seen_by_jobs(readback.environment(c)) for c in containers if f"{LABEL}.id" in c.labels]
+        known = {environment.id for environment in there}
+        coming = [environment for id, environment in self._pending.items() if id not in known]
+        return sorted(there + coming, key=lambda environment: environment.id)
+
+    async def get(self, id: str) -> Environment:
+        """Raises EnvironmentNotFound, also for an environment that is somebody else's."""
+        try:
+            return self._seen_by_jobs(readback.environment(await self._inspect(id)))
+        except EnvironmentNotFound:
+            if id in self._pending:
+                return self._pending[id]
+            raise
+
+    async def start(self, request: StartRequest, base_url: str = "/") -> tuple[Environment, Job]:
+        """Start or reuse the environment of this request; the job ends when it (and its endpoint) answers.
+
+        Raises PresetNotFound, PresetInvalid, WorkspaceForbidden, WorkspaceNotFound at once; the job raises the rest.
+        """
+        workspace = await asyncio.to_thread(workspaces.check, request.workspace, self.settings)
+        request = replace(request, workspace=workspace)
+        presets, broken = await self.presets(workspace)
+        preset = recipes.find(request.preset, presets, broken)
+        plan = await self._plan(request, preset, await self._earlier())
+
+        async def work(job: Job) -> Environment:
+            async with self._locks[plan.id]:
+                info = await self._lifecycle.up(plan, job, recreate=request.recreate)
+            return await self._up(info, plan.hash, request.endpoint, base_url, job)
+
+        job = self._job("start", plan.id, work)
+        if job.state == "running":
+            self._pending[plan.id] = readback.pending(plan, job.id)
+        return await self._view(plan, job), job
+
+    async def resume(self, id: str, base_url: str = "/", endpoint: str = "") -> tuple[Environment, Job]:
+        """Start an environment that is stopped; one that runs is left as it is."""
+        return await self._again("start", id, base_url, endpoint, stop=False)
+
+    async def restart(self, id: str, base_url: str = "/", endpoint: str = "") -> tuple[Environment, Job]:
+        """Stop and start: what was installed in it stays, what ran in it is gone."""
+        return await self._again("restart", id, base_url, endpoint, stop=True)
+
+    async def stop(self, id: str) -> Environment:
+        """Stop it; a start that is under way is cancelled."""
+        await self._cancel(id)
+        async with self._locks[id]:
+            info = await self._inspect(id)
+            self._forget(id)
+            await self.engine.stop(info.id, planning.from_label(info.labels[f"{LABEL}.plan"]).container.stop_timeout)
+        return await self.get(id)
+
+    async def remove(self, id: str) -> None:
+        """Remove it with all that was installed in it; the workspace's files stay. Cancels a start under way."""
+        cancelled = await self._cancel(id)
+        async with self._locks[id]:
+            self._forget(id)
+            try:
+                await self._lifecycle.remove(await self._inspect(id))
+            except EnvironmentNotFound:
+                if not cancelled:
+                    raise
+        self._locks.pop(id, None)
+
+    async def logs(self, id: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
+        """The environment's output, services included, line by line."""
+        info = await self._inspect(id)
+        async for line in self.engine.logs(info.id, tail=tail, follow=follow):
+            yield line
+
+    async def service(self, id: str, endpoint: str, base_url: str) -> Route:
+        """How to reach an endpoint (its name, or a port), started where needed; see `Services.route` for errors."""
+        self._changes.ensure_running()
+        return await self._services.route(id, endpoint, base_url)
+
+    def cached_service(self, id: str, endpoint: str, base_url: str) -> Route | None:
+        """The route if it is known; no await, no engine call."""
+        return self._services.cached(id, endpoint, base_url)
+
+    def forget_service(self, id: str, endpoint: str, base_url: str) -> None:
+        """The route refused a connection: ask the agent again next time."""
+        self._services.forget(id, endpoint, base_url)
+
+    async def agent(self, id: str) -> AgentClient:
+        """The agent of a running environment. Raises EnvironmentNotFound, EnvironmentNotRunning."""
+        environment = await self.get(id)
+        if environment.state is not State.RUNNING:
+            raise EnvironmentNotRunning(
+                f"The environment {id} is {environment.state.value}.", hint=f"Start it: jupyter mlenv restart {id}"
+            )
+        return await self._agent(environment)
+
+    def subscribe(self, base_url: str = "/") -> AsyncIterator[dict[str, Any]]:
+        """The changes of `docs/architecture.md` as JSON objects, a snapshot first."""
+        return self._changes.subscribe(base_url)
+
+    async def close(self) -> None:
+        """Cancel jobs, stop following the engine, let go of it. Environments keep running."""
+        await self.jobs.close()
+        await self._changes.close()
+        await self.engine.close()
+
+    async def _earlier(self) -> Sequence[ImageInfo]:
+        """Images we built before: a preset that only adds packages to one reuses its layers."""
+        return await self.engine.images({f"{LABEL}.groups": ""})
+
+    async def _plan(self, request: StartRequest, preset: Preset, earlier: Sequence[ImageInfo]) -> Plan:
+        return planning.make(preset, request, await self.engine.facts(), self.settings, earlier=earlier)
+
+    async def _again(self, kind: str, id: str, base_url: str, endpoint: str, stop: bool) -> tuple[Environment, Job]:
+        environment = await self.get(id)
+
+        async def work(job: Job) -> Environment:
+            async with self._locks[id]:
+                info = await self._inspect(id)
+                if stop:
+                    job.progress(Progress("stop", "Stopping"))
+                    self._forget(id)
+                    await self.engine.stop(info.id, 10)
+                    info = await self._inspect(id)
+                info = await self._lifecycle.wake(info, job)
+            return await self._up(info, "", endpoint, base_url, job)
+
+        job = self._job(kind, id, work)
+        return readback.with_job(environment, job.id), job
+
+    async def _up(self, info: ContainerInfo, plan_hash: str, endpoint: str, base_url: str, job: Job) -> Environment:
+        environment = readback.environment(info)
+        if endpoint:
+            job.progress(Progress("service", f"Starting {endpoint}"))
+            await self.service(environment.id, endpoint, base_url)
+        return replace(environment, outdated=bool(plan_hash) and environment.plan_hash != plan_hash)
+
+    def _job(self, kind: str, id: str, work: Any) -> Job:
+        job = self.jobs.start(kind, id, work)
+
+        def ended(changed: Job) -> None:
+            if changed is job and job.state != "running":
+                unlisten()
+                if self._pending.pop(id, None) is not None and job.state != "done":
+                    self._changes.publish(EnvironmentRemoved(id))
+
+        unlisten = self.jobs.listen(ended)
+        return job
+
+    async def _cancel(self, id: str) -> bool:
+        job = self.jobs.running(id)
+        if job is None:
+            return False
+        job.cancel()
+        await job.ended()
+        return True
+
+    async def _view(self, plan: Plan, job: Job) -> Environment:
+        try:
+            return replace(await self.get(plan.id), job=job.id)
+        except EnvironmentNotFound:
+            return readback.pending(plan, job.id)
+
+    def _seen_by_jobs(self, environment: Environment) -> Environment:
+        job = self.jobs.running(environment.id)
+        return readback.with_job(environment, job.id) if job else environment
+
+    async def _inspect(self, id: str) -> ContainerInfo:
+        try:
+            info = await self.engine.inspect(container_name(id))
+        except ContainerNotFound:
+            info = None
+        if info is None or info.labels.get(f"{LABEL}.owner") != self.settings.owner:
+            raise EnvironmentNotFound(f"There is no environment {id}.", hint="See: jupyter mlenv list")
+        return info
+
+    async def _agent(self, environment: Environment) -> AgentClient:
+        client = self._agents.get(environment.id)
+        if client is None:
+            client = await self._lifecycle.client(await self._inspect(environment.id))
+            self._agents[environment.id] = client
+        return client
+
+    def _forget(self, id: str) -> None:
+        self._services.forget(id)
+        self._agents.pop(id, None)
+
+    def _seen(self, event: EngineEvent) -> None:
+        if event.kind in ("die", "destroy", "start"):
+            self._forget(event.environment)
+        elif event.kind == "connected":
+            self._services.forget_all()
+            self._agents.clear()
+
+    async def _snapshot(self) -> Snapshot:
+        return Snapshot(await self.list(), self.jobs.all())
+
+    async def _refresh(self, id: str) -> EnvironmentChanged | EnvironmentRemoved:
+        try:
+            return EnvironmentChanged(await self.get(id))
+        except EnvironmentNotFound:
+            return EnvironmentRemoved(id)

@@ -1,0 +1,217 @@
+"""Bringing one environment up: image, container, agent. Cancelled or failed at any point, nothing new is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from . import readback, rundir
+from .agentclient import AgentClient
+from .engines.base import ContainerInfo, Engine
+from .errors import ContainerExited, ContainerNotFound, EnvironmentFailed, GpuUnavailable, MlenvError, NameConflict
+from .hostpython import tar as host_tar
+from .model import AGENT_PORT, LABEL, RUN_DIR, FileEntry, Plan, Progress, Reporter, Settings
+from .routes import TcpRoute, UnixRoute
+
+FOREIGN_START = 10.0
+"""Seconds that another process gets between creating a container and starting it; usually 0.1."""
+
+CHECK_EVERY = 0.25
+"""Seconds between two looks whether the container still runs while its agent is awaited."""
+
+
+@dataclass(frozen=True)
+class Lifecycle:
+    """The steps that start and remove containers; holds no state of its own."""
+
+    engine: Engine
+    settings: Settings
+
+    async def up(self, plan: Plan, report: Reporter, *, recreate: bool = False) -> ContainerInfo:
+        """The running container of this plan with its agent ready, made or started as needed.
+
+        Raises what the engine raises, `ContainerExited`, `AgentUnreachable`, `GpuUnavailable`.
+        """
+        existing = await self._existing(plan.container.name)
+        if existing is not None and recreate:
+            await self.remove(existing)
+            existing = None
+        if existing is None:
+            await self.ensure_image(plan, report)
+            return await self._create(plan, report)
+        return await self.wake(existing, report)
+
+    async def wake(self, info: ContainerInfo, report: Reporter) -> ContainerInfo:
+        """Start a container that exists, unless it runs, and wait for its agent."""
+        started = info.status != "running"
+        if started:
+            report.progress(Progress("start", "Starting the container"))
+            self._prepare(info.labels)
+            info = await self.engine.start(info.id)
+        try:
+            await self._ready(info, report)
+        except BaseException:
+            if started:
+                await _finish(self.engine.stop(info.id, 1))
+            raise
+        return info
+
+    async def ensure_image(self, plan: Plan, report: Reporter) -> None:
+        """Import, pull or build the plan's image unless the engine has it."""
+        image = plan.image
+        if await self.engine.image(image.reference) is not None:
+            return
+        if image.kind == "host":
+            await self.engine.import_image(image.reference, host_tar(), {f"{LABEL}.preset": plan.preset})
+        elif image.recipe is not None:
+            report.progress(Progress("build", f"Building {image.reference}"))
+            await self.engine.build(image.recipe, report)
+        else:
+            report.progress(Progress("pull", f"Pulling {image.reference}"))
+            await self.engine.pull(image.reference, report)
+
+    async def remove(self, info: ContainerInfo) -> None:
+        """Remove the container and its run directory."""
+        await self.engine.remove(info.id)
+        self._forget(info.labels)
+
+    async def client(self, info: ContainerInfo) -> AgentClient:
+        """A client for the agent of a running container."""
+        run_dir = info.labels.get(f"{LABEL}.run", "")
+        if run_dir:
+            return AgentClient(UnixRoute(f"{run_dir}/agent.sock"), rundir.token(run_dir))
+        if AGENT_PORT not in info.ports:
+            info = await self.engine.inspect(info.id)
+        facts = await self.engine.facts()
+        token = (await self.engine.read_file(info.id, f"{RUN_DIR}/token")).decode().strip()
+        return AgentClient(TcpRoute(facts.publish_host, info.ports[AGENT_PORT]), token)
+
+    async def _existing(self, name: str) -> ContainerInfo | None:
+        """The container of this name, unless it is a leftover of a start that died half-way."""
+        deadline = time.monotonic() + FOREIGN_START
+        while True:
+            try:
+                info = await self.engine.inspect(name)
+            except ContainerNotFound:
+                return None
+            if info.status in ("running", "exited", "paused"):
+                return info
+            # created, removing, dead: another process may be at work on it, else it is a leftover.
+            if info.status == "dead" or time.monotonic() > deadline or _older(info.created, FOREIGN_START):
+                await self.remove(info)
+                return None
+            await asyncio.sleep(0.05)
+
+    async def _create(self, plan: Plan, report: Reporter) -> ContainerInfo:
+        report.progress(Progress("create", "Creating the container"))
+        files = plan.files
+        if not plan.container.labels.get(f"{LABEL}.run"):
+            owner = {"uid": self.settings.uid, "gid": self.settings.gid}
+            files = (*files, FileEntry(f"{RUN_DIR}/token", rundir.new_token().encode(), 0o600, **owner))
+        self._prepare(plan.container.labels)
+        try:
+            info = await self.engine.create(plan.container)
+        except NameConflict:
+            # The other process won; its container is as good as ours would have been.
+            other = await self._existing(plan.container.name)
+            return await (self._create(plan, report) if other is None else self.wake(other, report))
+        except BaseException:
+            await _finish(self._remove_created(plan))
+            raise
+        try:
+            await self.engine.put_files(info.id, files)
+            report.progress(Progress("start", "Starting the container"))
+            info = await self._start(info, plan)
+            await self._ready(info, report)
+        except BaseException:
+            await _finish(self.remove(info))
+            raise
+        for sentence in readback.dropped(plan.container.resources, info.applied):
+            report.log(f"warning: {sentence}")
+        return info
+
+    async def _start(self, info: ContainerInfo, plan: Plan) -> ContainerInfo:
+        try:
+            return await self.engine.start(info.id)
+        except GpuUnavailable as error:
+            if not plan.twin:
+                raise
+            hint = f'Use the preset "{plan.twin}", which runs on the CPU. {error.hint}'.strip()
+            raise GpuUnavailable(error.message, hint=hint, details=error.details, log=error.log) from error
+
+    async def _remove_created(self, plan: Plan) -> None:
+        """After a create that failed or was cancelled: the engine may have made the container all the same."""
+        with suppress(ContainerNotFound):
+            info = await self.engine.inspect(plan.container.name)
+            if info.status == "created":
+                await self.engine.remove(info.id)
+                self._forget(info.labels)
+            return
+        self._forget(plan.container.labels)
+
+    async def _ready(self, info: ContainerInfo, report: Reporter) -> None:
+        report.progress(Progress("start", "Waiting for the environment to answer"))
+        checked = time.monotonic()
+
+        async def still_running() -> None:
+            nonlocal checked
+            if time.monotonic() - checked < CHECK_EVERY:
+                return
+            checked = time.monotonic()
+            now = await self.engine.inspect(info.id)
+            if now.status != "running":
+                raise await self._exited(now)
+
+        client = await self.client(info)
+        try:
+            await client.ready(self.settings.start_timeout, still_running)
+        except ContainerNotFound as error:
+            raise EnvironmentFailed("The environment was removed while it started.", hint="Start it again.") from error
+
+    async def _exited(self, info: ContainerInfo) -> ContainerExited:
+        log = [line async for line in self.engine.logs(info.id, tail=20)]
+        reason = f"with exit code {info.exit_code}"
+        hint = "The log below says why."
+        if info.oom_killed:
+            reason, hint = "because it ran out of memory", "Give it more with --memory, or in the preset."
+        return ContainerExited(
+            f"The container of {info.labels.get(f'{LABEL}.id', info.name)} stopped as soon as it started, {reason}.",
+            hint=hint,
+            details={"exit_code": info.exit_code, "oom_killed": info.oom_killed},
+            log=log,
+        )
+
+    def _prepare(self, labels: Mapping[str, str]) -> None:
+        run_dir = labels.get(f"{LABEL}.run", "")
+        if run_dir:
+            rundir.prepare(self.settings.run_root, run_dir)
+
+    def _forget(self, labels: Mapping[str, str]) -> None:
+        run_dir = labels.get(f"{LABEL}.run", "")
+        if run_dir:
+            rundir.remove(self.settings.run_root, run_dir)
+
+
+async def _finish(work: Coroutine[Any, Any, None]) -> None:
+    """Clean up to the end even when cancelled meanwhile; the error that led here matters more than one of the cleanup."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError, MlenvError):
+            await asyncio.shield(task)
+    if not task.cancelled():
+        task.exception()
+
+
+def _older(created: str, seconds: float) -> bool:
+    """Whether an ISO 8601 time in UTC lies more than `seconds` back; false where the engine gives none."""
+    if not created:
+        return False
+    # Engines write nanoseconds; Python reads microseconds.
+    text = created.rstrip("Z").split(".")[0].split("+")[0]
+    age = datetime.now(timezone.utc) - datetime.fromisoformat(text).replace(tzinfo=timezone.utc)
+    return age.total_seconds() > seconds

@@ -1,0 +1,87 @@
+"""What the engine reports -> the environment a person sees. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from . import plan as planning
+from .engines.base import ContainerInfo
+from .model import LABEL, Environment, Plan, Resources, State
+
+_STATES = {
+    "created": State.STARTING,
+    "running": State.RUNNING,
+    "restarting": State.STARTING,
+    "paused": State.STOPPED,
+    "exited": State.STOPPED,
+    "removing": State.STOPPED,
+    "dead": State.FAILED,
+}
+
+
+def environment(info: ContainerInfo) -> Environment:
+    """The environment whose container this is; all of it comes from the labels and the engine's own report."""
+    labels = info.labels
+    plan = planning.from_label(labels.get(f"{LABEL}.plan", "{}"))
+    return Environment(
+        id=labels[f"{LABEL}.id"],
+        preset=labels.get(f"{LABEL}.preset", ""),
+        title=plan.title or labels.get(f"{LABEL}.preset", ""),
+        name=labels.get(f"{LABEL}.name", ""),
+        owner=labels.get(f"{LABEL}.owner", ""),
+        workspace=labels.get(f"{LABEL}.workspace", ""),
+        state=_STATES[info.status],
+        image=plan.image.reference or info.image,
+        endpoints=plan.endpoints,
+        gpu=plan.gpu,
+        icon=plan.icon,
+        container=info.id,
+        run_dir=labels.get(f"{LABEL}.run", ""),
+        python=plan.python,
+        created=info.created,
+        started=info.started,
+        exit_code=info.exit_code,
+        oom_killed=info.oom_killed,
+        plan_hash=plan.hash,
+        warnings=dropped(plan.container.resources, info.applied),
+    )
+
+
+def pending(plan: Plan, job: str = "") -> Environment:
+    """The environment a plan will become, while a job works on it and no container is there."""
+    return Environment(
+        id=plan.id,
+        preset=plan.preset,
+        title=plan.title,
+        name=plan.name,
+        owner=plan.owner,
+        workspace=plan.workspace,
+        state=State.PENDING,
+        image=plan.image.reference,
+        endpoints=plan.endpoints,
+        gpu=plan.gpu,
+        icon=plan.icon,
+        python=plan.python,
+        job=job,
+        plan_hash=plan.hash,
+    )
+
+
+def dropped(asked: Resources, applied: Resources | None) -> tuple[str, ...]:
+    """What the engine did not apply of what was asked, each as a sentence; nothing if it did not report."""
+    if applied is None:
+        return ()
+    names = {"memory": "memory limit", "cpus": "CPU limit", "pids": "process limit", "shm": "shared memory size"}
+    sentences = [
+        f"The engine did not apply the {text} ({getattr(asked, field)})."
+        for field, text in names.items()
+        if getattr(asked, field) is not None and getattr(applied, field) != getattr(asked, field)
+    ]
+    if asked.gpus and not applied.gpus:
+        sentences.append(f"The engine did not apply the GPU request ({asked.gpus}).")
+    return tuple(sentences)
+
+
+def with_job(environment: Environment, job: str) -> Environment:
+    """The same environment, worked on by this job."""
+    return replace(environment, job=job)

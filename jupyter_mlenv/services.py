@@ -1,0 +1,133 @@
+"""Endpoints of running environments as routes: started by the agent on the first request, then remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from pathlib import PurePosixPath
+
+from . import workspace as workspaces
+from .agentclient import AgentClient
+from .errors import EndpointNotFound, EnvironmentNotRunning, ServiceExited, ServiceTimeout
+from .model import Endpoint, Environment, State, endpoint_url
+from .routes import Route, UnixRoute
+
+Key = tuple[str, str, str]
+"""Environment id, endpoint name or port, the server's base URL."""
+
+
+def service_key(endpoint: str, url: str) -> str:
+    """The agent's name for a service: two servers with different base URLs get a service each."""
+    return f"{endpoint}-{hashlib.sha256(url.encode()).hexdigest()[:10]}"
+
+
+class Services:
+    """Routes by environment, endpoint and base URL. Simultaneous first requests share one start."""
+
+    def __init__(
+        self,
+        running: Callable[[str], Awaitable[Environment]],
+        agent: Callable[[Environment], Awaitable[AgentClient]],
+    ) -> None:
+        self._running = running
+        self._agent = agent
+        self._routes: dict[Key, Route] = {}
+        self._starting: dict[Key, asyncio.Task[Route]] = {}
+
+    def cached(self, id: str, endpoint: str, base_url: str) -> Route | None:
+        """The route if it is known; no await, no engine call."""
+        return self._routes.get((id, endpoint, base_url))
+
+    def forget(self, id: str, endpoint: str = "", base_url: str = "") -> None:
+        """Drop one route, or all of an environment."""
+        if endpoint:
+            self._routes.pop((id, endpoint, base_url), None)
+        else:
+            for key in [k for k in self._routes if k[0] == id]:
+                del self._routes[key]
+
+    def forget_all(self) -> None:
+        """Drop every route: the engine was away, so nothing is known any more."""
+        self._routes.clear()
+
+    async def route(self, id: str, endpoint: str, base_url: str) -> Route:
+        """The route, after starting the service where needed.
+
+        Raises EnvironmentNotFound, EnvironmentNotRunning, EndpointNotFound, ServiceExited, ServiceTimeout,
+        AgentUnreachable.
+        """
+        key = (id, endpoint, base_url)
+        if key in self._routes:
+            return self._routes[key]
+        task = self._starting.get(key)
+        if task is None:
+            task = asyncio.create_task(self._start(key), name=f"mlenv-service-{id}-{endpoint}")
+            self._starting[key] = task
+            task.add_done_callback(lambda done: self._done(key, done))
+        # One impatient client must not cancel the start that the others wait for.
+        return await asyncio.shield(task)
+
+    def _done(self, key: Key, task: asyncio.Task[Route]) -> None:
+        self._starting.pop(key, None)
+        if not task.cancelled() and task.exception() is None:
+            self._routes[key] = task.result()
+
+    async def _start(self, key: Key) -> Route:
+        id, name, base_url = key
+        environment = await self._running(id)
+        if environment.state is not State.RUNNING:
+            raise EnvironmentNotRunning(
+                f"The environment {id} is {environment.state.value}.", hint="Start it, then open it again."
+            )
+        agent = await self._agent(environment)
+        if name.isdecimal():
+            return agent.tunnel(f"127.0.0.1:{_port(name)}")
+        endpoint = _endpoint(environment, name)
+        url = endpoint_url(base_url, id, name)
+        try:
+            service = await agent.start_service(
+                service_key(name, url),
+                command=list(endpoint.command),
+                base_url=url,
+                ready=endpoint.ready,
+                timeout=endpoint.timeout,
+                env=dict(endpoint.env),
+                cwd=environment.workspace,
+                variables={
+                    "workspace": environment.workspace,
+                    "logdir": workspaces.logdir(environment.workspace),
+                    "python": environment.python,
+                },
+            )
+        except (ServiceExited, ServiceTimeout) as error:
+            what = "stopped as soon as it started" if isinstance(error, ServiceExited) else "did not answer in time"
+            raise type(error)(
+                f"{endpoint.title} in {id} {what}.",
+                hint=endpoint.hint or f"Its log: jupyter mlenv logs {id}",
+                details={**error.details, "environment": id, "endpoint": name},
+                log=error.log,
+            ) from error
+        if service.socket and environment.run_dir:
+            return UnixRoute(f"{environment.run_dir}/{PurePosixPath(service.socket).name}")
+        if service.socket:
+            return agent.tunnel(f"unix:{PurePosixPath(service.socket).name}")
+        return agent.tunnel(f"127.0.0.1:{service.port}")
+
+
+def _port(text: str) -> int:
+    port = int(text) if len(text) <= 5 else 0
+    if not 1 <= port <= 65535:
+        raise EndpointNotFound(f"{text} is not a port.", hint="Ports are numbers from 1 to 65535.")
+    return port
+
+
+def _endpoint(environment: Environment, name: str) -> Endpoint:
+    for endpoint in environment.endpoints:
+        if endpoint.name == name:
+            return endpoint
+    names = ", ".join(endpoint.name for endpoint in environment.endpoints)
+    raise EndpointNotFound(
+        f'The environment {environment.id} has no endpoint "{name[:100]}".',
+        hint=f"It has: {names}, or any port number.",
+    )

@@ -1,0 +1,138 @@
+"""Jobs: progress, the log ring, cancel, and what is left when one fails."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from jupyter_mlenv.errors import DiskFull, JobCancelled, JobNotFound, MlenvError
+from jupyter_mlenv.jobs import RING, Job, Jobs
+from jupyter_mlenv.model import Environment, Progress, State
+
+DONE = Environment("p-1", "p", "P", "", "me", "/w", State.RUNNING, "image")
+
+
+async def test_a_job_ends_with_its_environment():
+    async def work(job: Job) -> Environment:
+        job.progress(Progress("pull", "Pulling", 1, 4, "bytes"))
+        return DONE
+
+    job = Jobs().start("start", "p-1", work)
+    assert await job.wait() == DONE
+    assert job.to_json()["state"] == "done"
+
+
+async def test_a_failed_job_keeps_its_error_and_raises_it():
+    async def work(job: Job) -> Environment:
+        raise DiskFull("No space left.", hint="Make room.")
+
+    job = Jobs().start("start", "p-1", work)
+    with pytest.raises(DiskFull):
+        await job.wait()
+    assert job.to_json()["error"]["code"] == "disk_full"
+    assert job.state == "failed"
+
+
+async def test_a_bug_in_the_work_ends_the_job_where_a_person_looks():
+    async def work(job: Job) -> Environment:
+        raise ZeroDivisionError("oops")
+
+    job = Jobs().start("start", "p-1", work)
+    await job.ended()
+    assert job.state == "failed"
+    assert "oops" in job.to_json()["error"]["message"]
+
+
+async def test_cancel_ends_the_work_after_its_cleanup():
+    cleaned = []
+
+    async def work(job: Job) -> Environment:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cleaned.append(True)
+        return DONE
+
+    jobs = Jobs()
+    job = jobs.start("start", "p-1", work)
+    await asyncio.sleep(0)
+    job.cancel()
+    with pytest.raises(JobCancelled):
+        await job.wait()
+    assert cleaned == [True]
+    assert job.state == "cancelled"
+    assert jobs.running("p-1") is None
+
+
+async def test_two_starts_of_one_environment_share_a_job():
+    started = []
+
+    async def work(job: Job) -> Environment:
+        started.append(job)
+        await asyncio.sleep(0.01)
+        return DONE
+
+    jobs = Jobs()
+    first, second = jobs.start("start", "p-1", work), jobs.start("start", "p-1", work)
+    assert first is second
+    await first.wait()
+    assert len(started) == 1
+    assert jobs.start("start", "p-1", work) is not first
+    await jobs.close()
+
+
+async def test_a_cancelled_waiter_does_not_cancel_the_job():
+    async def work(job: Job) -> Environment:
+        await asyncio.sleep(0.05)
+        return DONE
+
+    job = Jobs().start("start", "p-1", work)
+    waiter = asyncio.create_task(job.wait())
+    await asyncio.sleep(0)
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert await job.wait() == DONE
+
+
+async def test_a_follower_that_comes_late_gets_every_line_that_is_kept():
+    go = asyncio.Event()
+
+    async def work(job: Job) -> Environment:
+        for number in range(RING + 10):
+            job.log(f"line {number}")
+        await go.wait()
+        job.log("last")
+        return DONE
+
+    job = Jobs().start("start", "p-1", work)
+    await asyncio.sleep(0)
+    lines: list[str] = []
+    async for _, new in job.follow():
+        lines += new
+        go.set()
+    assert lines[0] == "line 10"
+    assert lines[-1] == "last"
+    assert len(lines) == RING + 1
+    assert job.since(RING + 10) == (RING + 10, ["last"])
+    assert job.since(RING + 11) == (RING + 11, [])
+
+
+async def test_close_cancels_what_runs():
+    async def work(job: Job) -> Environment:
+        await asyncio.sleep(60)
+        return DONE
+
+    jobs = Jobs()
+    job = jobs.start("start", "p-1", work)
+    await asyncio.sleep(0)
+    await jobs.close()
+    assert job.state == "cancelled"
+
+
+def test_an_unknown_job_is_an_error_with_a_code():
+    with pytest.raises(JobNotFound) as caught:
+        Jobs().get("nope")
+    assert isinstance(caught.value, MlenvError)
+    assert caught.value.status == 404

@@ -1,0 +1,78 @@
+"""The run directory: private, kept across starts, and never a way to touch other files."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from jupyter_mlenv import rundir
+from jupyter_mlenv.errors import MlenvError
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "run"
+
+
+def test_it_is_private_and_holds_a_private_token(root):
+    rundir.prepare(str(root), str(root / "abc"))
+    assert stat.S_IMODE((root / "abc").stat().st_mode) == 0o700
+    assert stat.S_IMODE((root / "abc" / "token").stat().st_mode) == 0o600
+    assert len(rundir.token(str(root / "abc"))) >= 40
+
+
+def test_a_second_start_keeps_the_token_other_processes_hold(root):
+    rundir.prepare(str(root), str(root / "abc"))
+    before = rundir.token(str(root / "abc"))
+    rundir.prepare(str(root), str(root / "abc"))
+    assert rundir.token(str(root / "abc")) == before
+    assert os.listdir(root / "abc") == ["token"]
+
+
+def test_an_open_directory_is_closed_to_others(root):
+    (root / "abc").mkdir(parents=True)
+    (root / "abc").chmod(0o755)
+    rundir.prepare(str(root), str(root / "abc"))
+    assert stat.S_IMODE((root / "abc").stat().st_mode) == 0o700
+
+
+def test_a_link_in_its_place_is_refused(root, tmp_path):
+    root.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (root / "abc").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(MlenvError, match="not a directory of yours"):
+        rundir.prepare(str(root), str(root / "abc"))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
+def test_somebody_elses_directory_is_refused(root):
+    (root / "abc").mkdir(parents=True)
+    os.chown(root / "abc", 12345, 12345)
+    with pytest.raises(MlenvError, match="not a directory of yours"):
+        rundir.prepare(str(root), str(root / "abc"))
+
+
+def test_a_label_that_points_elsewhere_removes_nothing(root, tmp_path):
+    root.mkdir()
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    for path in (precious, root, root / "..", root / "x" / ".." / ".." / "precious"):
+        rundir.remove(str(root), str(path))
+    assert precious.is_dir()
+    assert root.is_dir()
+    with pytest.raises(MlenvError, match="run_root"):
+        rundir.prepare(str(root), str(precious))
+
+
+def test_remove_twice_is_no_error(root):
+    rundir.prepare(str(root), str(root / "abc"))
+    rundir.remove(str(root), str(root / "abc"))
+    rundir.remove(str(root), str(root / "abc"))
+    assert not (root / "abc").exists()
+
+
+def test_a_lost_token_is_told(root):
+    with pytest.raises(MlenvError, match="cannot be read"):
+        rundir.token(str(root / "gone"))
