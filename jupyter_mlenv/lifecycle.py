@@ -1,4 +1,4 @@
-"""Bringing one environment up: image, container, agent. Cancelled or failed at any point, nothing new is left behind."""
+"""Bringing one environment up: image, container, agent. Failed or cancelled anywhere, nothing new is left."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ class Lifecycle:
 
 
 async def _finish(work: Coroutine[Any, Any, None]) -> None:
-    """Clean up to the end even when cancelled meanwhile; the error that led here matters more than one of the cleanup."""
+    """Clean up to the end even when cancelled meanwhile; the error that led here matters more than the cleanup's."""
     task = asyncio.ensure_future(work)
     while not task.done():
         with suppress(asyncio.CancelledError, MlenvError):

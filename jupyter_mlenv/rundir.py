@@ -22,8 +22,8 @@ def new_token() -> str:
 def prepare(run_root: str, run_dir: str) -> None:
     """Make the run directory ready for a start: private, and with a token.
 
-    What is there is kept: another process may be using it at this moment. Raises MlenvError if the directory or its parent
-    belongs to somebody else, or if `run_dir` is not directly below `run_root`.
+    What is there is kept: another process may be using it at this moment. Raises MlenvError if the directory or its
+    parent belongs to somebody else, or if `run_dir` is not directly below `run_root`.
     """
     root, path = Path(run_root), Path(run_dir)
     _check_place(root, path)
