@@ -57,11 +57,10 @@ class FakeContainer:
     spec: ContainerSpec
     info: ContainerInfo
     files: dict[str, FileEntry] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
+    output: Path = Path(os.devnull)
     process: asyncio.subprocess.Process | None = None
     watcher: asyncio.Task[None] | None = None
     ports: dict[int, int] = field(default_factory=dict)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class FakeEngine:
@@ -259,15 +258,15 @@ class FakeEngine:
     async def logs(self, container: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
         await self._called("logs")
         box = self._find(container)
-        given = max(0, len(box.lines) - tail)
+        given = max(0, len(self._lines(box)) - tail)
         while True:
-            changed = box.changed
-            while given < len(box.lines):
+            running = box.info.status == "running"
+            for line in self._lines(box)[given:]:
                 given += 1
-                yield box.lines[given - 1]
-            if not follow or box.info.status != "running":
+                yield line
+            if not follow or not running:
                 return
-            await changed.wait()
+            await asyncio.sleep(0.05)
 
     async def events(self) -> AsyncIterator[EngineEvent]:
         self.calls["events"] += 1
@@ -311,16 +310,18 @@ class FakeEngine:
 
     async def _run(self, box: FakeContainer) -> None:
         arguments, directory = self._prepare(box)
-        box.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *arguments,
-            cwd=directory,
-            env={"PATH": os.environ["PATH"], "HOME": str(self._scratch), **box.spec.env},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
+        # Into a file: with a pipe, asyncio waits for the end of every child that inherited it.
+        with box.output.open("ab") as output:
+            box.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *arguments,
+                cwd=directory,
+                env={"PATH": os.environ["PATH"], "HOME": str(self._scratch), **box.spec.env},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
         box.watcher = asyncio.create_task(self._watch(box, box.process))
 
     def _prepare(self, box: FakeContainer) -> tuple[Sequence[str], str]:
@@ -329,6 +330,7 @@ class FakeEngine:
         given = box.files.get(AGENT_PATH)
         agent = self._scratch / f"{box.info.id[:12]}.py"
         agent.write_bytes(given.data if given and given.data else PACKAGED_AGENT.read_bytes())
+        box.output = self._scratch / f"{box.info.id[:12]}.log"
         box.ports = {port: _free_port() for port in box.spec.publish}
         if not run_dir:  # the host cannot reach the container's sockets: it has its own directory, and a published port
             run_dir = str(self._scratch / box.info.id[:12])
@@ -343,18 +345,8 @@ class FakeEngine:
         return [here.get(word, word) for word in box.spec.command[1:]], directory
 
     async def _watch(self, box: FakeContainer, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
-        reader = asyncio.create_task(self._read(box, process.stdout))
         code = await process.wait()
-        # A service may have inherited the pipe and outlive the agent for a moment; a container's end waits for nobody.
-        await asyncio.wait({reader}, timeout=0.2)
-        reader.cancel()
         self._ended(box, code if code >= 0 else 128 - code)
-
-    async def _read(self, box: FakeContainer, stream: asyncio.StreamReader) -> None:
-        async for line in stream:
-            box.lines.append(line.decode(errors="replace").rstrip("\n"))
-            self._wake(box)
 
     async def _end(self, box: FakeContainer, timeout: int) -> None:
         if box.process is None or box.watcher is None:
@@ -376,12 +368,10 @@ class FakeEngine:
         box.process = box.watcher = None
         box.ports = {}
         box.info = replace(box.info, status="exited", exit_code=code, ports={})
-        self._wake(box)
         self._publish_about("die", box.info)
 
-    def _wake(self, box: FakeContainer) -> None:
-        box.changed.set()
-        box.changed = asyncio.Event()
+    def _lines(self, box: FakeContainer) -> Sequence[str]:
+        return box.output.read_text(errors="replace").splitlines()
 
     def _publish_about(self, kind: Literal["create", "start", "die", "destroy"], info: ContainerInfo) -> None:
         self._publish(
