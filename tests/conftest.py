@@ -48,13 +48,12 @@ def engine_ready(request: pytest.FixtureRequest, owner: str) -> Iterator[str]:
     At the end of the session everything with this session's owner label is removed, whatever happened before. What a
     passing session leaves behind is an error: its tests, or the product, did not clean up.
     """
-    import docker
     import docker.errors
 
-    from tests.support.leftovers import sweep
+    from tests.support.leftovers import connect, sweep
 
     try:
-        client = docker.from_env(timeout=60)
+        client = connect()
         version = str(client.version()["Version"])
     except docker.errors.DockerException as error:
         pytest.fail(

@@ -20,11 +20,17 @@ from typing import Any
 import docker
 import docker.errors
 
+from jupyter_mlenv.engines.docker.endpoint import find_endpoint
 from jupyter_mlenv.model import LABEL
 
 from .waiting import wait_until
 
 OWNER = f"{LABEL}.owner"
+
+
+def connect() -> docker.APIClient:
+    """A client of the engine that the product would use. Raises docker.errors.DockerException if none answers."""
+    return docker.APIClient(base_url=find_endpoint(None, os.environ).url, version="auto", timeout=60)
 
 
 def new_owner() -> str:
@@ -43,7 +49,7 @@ def is_dead(owner: str) -> bool:
     return match is not None and not Path(f"/proc/{match[1]}").exists()
 
 
-def found(client: docker.DockerClient, mine: Callable[[str], bool]) -> list[tuple[str, str, str]]:
+def found(client: docker.APIClient, mine: Callable[[str], bool]) -> list[tuple[str, str, str]]:
     """What is on the engine for these owners: (kind, engine id, name), in the order in which it can be removed."""
     everything = {"label": OWNER}
     things: list[tuple[str, str, str]] = []
@@ -51,22 +57,22 @@ def found(client: docker.DockerClient, mine: Callable[[str], bool]) -> list[tupl
     def add(kind: str, rows: list[dict[str, Any]], name: Callable[[dict[str, Any]], str]) -> None:
         things.extend((kind, row["Id"], name(row)) for row in rows if mine((row["Labels"] or {}).get(OWNER, "")))
 
-    add("container", client.api.containers(all=True, filters=everything), lambda row: row["Names"][0].lstrip("/"))
-    add("network", client.api.networks(filters=everything), lambda row: row["Name"])
-    add("image", client.api.images(filters=everything), lambda row: (row["RepoTags"] or [row["Id"]])[0])
+    add("container", client.containers(all=True, filters=everything), lambda row: row["Names"][0].lstrip("/"))
+    add("network", client.networks(filters=everything), lambda row: row["Name"])
+    add("image", client.images(filters=everything), lambda row: (row["RepoTags"] or [row["Id"]])[0])
     return things
 
 
-def remove(client: docker.DockerClient, things: list[tuple[str, str, str]]) -> None:
+def remove(client: docker.APIClient, things: list[tuple[str, str, str]]) -> None:
     """Remove by force; what is already gone, or going, is no error."""
     for kind, id, _ in things:
         try:
             if kind == "container":
-                client.api.remove_container(id, force=True, v=True)
+                client.remove_container(id, force=True, v=True)
             elif kind == "network":
-                client.api.remove_network(id)
+                client.remove_network(id)
             else:
-                client.api.remove_image(id, force=True)
+                client.remove_image(id, force=True)
         except docker.errors.NotFound:
             continue
         except docker.errors.APIError as error:
@@ -74,7 +80,7 @@ def remove(client: docker.DockerClient, things: list[tuple[str, str, str]]) -> N
                 raise
 
 
-def sweep(client: docker.DockerClient, mine: Callable[[str], bool]) -> list[str]:
+def sweep(client: docker.APIClient, mine: Callable[[str], bool]) -> list[str]:
     """Remove everything of these owners; the names of what there was. Raises AssertionError if something stays."""
     before = found(client, mine)
     remove(client, before)
@@ -82,7 +88,7 @@ def sweep(client: docker.DockerClient, mine: Callable[[str], bool]) -> list[str]
     return [f"{kind} {name}" for kind, _, name in before]
 
 
-def _again(client: docker.DockerClient, mine: Callable[[str], bool]) -> list[tuple[str, str, str]]:
+def _again(client: docker.APIClient, mine: Callable[[str], bool]) -> list[tuple[str, str, str]]:
     still = found(client, mine)
     remove(client, still)
     return still
@@ -96,7 +102,7 @@ def main() -> int:
             print(f"removing {path}")
             shutil.rmtree(path)
     try:
-        client = docker.from_env(timeout=30)
+        client = connect()
     except docker.errors.DockerException:
         return 0  # no engine, so nothing on it
     with closing(client):

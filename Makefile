@@ -1,0 +1,99 @@
+# `make` shows what there is. Everything lives in .venv, .cache and labextension/node_modules.
+
+SHELL := bash
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3
+PORT ?= 8888
+HOST ?= 127.0.0.1
+export PYTHON PORT HOST NO_BROWSER
+
+BIN := .venv/bin
+DONE := .venv/.done
+NODE_DONE := labextension/node_modules/.done
+# The hatch hook would build the lab extension again; the rule below already did.
+PIP := SKIP_JUPYTER_BUILDER=1 $(BIN)/python -m pip install --quiet --no-build-isolation
+
+FRONT_CONFIG := $(wildcard labextension/package.json labextension/tsconfig*.json labextension/*.js labextension/*.mjs)
+FRONT_SOURCES := $(FRONT_CONFIG) $(shell find labextension/src labextension/style labextension/schema -type f 2>/dev/null)
+PACKAGE_FILES := pyproject.toml jupyter_mlenv/_version.py $(shell find jupyter-config -type f 2>/dev/null)
+
+##@ Use it
+lab: $(DONE)/package ## JupyterLab with ML environments: PORT=8888 HOST=127.0.0.1 NO_BROWSER=1
+	@scripts/engine.sh
+	@exec scripts/lab.sh
+
+##@ Work on it
+install: $(DONE)/package ## The package and its lab extension into .venv, and nothing else
+test: test-ready ## All tests; installs what they need
+	@scripts/test.sh lab unit engine ui
+test-lab: $(NODE_DONE) ## The lab extension's tests
+	@scripts/test.sh lab
+test-unit: $(DONE)/test ## Python tests that need no engine: seconds
+	@scripts/test.sh unit
+test-engine: test-ready ## Tests with the real engine
+	@scripts/test.sh engine
+test-ui: test-ready ## Tests with a real browser
+	@scripts/test.sh ui
+bench: test-ready $(DONE)/bench ## Every benchmark, with its ratios
+	@scripts/bench.sh
+lint: $(DONE)/lint $(NODE_DONE) ## Formatting, lint and types of both languages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	cd labextension && ../$(BIN)/jlpm lint:check
+dist: $(DONE)/build ## A wheel and a source archive in dist/
+	rm -rf dist jupyter_mlenv/labextension
+	$(BIN)/python -m build
+clean: ## Remove what was built, and what killed test sessions left on the engine
+	@if [ -e $(DONE)/package ]; then $(BIN)/python -m tests.support.leftovers; fi
+	rm -rf dist build .cache/test .pytest_cache .mypy_cache .ruff_cache .hypothesis test-results
+	rm -rf jupyter_mlenv/labextension labextension/lib labextension/tsconfig.tsbuildinfo $(DONE)/front
+clean-all: clean ## The same, and .venv and node_modules: like a fresh clone
+	rm -rf .venv labextension/node_modules
+help:
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: lab install test test-ready test-lab test-unit test-engine test-ui bench lint dist clean clean-all help
+
+test-ready: $(DONE)/test $(NODE_DONE)
+	@scripts/engine.sh
+	@scripts/testtools.sh
+
+$(DONE)/venv:
+	@scripts/node.sh
+	@scripts/venv.sh
+	@mkdir -p $(DONE) && touch $@
+
+# What builds the package ([build-system] in pyproject.toml); jupyter-builder also brings jlpm.
+$(DONE)/tools: pyproject.toml | $(DONE)/venv
+	@echo "==> Installing the build tools"
+	$(BIN)/python -m pip install --quiet hatchling hatch-jupyter-builder jupyter-builder
+	@touch $@
+
+$(NODE_DONE): labextension/package.json labextension/yarn.lock | $(DONE)/tools
+	@echo "==> Installing the lab extension's packages"
+	cd labextension && ../$(BIN)/jlpm install --immutable
+	@touch $@
+
+$(DONE)/front: $(FRONT_SOURCES) $(NODE_DONE)
+	@echo "==> Building the lab extension"
+	cd labextension && ../$(BIN)/jlpm build:prod
+	@touch $@
+
+$(DONE)/package: $(PACKAGE_FILES) $(DONE)/front $(DONE)/tools
+	@echo "==> Installing the package"
+	$(PIP) --editable '.[tensorboard]'
+	@touch $@
+
+$(DONE)/test $(DONE)/bench $(DONE)/lint: $(DONE)/%: $(DONE)/package
+	@echo "==> Installing what '$*' needs"
+	$(PIP) --editable '.[$*]'
+	@touch $@
+
+$(DONE)/build: $(DONE)/package
+	$(BIN)/python -m pip install --quiet build
+	@touch $@

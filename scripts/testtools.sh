@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# What the tests need beside Python packages: debootstrap, a registry, a browser and, for all but root, the base image.
+source "$(dirname "$0")/lib.sh"
+
+# Installing the registry's package also starts it on port 5000; the tests start one of their own.
+new_registry=$(not_installed docker-registry)
+install "The tests" debootstrap debian-archive-keyring docker-registry util-linux
+if [ -n "$new_registry" ] && [ -d /run/systemd/system ]; then as_root systemctl disable --now docker-registry; fi
+
+command -v docker >/dev/null || install "The tests" docker-cli
+
+if [ -z "${MLENV_TEST_BROWSER:-}" ] && ! command -v chromium >/dev/null; then
+  apt_lists
+  if available chromium; then
+    install "The browser tests" chromium fonts-liberation
+  else
+    # Ubuntu has Chromium only as a snap, which needs its own service; playwright brings one that does not.
+    say "The browser tests: getting playwright's Chromium"
+    .venv/bin/playwright install --with-deps chromium
+  fi
+fi
+
+# Only root can run debootstrap; for anybody else the image is made here, once, with sudo.
+is_root || as_root env "DOCKER_HOST=${DOCKER_HOST:-}" .venv/bin/python -m jupyter_mlenv.cli base
