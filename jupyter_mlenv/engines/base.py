@@ -68,6 +68,7 @@ class ContainerInfo:
     address: str = ""  # its own IP, where it has one
     ports: Mapping[int, int] = field(default_factory=dict)
     applied: Resources | None = None
+    warnings: tuple[str, ...] = ()  # from `create`: what the engine said it would not apply
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,80 @@
+"""Builds over the engine's API, without the docker command line and without a BuildKit session."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ...errors import BuildFailed, EngineError
+from ...model import BuildRecipe
+from .buildkit import BuildKitProgress
+from .classic import ClassicProgress
+from .connection import Connection
+from .context import write_context
+from .errors import disk_full, from_message
+
+Builder = BuildKitProgress | ClassicProgress
+
+_BASE = re.compile(
+    r"(?:load metadata for|FROM|docker-image://)\s*(?P<image>[^\s@]+(?:@sha256:[0-9a-f]+)?)", re.IGNORECASE
+)
+
+
+def build_params(recipe: BuildRecipe, build_id: str, dockerfile: str) -> dict[str, Any]:
+    """The query of `POST /build`; an empty `build_id` chooses the classic builder.
+
+    `forcerm` matters for that one: `rm` alone leaves a failed step's container behind.
+    """
+    params: dict[str, Any] = {
+        "t": recipe.tag,
+        "dockerfile": dockerfile,
+        "rm": True,
+        "forcerm": True,
+        "buildargs": dict(recipe.args),
+        "labels": dict(recipe.labels),
+        "version": "2" if build_id else "1",
+    }
+    if build_id:
+        params["buildid"] = build_id
+    if recipe.target:
+        params["target"] = recipe.target
+    return params
+
+
+def read_build(recipe: BuildRecipe, build_id: str, connection: Connection) -> Iterator[dict[str, Any]]:
+    """Send the context, yield the engine's messages. Blocking; cutting the connection ends it in any phase."""
+    context, dockerfile = write_context(recipe, lambda: connection.is_cut)
+    with context:
+        yield from connection.post_build(build_params(recipe, build_id, dockerfile), context)
+
+
+def build_error(progress: Builder, text: str) -> EngineError:
+    """Why a build failed, from its last message and the step that it stopped at."""
+    if isinstance(progress, BuildKitProgress):
+        vertex = progress.failed
+        step = " ".join(vertex.name.split()) if vertex else ""
+        reason = vertex.error if vertex else text
+        log = [*vertex.tail, *filter(None, [vertex.partial])] if vertex else []
+    else:
+        step, reason, log = progress.step, text, list(progress.tail)
+    reason = " ".join(reason.split())
+    if any("no space left on device" in line.lower() for line in (reason, *log)):
+        return disk_full(reason, log)
+    base = _BASE.search(step)
+    if base:
+        error = from_message(reason, image=base["image"])
+        error.details["step"] = step
+        return error
+    code = re.search(r"(?:exit code|non-zero code): (\d+)\s*$", reason)
+    why = f"its command ended with exit code {code.group(1)}" if code else reason
+    if not step:
+        return BuildFailed(
+            f"The image cannot be built: {why}.", hint="Correct the Dockerfile or the preset.", details={"step": ""}
+        )
+    return BuildFailed(
+        f"The image cannot be built: in step {step}: {why}.",
+        hint="The last lines of that step say why; correct the preset's packages or the Dockerfile, then start again.",
+        details={"step": step, **({"exit_code": int(code.group(1))} if code else {})},
+        log=log,
+    )

@@ -1,0 +1,116 @@
+"""The blocking calls, each a function of docker-py's low-level client; they run in the adapter's threads."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from ...model import ContainerSpec, FileEntry
+from ..base import ContainerInfo, ImageInfo
+from . import containers as shapes
+from . import images as image_shapes
+from .connection import Connection
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+
+def create(client: APIClient, spec: ContainerSpec, publish_host: str, swap_accounting: bool) -> ContainerInfo:
+    body = shapes.create_body(spec, publish_host=publish_host, swap_accounting=swap_accounting)
+    made = cast(Any, client).create_container_from_config(body, name=spec.name)
+    return shapes.from_inspect(client.inspect_container(made["Id"]), made.get("Warnings") or ())
+
+
+def remove_created(client: APIClient, info: ContainerInfo) -> None:
+    client.remove_container(info.id, v=True, force=True)
+
+
+def put_files(client: APIClient, id: str, files: Sequence[FileEntry]) -> None:
+    client.put_archive(id, "/", shapes.pack(files))
+
+
+def read_file(client: APIClient, id: str, path: str) -> bytes:
+    chunks, _ = client.get_archive(id, path)
+    return shapes.unpack_one(b"".join(chunks), id, path)
+
+
+def start(client: APIClient, id: str) -> ContainerInfo:
+    client.start(id)
+    return inspect(client, id)
+
+
+def stop(client: APIClient, id: str, timeout: int) -> None:
+    client.stop(id, timeout=timeout)
+
+
+def remove(client: APIClient, id: str) -> None:
+    """Also waits out a removal that somebody else has begun: the name is free afterwards."""
+    from docker.errors import APIError, NotFound  # noqa: PLC0415 - there is a client, so it is imported
+
+    try:
+        client.remove_container(id, v=True, force=True)
+    except NotFound:
+        return
+    except APIError as error:
+        if error.status_code != 409 or "already in progress" not in str(error.explanation):
+            raise
+        client.wait(id, condition="removed")
+
+
+def containers(client: APIClient, labels: Mapping[str, str]) -> list[ContainerInfo]:
+    return [shapes.from_list(entry) for entry in client.containers(all=True, filters=shapes.label_filter(labels))]
+
+
+def inspect(client: APIClient, id: str) -> ContainerInfo:
+    return shapes.from_inspect(client.inspect_container(id))
+
+
+def image(client: APIClient, reference: str) -> ImageInfo:
+    return image_shapes.from_inspect(cast(Any, client).inspect_image(reference))
+
+
+def images(client: APIClient, labels: Mapping[str, str]) -> list[ImageInfo]:
+    return [image_shapes.from_list(entry) for entry in client.images(filters=shapes.label_filter(labels))]
+
+
+def import_image(client: APIClient, reference: str, tar: bytes, labels: Mapping[str, str]) -> None:
+    from docker.utils import parse_repository_tag  # noqa: PLC0415 - there is a client, so it is imported
+
+    repository, tag = parse_repository_tag(reference)
+    client.import_image_from_data(tar, repository, tag or "latest", changes=image_shapes.label_changes(labels))
+
+
+def remove_image(client: APIClient, reference: str) -> None:
+    client.remove_image(reference)
+
+
+def cancel_build(client: APIClient, build_id: str) -> None:
+    helpers = cast(Any, client)  # docker-py has no call for it
+    helpers._raise_for_status(helpers._post(helpers._url("/build/cancel"), params={"id": build_id}))
+
+
+def read_logs(container: str, tail: int, follow: bool, connection: Connection) -> Iterator[str]:
+    """Lines of both output streams in the order the engine has them, without their ends."""
+    client = connection.client
+    if follow:
+        chunks: Iterable[bytes] = client.logs(container, stream=True, follow=True, tail=tail)
+    else:
+        chunks = [client.logs(container, stream=False, follow=False, tail=tail)]
+    yield from split_lines(chunks)
+
+
+def split_lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    """Whole lines of UTF-8 text that arrives in pieces cut anywhere; what is no UTF-8 becomes U+FFFD.
+
+    A carriage return ends a line too, as a progress bar means it.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    pending = ""
+    for chunk in chunks:
+        *whole, pending = re.split(r"\r\n|\n|\r(?!$)", pending + decoder.decode(chunk))
+        yield from whole
+    pending += decoder.decode(b"", final=True)
+    if pending:
+        yield pending.rstrip("\r")

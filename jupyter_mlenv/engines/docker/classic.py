@@ -1,0 +1,56 @@
+"""What the classic builder tells: lines of text, one JSON message each."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from ...model import Progress
+from .buildkit import COLOUR, TAIL
+from .pull import PullProgress
+
+_STEP = re.compile(r"^Step (?P<number>\d+)/(?P<count>\d+) : (?P<text>.*)$", re.DOTALL)
+_NOISE = re.compile(r"^ ---> |^Removing intermediate container |^Successfully (built|tagged) ")
+
+
+class ClassicProgress:
+    """Feed it the messages of `POST /build?version=1`."""
+
+    def __init__(self, steps: int = 0) -> None:
+        self.step = ""
+        self.tail: deque[str] = deque(maxlen=TAIL)
+        self._number = 0
+        self._count = steps
+        self._partial = ""
+        self._base: PullProgress | None = None
+
+    def feed(self, message: Mapping[str, Any]) -> list[str]:
+        """Take one message; returns new lines for the log."""
+        if "status" in message:  # a base image that is pulled on the way
+            self._base = self._base or PullProgress()
+            line = self._base.feed(message)
+            return [line] if line else []
+        text = COLOUR.sub("", str(message.get("stream", "")))  # it prints errors in red
+        *whole, self._partial = re.split(r"\r\n|\n|\r", self._partial + text)
+        lines = []
+        for line in filter(str.strip, whole):
+            match = _STEP.match(line)
+            if match:
+                self._number, self._count = int(match["number"]), int(match["count"])
+                self.step = f"[{self._number}/{self._count}] {match['text']}"
+                self.tail.clear()
+                self._base = None
+                lines.append(self.step)
+            elif not _NOISE.match(line):
+                self.tail.append(line)
+                lines.append(line)
+        return lines
+
+    def now(self) -> Progress:
+        """A step counts as finished when the next one starts."""
+        message = self.step or "Reading the Dockerfile"
+        if self._base is not None:
+            message = f"{message}: {self._base.now().message.lower()}"
+        return Progress("build", message, max(0, self._number - 1), self._count, "steps")

@@ -1,0 +1,143 @@
+"""One API client whose sockets another thread can cut."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from .endpoint import EngineEndpoint
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+REQUEST_TIMEOUT = 60
+"""Seconds that an ordinary request may be silent; streams have no limit."""
+
+GREETING_TIMEOUT = 10
+"""Seconds for the first answer of an engine: a person waits for it."""
+
+
+class Connection:
+    """A docker-py client, and every socket it opened.
+
+    requests cannot be interrupted from outside; shutting its socket down can, in any phase of a request: while a
+    build context is sent, while a registry keeps the answer's headers waiting, or in the middle of a stream.
+    """
+
+    client: APIClient
+
+    def __init__(self) -> None:
+        self._sockets: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._cut = False
+
+    def record(self, opened: Any) -> None:
+        """Remember a socket; one that comes after the cut is cut at once."""
+        with self._lock:
+            self._sockets.add(opened)
+            cut = self._cut
+        if cut:
+            _shut(opened)
+
+    def cut(self) -> None:
+        """End all requests of this client now: their threads get an error from the socket."""
+        with self._lock:
+            self._cut = True
+            sockets = list(self._sockets)
+        for opened in sockets:
+            _shut(opened)
+
+    def post_build(self, params: Mapping[str, Any], context: IO[bytes]) -> Iterator[dict[str, Any]]:
+        """`POST /build`, its messages as they come.
+
+        docker-py's own `build()` cannot choose BuildKit, hence its inner helpers. They add the docker configuration's
+        registry credentials, and its proxies as build arguments, as the command line does.
+        """
+        client: Any = self.client
+        headers = {"Content-Type": "application/tar"}
+        client._set_auth_headers(headers)
+        arguments = {**client._proxy_configs.get_environment(), **params["buildargs"]}
+        response = client._post(
+            client._url("/build"),
+            data=context,
+            params={**params, "buildargs": json.dumps(arguments), "labels": json.dumps(params["labels"])},
+            headers=headers,
+            stream=True,
+            timeout=None,
+        )
+        client._raise_for_status(response)
+        yield from client._stream_helper(response, decode=True)
+
+    @property
+    def is_cut(self) -> bool:
+        return self._cut
+
+
+def connect(endpoint: EngineEndpoint, *, version: str = "auto", timeout: float | None = REQUEST_TIMEOUT) -> Connection:
+    """Make a client; with `version="auto"` this asks the engine for its API version, otherwise nothing is sent.
+
+    `timeout` in seconds of silence, `None` for no limit. Raises what docker-py raises; `errors.translate` knows it all.
+    """
+    from docker import APIClient, TLSConfig  # noqa: PLC0415 - slow to import, and not everybody uses an engine
+
+    connection = Connection()
+
+    class RecordingClient(APIClient):
+        """Hands each socket to its Connection, from the constructor's own request on."""
+
+        def get_adapter(self, url: Any) -> Any:
+            adapter = super().get_adapter(url)
+            if "get_connection_with_tls_context" not in vars(adapter):
+                _watch(adapter, connection.record)
+            return adapter
+
+    tls: Any = False
+    if endpoint.tls:
+        tls = TLSConfig(
+            client_cert=(endpoint.cert, endpoint.key) if endpoint.cert and endpoint.key else None,
+            ca_cert=endpoint.ca or None,
+            verify=endpoint.verify,
+        )
+    asking: Any = GREETING_TIMEOUT if version == "auto" else timeout
+    connection.client = RecordingClient(base_url=endpoint.url, version=version, timeout=asking, tls=tls)
+    connection.client.timeout = cast(int, timeout)  # the stubs know no None
+    return connection
+
+
+def _watch(adapter: Any, record: Callable[[Any], None]) -> None:
+    """Make each pool of a requests adapter tell of the connections it opens."""
+    get_pool = adapter.get_connection_with_tls_context
+
+    def watched_pool(*args: Any, **kwargs: Any) -> Any:
+        pool = get_pool(*args, **kwargs)
+        if "_new_conn" not in vars(pool):
+            new = pool._new_conn
+            pool._new_conn = lambda: _watched_connection(new(), record)
+        return pool
+
+    adapter.get_connection_with_tls_context = watched_pool
+
+
+def _watched_connection(connection: Any, record: Callable[[Any], None]) -> Any:
+    plain_connect = connection.connect
+
+    def connect_and_record() -> None:
+        plain_connect()
+        opened = connection.sock
+        if isinstance(opened, socket.socket) and opened.family in (socket.AF_INET, socket.AF_INET6):
+            # An event stream is silent for hours; without this a vanished remote engine would never be noticed.
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        record(opened)
+
+    connection.connect = connect_and_record
+    return connection
+
+
+def _shut(opened: Any) -> None:
+    with contextlib.suppress(OSError, EOFError):
+        opened.shutdown(socket.SHUT_RDWR)

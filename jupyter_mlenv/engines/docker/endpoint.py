@@ -1,0 +1,116 @@
+"""Which engine is meant: the rules of the docker command line, as a function of environment and files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import EngineUnavailable
+
+DEFAULT_SOCKET = "/var/run/docker.sock"
+
+
+@dataclass(frozen=True)
+class EngineEndpoint:
+    """Where an engine listens, and who said so (`origin`, for messages).
+
+    `ca`, `cert`, `key` are paths of PEM files or empty; `verify` tells whether the server's certificate is checked.
+    """
+
+    url: str
+    origin: str
+    tls: bool = False
+    verify: bool = True
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+    @property
+    def socket(self) -> str:
+        """Path of the unix socket; empty for another kind of URL."""
+        return self.url.removeprefix("unix://") if self.url.startswith("unix://") else ""
+
+
+def find_endpoint(url: str | None, environ: Mapping[str, str], default_socket: str = DEFAULT_SOCKET) -> EngineEndpoint:
+    """The engine that the docker command line would talk to.
+
+    An explicit url wins, then `DOCKER_HOST` (with `DOCKER_TLS_VERIFY` or `DOCKER_TLS`, and `DOCKER_CERT_PATH`), then
+    the context named by `DOCKER_CONTEXT` or by `currentContext` in the configuration, then the default socket, then
+    the rootless one if only that exists. Order: `resolveContextName` in docker/cli `cli/command/cli.go`.
+
+    Raises
+    ------
+    EngineUnavailable
+        A context is named that does not exist, or its file cannot be read.
+    """
+    if url:
+        return _with_tls(url, "the configured engine URL", environ)
+    if environ.get("DOCKER_HOST"):
+        return _with_tls(environ["DOCKER_HOST"], "DOCKER_HOST", environ)
+    folder = _config_folder(environ)
+    context = environ.get("DOCKER_CONTEXT") or _read_json(folder / "config.json").get("currentContext") or "default"
+    if context != "default":
+        return _from_context(folder, str(context))
+    rootless = os.path.join(environ.get("XDG_RUNTIME_DIR", ""), "docker.sock")
+    if not os.path.exists(default_socket) and os.path.isabs(rootless) and os.path.exists(rootless):
+        return EngineEndpoint(f"unix://{rootless}", "the rootless socket")
+    return EngineEndpoint(f"unix://{default_socket}", "the default socket")
+
+
+def _config_folder(environ: Mapping[str, str]) -> Path:
+    if environ.get("DOCKER_CONFIG"):
+        return Path(environ["DOCKER_CONFIG"])
+    return Path(environ.get("HOME") or os.path.expanduser("~")) / ".docker"
+
+
+def _with_tls(url: str, origin: str, environ: Mapping[str, str]) -> EngineEndpoint:
+    verify = bool(environ.get("DOCKER_TLS_VERIFY"))
+    if not url.startswith(("tcp://", "https://")) or not (verify or environ.get("DOCKER_TLS")):
+        return EngineEndpoint(url, origin)
+    folder = Path(environ.get("DOCKER_CERT_PATH") or _config_folder(environ))
+    return EngineEndpoint(url, origin, True, verify, *_pem_files(folder))
+
+
+def _pem_files(folder: Path) -> tuple[str, str, str]:
+    paths = (folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
+    ca, cert, key = (str(path) if path.is_file() else "" for path in paths)
+    return ca, cert, key
+
+
+def _from_context(folder: Path, name: str) -> EngineEndpoint:
+    identity = hashlib.sha256(name.encode()).hexdigest()
+    meta = _read_json(folder / "contexts" / "meta" / identity / "meta.json")
+    docker = meta.get("Endpoints", {}).get("docker", {})
+    if not docker.get("Host"):
+        raise EngineUnavailable(
+            f"The docker context {name!r} does not exist.",
+            hint="`docker context ls` shows what there is; `docker context use default` goes back to the local engine.",
+            details={"context": name},
+        )
+    ca, cert, key = _pem_files(folder / "contexts" / "tls" / identity / "docker")
+    return EngineEndpoint(
+        url=str(docker["Host"]),
+        origin=f"the docker context {name!r}",
+        tls=bool(ca or cert),
+        verify=not docker.get("SkipTLSVerify", False),
+        ca=ca,
+        cert=cert,
+        key=key,
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise EngineUnavailable(
+            f"The docker configuration {path} cannot be read: {error}", hint="Correct or remove that file."
+        ) from error
+    return content if isinstance(content, dict) else {}

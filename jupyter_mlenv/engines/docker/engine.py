@@ -1,0 +1,193 @@
+"""The Engine protocol on docker-py's low-level client."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from functools import partial
+from typing import Literal
+
+from ...errors import ContainerNotFound, EngineError, EnginePermission, EngineUnavailable, ImageNotFound
+from ...model import BuildRecipe, ContainerSpec, FileEntry, Progress, Reporter
+from ..base import ContainerInfo, EngineEvent, EngineFacts, ImageInfo
+from . import calls
+from .build import build_error, read_build
+from .buildkit import BuildKitProgress
+from .classic import ClassicProgress
+from .errors import from_message
+from .events import FIRST_DELAY, LAST_DELAY, parse_event, read_events
+from .pull import PullProgress, read_pull
+from .session import Session
+
+
+class DockerEngine:
+    """A Docker engine. See `engines.base.Engine` for what its methods promise.
+
+    Parameters
+    ----------
+    url
+        `unix://`, `tcp://` or `ssh://`; `None` finds the engine as the docker command line does.
+    threads
+        Blocking calls at the same time; streams have threads of their own.
+    shares_filesystem
+        Whether a unix socket in a bind-mounted directory works on both sides; `None` finds out.
+    builder
+        `auto` uses BuildKit where the engine has it.
+    publish_host
+        The engine host's IP address that ports are published on, and reached at.
+
+    Nothing is read, imported or connected until the first call.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        threads: int = 8,
+        shares_filesystem: bool | None = None,
+        builder: Literal["auto", "buildkit", "classic"] = "auto",
+        publish_host: str = "127.0.0.1",
+    ) -> None:
+        self._session = Session(
+            url, threads=threads, shares_filesystem=shares_filesystem, builder=builder, publish_host=publish_host
+        )
+
+    async def facts(self) -> EngineFacts:
+        return await self._session.facts()
+
+    async def image(self, reference: str) -> ImageInfo | None:
+        try:
+            return await self._session.call(partial(calls.image, reference=reference), image=reference)
+        except ImageNotFound:
+            return None
+
+    async def images(self, labels: Mapping[str, str]) -> Sequence[ImageInfo]:
+        return await self._session.call(partial(calls.images, labels=labels))
+
+    async def pull(self, reference: str, reporter: Reporter) -> ImageInfo:
+        progress = PullProgress()
+        reporter.progress(progress.now())
+        async with aclosing(self._session.stream(partial(read_pull, reference), image=reference)) as messages:
+            async for message in messages:
+                if "error" in message:
+                    raise from_message(str(message["error"]), image=reference)
+                line = progress.feed(message)
+                if line:
+                    reporter.log(line)
+                reporter.progress(progress.now())
+        return await self._present(reference)
+
+    async def build(self, recipe: BuildRecipe, reporter: Reporter) -> ImageInfo:
+        facts = await self.facts()
+        build_id = secrets.token_hex(16) if facts.buildkit else ""
+        progress = BuildKitProgress(recipe.steps) if build_id else ClassicProgress(recipe.steps)
+        reporter.progress(Progress("build", "Sending the build context"))
+        try:
+            async with aclosing(self._session.stream(partial(read_build, recipe, build_id))) as messages:
+                async for message in messages:
+                    if "error" in message:
+                        raise build_error(progress, str(message["error"]))
+                    for line in progress.feed(message):
+                        reporter.log(line)
+                    reporter.progress(progress.now())
+        except asyncio.CancelledError:
+            if build_id:
+                # The lost connection is enough for today's engines; this is what the command line does as well.
+                with suppress(EngineError):
+                    await self._session.call(partial(calls.cancel_build, build_id=build_id), finish=True)
+            raise
+        except EngineError as error:
+            if error.details.get("status") == 400:  # the classic builder reads the Dockerfile before it answers
+                raise build_error(progress, error.details["engine_message"]) from None
+            raise
+        return await self._present(recipe.tag)
+
+    async def import_image(self, reference: str, tar: bytes, labels: Mapping[str, str]) -> ImageInfo:
+        work = partial(calls.import_image, reference=reference, tar=tar, labels=labels)
+        await self._session.call(work, image=reference, finish=True)
+        return await self._present(reference)
+
+    async def remove_image(self, reference: str) -> None:
+        with suppress(ImageNotFound):
+            await self._session.call(partial(calls.remove_image, reference=reference), image=reference, finish=True)
+
+    async def create(self, spec: ContainerSpec) -> ContainerInfo:
+        facts = await self.facts()
+        work = partial(
+            calls.create, spec=spec, publish_host=facts.publish_host, swap_accounting=self._session.swap_accounting
+        )
+        return await self._session.call(work, image=spec.image, container=spec.name, undo=calls.remove_created)
+
+    async def put_files(self, container: str, files: Sequence[FileEntry]) -> None:
+        await self._session.call(partial(calls.put_files, id=container, files=files), container=container, finish=True)
+
+    async def read_file(self, container: str, path: str) -> bytes:
+        await self.inspect(container)  # the engine says 404 for a missing file too
+        try:
+            return await self._session.call(partial(calls.read_file, id=container, path=path), container=container)
+        except ContainerNotFound:
+            raise EngineError(
+                f"Container {container} has no file {path}.", details={"container": container, "path": path}
+            ) from None
+
+    async def start(self, container: str) -> ContainerInfo:
+        return await self._session.call(partial(calls.start, id=container), container=container, finish=True)
+
+    async def stop(self, container: str, timeout: int) -> None:
+        await self._session.call(partial(calls.stop, id=container, timeout=timeout), container=container)
+
+    async def remove(self, container: str) -> None:
+        with suppress(ContainerNotFound):
+            await self._session.call(partial(calls.remove, id=container), container=container, finish=True)
+
+    async def list(self, labels: Mapping[str, str]) -> Sequence[ContainerInfo]:
+        return await self._session.call(partial(calls.containers, labels=labels))
+
+    async def inspect(self, container: str) -> ContainerInfo:
+        return await self._session.call(partial(calls.inspect, id=container), container=container)
+
+    async def logs(self, container: str, *, tail: int = 200, follow: bool = False) -> AsyncGenerator[str, None]:
+        read = partial(calls.read_logs, container, tail, follow)
+        async with aclosing(self._session.stream(read, container=container)) as lines:
+            async for line in lines:
+                yield line
+
+    async def events(self) -> AsyncGenerator[EngineEvent, None]:
+        since, delay, blind = 0, FIRST_DELAY, False
+        while not self._session.closed.is_set():
+            try:
+                async with aclosing(self._session.stream(partial(read_events, since))) as messages:
+                    async for raw in messages:
+                        if raw is None:
+                            since, delay, blind = since or time.time_ns(), FIRST_DELAY, False
+                            yield EngineEvent("connected", time=time.time())
+                        elif raw.get("timeNano", 0) > since:
+                            since = raw["timeNano"]
+                            event = parse_event(raw)
+                            if event is not None:
+                                yield event
+            except (EngineUnavailable, EnginePermission):
+                pass
+            if self._session.closed.is_set():
+                return
+            if not blind:
+                blind = True
+                self._session.forget()
+                yield EngineEvent("disconnected", time=time.time())
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._session.closed.wait(), delay)
+            delay = min(delay * 2, LAST_DELAY)
+
+    async def close(self) -> None:
+        self._session.close()
+
+    async def _present(self, reference: str) -> ImageInfo:
+        found = await self.image(reference)
+        if found is None:
+            raise ImageNotFound(
+                f"The image {reference} disappeared right after it was made.", details={"image": reference}
+            )
+        return found

@@ -1,0 +1,266 @@
+"""The one place that turns what docker-py, the engine or a socket says into our errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ...errors import (
+    ContainerNotFound,
+    DiskFull,
+    EngineError,
+    EnginePermission,
+    EngineUnavailable,
+    GpuUnavailable,
+    ImageNotFound,
+    MlenvError,
+    NameConflict,
+    RegistryUnreachable,
+)
+from .endpoint import EngineEndpoint
+
+_DISK = ("no space left on device", "disk quota exceeded")
+_GPU = (
+    "could not select device driver",
+    "unknown or invalid runtime name: nvidia",
+    "unknown runtime specified nvidia",
+    "nvidia-container",
+    "libnvidia-ml",
+    "unresolvable cdi devices",
+)
+_NO_IMAGE = (
+    "manifest unknown",
+    "manifest for ",
+    "no such image",
+    "pull access denied",
+    "repository does not exist",
+    "requested access to the resource is denied",
+    "no match for platform in manifest",
+    "no matching manifest",
+    "does not match the specified platform",
+    "invalid reference format",
+    "unauthorized",
+    "not found",
+)
+_NO_REGISTRY = (
+    "no such host",
+    "dial tcp",
+    "i/o timeout",
+    "tls handshake",
+    "x509:",
+    "connection refused",
+    "connection reset",
+    "network is unreachable",
+    "server misbehaving",
+    "name resolution",
+    "proxyconnect",
+    "context deadline exceeded",
+    "request canceled while waiting",
+    "http response to https client",
+    "toomanyrequests",
+    "unexpected status",
+    "unexpected http",
+    "internal server error",
+    "bad gateway",
+    "service unavailable",
+    "eof",
+)
+
+
+class StreamFailure(Exception):
+    """A message of the engine inside a stream whose HTTP status had already said 200."""
+
+
+def is_foreign(error: BaseException) -> bool:
+    """Whether `translate` should see it: trouble with the engine, and not a bug of ours."""
+    from docker.errors import DockerException  # noqa: PLC0415 - whoever gets here has imported docker
+    from requests import RequestException  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    return isinstance(error, (DockerException, RequestException, HTTPError, OSError, StreamFailure))
+
+
+def translate(error: BaseException, endpoint: EngineEndpoint, *, image: str = "", container: str = "") -> MlenvError:
+    """Our error for one of docker-py's, of the socket's, or of the engine's own stream.
+
+    `image` and `container` name what the call was about.
+    """
+    from docker.errors import APIError  # noqa: PLC0415 - whoever gets here has imported docker
+
+    if isinstance(error, MlenvError):
+        return error
+    for cause in _causes(error):
+        if isinstance(cause, APIError) and cause.status_code is not None:
+            return from_message(str(cause.explanation or cause), cause.status_code, image=image, container=container)
+    if isinstance(error, StreamFailure):
+        return from_message(str(error), 0, image=image, container=container)
+    return _unreachable(error, endpoint)
+
+
+def from_message(text: str, status: int = 0, *, image: str = "", container: str = "") -> EngineError:
+    """Classify the engine's own words; `status` is the HTTP status, 0 inside a stream."""
+    text = " ".join(text.split())
+    low = text.lower()
+    if _has(low, _DISK):
+        return disk_full(text)
+    if _has(low, _GPU):
+        return GpuUnavailable(
+            f"The engine cannot give a GPU to a container: {text}",
+            hint="Use the CPU twin of the preset, or install the NVIDIA driver and the NVIDIA Container Toolkit here.",
+            details={"engine_message": text},
+        )
+    if status == 409 and "is already in use by container" in low:
+        return NameConflict(f"The container name {container!r} is taken already.", details={"container": container})
+    missing_mount = re.search(r"bind source path does not exist: (\S.*)$", text)
+    if missing_mount:
+        source = missing_mount.group(1)
+        return EngineError(
+            f"{source} cannot be mounted: the engine's host has no such file or directory.",
+            hint="Correct the mount, or create that directory.",
+            details={"source": source, "container": container},
+        )
+    if image and _has(low, _NO_REGISTRY):
+        return registry_unreachable(image, text)
+    if image and (status == 404 or _has(low, _NO_IMAGE)):
+        return image_not_found(image, text)
+    if container and (status == 404 or "no such container" in low):
+        return ContainerNotFound(f"The engine has no container {container}.", details={"container": container})
+    cpus = re.search(r"range of cpus is from ([\d.]+) to ([\d.]+)", low)
+    if cpus:
+        return EngineError(
+            f"The engine has {float(cpus.group(2)):g} CPUs, and more were asked for.",
+            hint=f"Ask for at most {float(cpus.group(2)):g} CPUs.",
+            details={"available": float(cpus.group(2))},
+        )
+    return EngineError(f"The engine refused: {text}", details={"engine_message": text, "status": status})
+
+
+def disk_full(text: str, log: Sequence[str] = ()) -> DiskFull:
+    """Also used for a build step whose output says so."""
+    return DiskFull(
+        f"The engine's disk is full: {text}",
+        hint="`docker system df` shows what uses it, `docker system prune` frees what nothing uses.",
+        details={"engine_message": text},
+        log=log,
+    )
+
+
+def image_not_found(image: str, text: str) -> ImageNotFound:
+    """No such image here nor at its registry, or it may not be seen."""
+    registry = registry_of(image)
+    return ImageNotFound(
+        f"The image {image} was not found: {text}",
+        hint=f"Check name and tag. If it is private, log in first: `docker login {registry}`.",
+        details={"image": image, "registry": registry, "engine_message": text},
+    )
+
+
+def registry_unreachable(image: str, text: str) -> RegistryUnreachable:
+    """The image's registry does not answer, or refuses for now (rate limit)."""
+    registry = registry_of(image)
+    limited = "toomanyrequests" in text.lower()
+    message = f"limits the rate of pulls of {image}" if limited else f"cannot be reached for {image}"
+    login = f"Log in (`docker login {registry}`) or wait; or" if limited else "Check the network, or"
+    return RegistryUnreachable(
+        f"The registry {registry} {message}: {text}",
+        hint=f"{login} name a mirror in `image_aliases`, for example {{{registry!r}: 'mirror.example.org'}}.",
+        details={"image": image, "registry": registry, "engine_message": text},
+    )
+
+
+def registry_of(reference: str) -> str:
+    """The registry host of an image reference, `docker.io` where it names none.
+
+    The rule of github.com/distribution/reference: the part before the first slash is a host if it has a dot or a
+    colon, or is `localhost`.
+    """
+    first, slash, _ = reference.partition("/")
+    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
+
+
+def _has(text: str, fragments: tuple[str, ...]) -> bool:
+    return any(fragment in text for fragment in fragments)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all it was made from: by `raise from`, by context, and in its arguments as requests does it."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        current = waiting.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        linked = (current.__cause__, current.__context__, *current.args)
+        waiting.extend(link for link in linked if isinstance(link, BaseException))
+
+
+def _unreachable(error: BaseException, endpoint: EngineEndpoint) -> EngineError:
+    numbers = {cause.errno for cause in _causes(error) if isinstance(cause, OSError) and cause.errno}
+    details = {"url": endpoint.url, "origin": endpoint.origin}
+    if numbers & {errno.EACCES, errno.EPERM}:
+        return EnginePermission(
+            f"You may not use the engine at {endpoint.url}: permission denied.",
+            hint="Join its group with `sudo usermod -aG docker $USER`, then log out and in again "
+            "(and restart Jupyter). Members of that group can act as root on this machine.",
+            details=details,
+        )
+    if "paramiko" in str(error).lower():
+        return EngineUnavailable(
+            f"The engine URL {endpoint.url} needs paramiko, which is not installed.",
+            hint="`pip install paramiko` next to jupyter_mlenv, or unset the ssh:// engine.",
+            details=details,
+        )
+    reason = _reason(error, numbers)
+    return EngineUnavailable(
+        f"No container engine answers at {endpoint.url} ({endpoint.origin}): {reason}.",
+        hint=start_hint(endpoint, os.environ),
+        details=details,
+    )
+
+
+def _reason(error: BaseException, numbers: set[int]) -> str:
+    if errno.ENOENT in numbers:
+        return "there is no such socket"
+    if errno.ECONNREFUSED in numbers:
+        return "nothing listens there"
+    if any("timed out" in str(cause).lower() for cause in _causes(error)):
+        return "it did not answer in time"
+    *_, root = _causes(error)
+    return str(root).rstrip(".") or type(root).__name__
+
+
+def start_hint(endpoint: EngineEndpoint, environ: Mapping[str, str]) -> str:
+    """How to get an engine on this system."""
+    if endpoint.origin == "DOCKER_HOST":
+        return "Check DOCKER_HOST, or unset it to use the local engine."
+    if endpoint.origin.startswith("the docker context"):
+        return "Start that engine, or go back to the local one with `docker context use default`."
+    if "BINDER_SERVICE_HOST" in environ or "JUPYTERHUB_API_URL" in environ:
+        return (
+            "This Jupyter runs on a hub (such as Binder) that offers no container engine to it. "
+            "Run jupyter_mlenv on a machine with Docker, or ask the hub's administrator."
+        )
+    if sys.platform != "linux":
+        return "Start Docker Desktop (https://docs.docker.com/desktop/)."
+    if shutil.which("dockerd") or os.path.exists("/usr/sbin/dockerd"):
+        return "Start it: `sudo systemctl start docker`" + (
+            "." if os.path.isdir("/run/systemd/system") else ", or `sudo dockerd &` where there is no service manager."
+        )
+    if _is_debian():
+        return "Install and start one: `sudo apt-get install docker.io`, then `sudo systemctl start docker`."
+    return "Install Docker Engine: https://docs.docker.com/engine/install/"
+
+
+def _is_debian() -> bool:
+    try:
+        release = Path("/etc/os-release").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return bool(re.search(r"^ID(_LIKE)?=.*\b(debian|ubuntu)\b", release, re.MULTILINE))

@@ -1,0 +1,45 @@
+"""Images in our words, and labels in the Dockerfile's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from ..base import ImageInfo
+from .containers import timestamp
+
+
+def from_inspect(raw: Mapping[str, Any]) -> ImageInfo:
+    """The answer of `GET /images/{name}/json`."""
+    config = raw.get("Config") or {}
+    return ImageInfo(
+        id=raw["Id"],
+        tags=tuple(raw.get("RepoTags") or ()),
+        size=raw.get("Size", 0),
+        created=timestamp(raw.get("Created") or ""),
+        labels=config.get("Labels") or {},
+        env=tuple(config.get("Env") or ()),
+    )
+
+
+def from_list(raw: Mapping[str, Any]) -> ImageInfo:
+    """One element of `GET /images/json`, which has no environment."""
+    return ImageInfo(
+        id=raw["Id"],
+        tags=tuple(tag for tag in raw.get("RepoTags") or () if tag != "<none>:<none>"),
+        size=raw.get("Size", 0),
+        created=datetime.fromtimestamp(raw.get("Created", 0), timezone.utc).isoformat(),
+        labels=raw.get("Labels") or {},
+    )
+
+
+def label_changes(labels: Mapping[str, str]) -> list[str]:
+    """`changes=` of an import: one LABEL instruction each."""
+    return [f"LABEL {_quoted(name)}={_quoted(value)}" for name, value in labels.items()]
+
+
+def _quoted(text: str) -> str:
+    for special in ("\\", '"', "$"):
+        text = text.replace(special, "\\" + special)
+    return f'"{text}"'

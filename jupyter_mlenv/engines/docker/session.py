@@ -1,0 +1,186 @@
+"""The way to one engine: connected on first use, dropped when it stops answering, connected again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import weakref
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from ...errors import EnginePermission, EngineUnavailable, MlenvError
+from ..base import EngineFacts
+from .connection import Connection, connect
+from .endpoint import EngineEndpoint, find_endpoint
+from .errors import is_foreign, translate
+from .threads import Workers, stream
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+T = TypeVar("T")
+
+
+class Session:
+    """Runs blocking calls and streams against one engine, and translates what goes wrong. See `DockerEngine`."""
+
+    def __init__(
+        self,
+        url: str | None,
+        *,
+        threads: int,
+        shares_filesystem: bool | None,
+        builder: Literal["auto", "buildkit", "classic"],
+        publish_host: str,
+    ) -> None:
+        self._url = url
+        self._shares_filesystem = shares_filesystem
+        self._builder = builder
+        self._publish_host = publish_host
+        self._workers = Workers(threads)
+        self._lock = asyncio.Lock()
+        self._connection: Connection | None = None
+        self._endpoint: EngineEndpoint | None = None
+        self._facts: EngineFacts | None = None
+        self._streams: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self.swap_accounting = False
+        self.closed = asyncio.Event()
+
+    async def facts(self) -> EngineFacts:
+        """Asked once per connection."""
+        async with self._lock:
+            if self._facts is None:
+                self._facts = await self._workers.run(self._ask)
+            return self._facts
+
+    async def call(
+        self,
+        work: Callable[[APIClient], T],
+        *,
+        image: str = "",
+        container: str = "",
+        finish: bool = False,
+        undo: Callable[[APIClient, T], object] | None = None,
+    ) -> T:
+        """Run `work(client)` in a thread; see `Workers.run` for `finish` and `undo`, `translate` for the names."""
+        await self.facts()
+        connection = self._connected()
+
+        def run() -> T:
+            try:
+                return work(connection.client)
+            except Exception as error:
+                raise self._translated(error, image=image, container=container) from error
+
+        def back(result: T) -> None:
+            if undo is not None:
+                undo(connection.client, result)
+
+        try:
+            return await self._workers.run(run, finish=finish, undo=back if undo else None)
+        except (EngineUnavailable, EnginePermission):
+            self.forget()
+            raise
+
+    async def stream(
+        self, read: Callable[[Connection], Iterator[T]], *, image: str = "", container: str = ""
+    ) -> AsyncGenerator[T, None]:
+        """The items of `read(connection)`, over a connection of its own that ends with the generator."""
+        await self.facts()
+        endpoint, version = self._found(), self._connected().client.api_version
+
+        def open_one() -> Connection:
+            connection = connect(endpoint, version=version, timeout=None)
+            self._streams.add(connection)
+            if self.closed.is_set():
+                connection.cut()
+            return connection
+
+        try:
+            async with aclosing(stream(open_one, read)) as items:
+                async for item in items:
+                    yield item
+        except (EngineUnavailable, EnginePermission):
+            self.forget()
+            raise
+        except Exception as error:
+            translated = self._translated(error, image=image, container=container)
+            if isinstance(translated, (EngineUnavailable, EnginePermission)):
+                self.forget()
+            raise translated from error
+
+    def forget(self) -> None:
+        """The engine does not answer: ask it who it is when it does again, it may be another version by then."""
+        self._connection = None
+        self._facts = None
+
+    def close(self) -> None:
+        """Cut everything that is under way, so that no thread outlives its purpose."""
+        self.closed.set()
+        for connection in [*self._streams, *([self._connection] if self._connection else [])]:
+            connection.cut()
+        self._workers.close()
+
+    def _translated(self, error: Exception, *, image: str = "", container: str = "") -> Exception:
+        """The error to raise instead; a bug of ours stays what it is."""
+        if isinstance(error, MlenvError) or not is_foreign(error):
+            return error
+        return translate(error, self._found(), image=image, container=container)
+
+    def _found(self) -> EngineEndpoint:
+        if self._endpoint is None:
+            self._endpoint = find_endpoint(self._url, os.environ)
+        return self._endpoint
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            raise EngineUnavailable("The engine was lost a moment ago.", hint="Try again.")
+        return self._connection
+
+    def _ask(self) -> EngineFacts:
+        """In a thread: connect, and put version and info together."""
+        self._endpoint = None  # a context may have been switched since
+        endpoint = self._found()
+        try:
+            connection = connect(endpoint, version=os.environ.get("DOCKER_API_VERSION") or "auto")
+            version, info = connection.client.version(), connection.client.info()
+        except Exception as error:
+            raise self._translated(error) from error
+        self._connection = connection
+        self.swap_accounting = bool(info.get("SwapLimit"))
+        return self._facts_from(endpoint, connection.client.api_version, version, info)
+
+    def _facts_from(
+        self, endpoint: EngineEndpoint, api: str, version: dict[str, Any], info: dict[str, Any]
+    ) -> EngineFacts:
+        shares = self._shares_filesystem
+        if shares is None:
+            shares = shares_filesystem(endpoint, info)
+        modern = tuple(int(part) for part in api.split(".")[:2]) >= (1, 39)  # BuildKit without experimental mode
+        return EngineFacts(
+            kind="docker",
+            version=str(version.get("Version", "")),
+            url=endpoint.url,
+            os=str(info.get("OSType") or version.get("Os") or "linux"),
+            architecture=str(info.get("Architecture") or version.get("Arch") or platform.machine()),
+            shares_filesystem=shares,
+            publish_host=self._publish_host,
+            buildkit=modern and self._builder != "classic",
+            rootless=any("rootless" in option for option in info.get("SecurityOptions") or []),
+            cpus=int(info.get("NCPU") or 0),
+            memory=int(info.get("MemTotal") or 0),
+        )
+
+
+def shares_filesystem(endpoint: EngineEndpoint, info: dict[str, Any]) -> bool:
+    """Whether engine and caller see the same files, sockets included.
+
+    A unix socket alone proves nothing: Docker Desktop runs the engine in a virtual machine, and a Jupyter that is
+    itself a container may have the host's socket mounted. The engine's own data directory exists here only if neither
+    is so.
+    """
+    root = str(info.get("DockerRootDir") or "")
+    desktop = "docker desktop" in str(info.get("OperatingSystem", "")).lower()
+    return bool(endpoint.socket) and platform.system() == "Linux" and not desktop and bool(root) and os.path.isdir(root)
