@@ -1,0 +1,378 @@
+"""Speaks the agent's protocol (`docs/architecture.md`) over a route.
+
+Every request has a connection of its own: on a unix socket one costs less than keeping a pool right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+from urllib.parse import quote
+
+from .errors import (
+    AgentUnreachable,
+    EnvironmentFailed,
+    MlenvError,
+    NotFound,
+    RequestInvalid,
+    ServiceExited,
+    ServiceTimeout,
+)
+from .routes import TcpRoute, TunnelRoute, UnixRoute, connect
+
+LIMIT = 1 << 18
+"""Bytes read ahead from an agent before it has to wait."""
+
+STDIN_CHUNK = 1 << 16
+"""Bytes of input per frame; the agent refuses more than 1 MiB."""
+
+STDIN, RESIZE, SIGNAL = 0, 1, 2
+STDOUT, STDERR, EXIT = 1, 2, 3
+
+ERRORS: dict[str, type[MlenvError]] = {
+    "service_exited": ServiceExited,
+    "service_timeout": ServiceTimeout,
+    "not_found": NotFound,
+    "bad_request": RequestInvalid,
+    "command_failed": RequestInvalid,
+    "forbidden": RequestInvalid,
+    "too_large": RequestInvalid,
+    "unauthorized": AgentUnreachable,
+}
+
+HINTS = {
+    "unauthorized": "The environment's token has changed: restart the environment.",
+    "service_exited": "The log says why; the next request starts it again.",
+    "service_timeout": "The log says what it was doing; the next request starts it again.",
+}
+
+
+@dataclass(frozen=True)
+class ServiceInfo:
+    """A service that is ready.
+
+    `socket` is its path inside the container (`/run/mlenv/s-….sock`), else `port` on the container's loopback.
+    `started`: this request started it.
+    """
+
+    key: str
+    pid: int
+    socket: str | None
+    port: int | None
+    started: bool
+
+    @property
+    def target(self) -> str:
+        """What `AgentClient.tunnel` takes."""
+        return f"unix:{self.socket.rpartition('/')[2]}" if self.socket else f"127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """A service that was ever started, unless its key was started again since.
+
+    `state` is `starting`, `ready` or `exited`; `exit_code` is negative for a signal, `pid` None if it could not be run.
+    """
+
+    key: str
+    pid: int | None
+    state: str
+    socket: str | None
+    port: int | None
+    exit_code: int | None
+
+
+class AgentClient:
+    """The agent of one environment. Holds no connection between calls.
+
+    Every method raises `AgentUnreachable` when the agent does not answer or does not accept the token.
+    """
+
+    def __init__(self, route: UnixRoute | TcpRoute, token: str) -> None:
+        self.route = route
+        self.token = token
+
+    async def health(self) -> dict[str, Any]:
+        """`version`, `pid`, `python`, `uptime` in seconds."""
+        return await self._call("GET", "/v1/health", timeout=10.0)
+
+    async def ready(self, timeout: float, still_running: Callable[[], Awaitable[None]] | None = None) -> dict[str, Any]:
+        """Wait until the agent answers, right after its container was started; its health.
+
+        `still_running` is awaited every quarter of a second or so and raises if waiting is in vain, as a container
+        that has exited. Raises `AgentUnreachable` after `timeout` seconds.
+        """
+        begun = asked = time.monotonic()
+        pause = 0.002
+        while True:
+            try:
+                return await self.health()
+            except AgentUnreachable as error:
+                now = time.monotonic()
+                if error.details.get("code") == "unauthorized":
+                    raise
+                if still_running is not None and now - asked > 0.25:
+                    await still_running()
+                    asked = time.monotonic()
+                if now - begun > timeout:
+                    raise AgentUnreachable(
+                        f"The environment's agent did not answer within {timeout:g} s: {error.message}",
+                        hint="Look at `jupyter mlenv logs`; the image needs Python 3.8 or newer.",
+                    ) from error
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.02)
+
+    async def start_service(
+        self,
+        key: str,
+        *,
+        command: Sequence[str],
+        base_url: str,
+        ready: str = "",
+        timeout: float = 60.0,
+        env: Mapping[str, str] | None = None,
+        cwd: str = "",
+        variables: Mapping[str, str | int] | None = None,
+    ) -> ServiceInfo:
+        """Start the service unless it runs and wait, at most `timeout` seconds, until it is ready.
+
+        Raises `ServiceExited` (`details["exit_code"]`, negative for a signal) and `ServiceTimeout`, both with the last
+        lines of its log, and `RequestInvalid`.
+        """
+        body = {
+            "command": list(command),
+            "base_url": base_url,
+            "ready": ready,
+            "timeout": timeout,
+            "env": dict(env or {}),
+            "cwd": cwd,
+            "variables": dict(variables or {}),
+        }
+        # The agent keeps the time; ours only covers an agent that hangs.
+        answer = await self._call("PUT", self._path(key), body, timeout=timeout + 30.0)
+        return ServiceInfo(answer["key"], answer["pid"], answer["socket"], answer["port"], answer["started"])
+
+    async def services(self) -> list[ServiceStatus]:
+        """Oldest start first."""
+        answer = await self._call("GET", "/v1/services")
+        names = [field.name for field in fields(ServiceStatus)]
+        return [ServiceStatus(**{name: service[name] for name in names}) for service in answer["services"]]
+
+    async def service_log(self, key: str, tail: int = 200) -> list[str]:
+        """Its last lines, oldest first, also after its exit. Raises NotFound."""
+        lines: list[str] = (await self._call("GET", f"{self._path(key)}/log?tail={tail}"))["lines"]
+        return lines
+
+    async def signal(self, key: str, name: str) -> None:
+        """Send a signal such as `SIGINT` to its process group. Raises NotFound, RequestInvalid."""
+        await self._call("POST", f"{self._path(key)}/signal", {"signal": name})
+
+    async def stop_service(self, key: str) -> None:
+        """SIGTERM, and SIGKILL 5 s later; returns when it has ended. Raises NotFound."""
+        await self._call("DELETE", self._path(key))
+
+    def tunnel(self, target: str) -> TunnelRoute:
+        """The route to `127.0.0.1:<port>` or `unix:<name>.sock` inside the container."""
+        return TunnelRoute(self.route, self.token, target)
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """Exits as they happen: `{"event": "service_exited", "key", "pid", "exit_code"}`; `subscribed` comes first.
+
+        Ends with `AgentUnreachable` when the agent has gone or the reader was too slow: take stock with `services()`
+        and subscribe again.
+        """
+        reader, writer = await self._open("GET /v1/events")
+        try:
+            status, headers = await _read_head(reader)
+            if status != 200:
+                raise _error(status, await _read_body(reader, headers))
+            yield {"event": "subscribed"}
+            while line := await reader.readline():
+                yield json.loads(line)
+            raise AgentUnreachable("The agent ended its stream of events.")
+        except (OSError, asyncio.IncompleteReadError, ValueError) as error:
+            raise _broken(error) from error
+        finally:
+            writer.close()
+
+    async def exec(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str = "",
+        tty: bool = False,
+        rows: int = 24,
+        cols: int = 80,
+    ) -> ExecSession:
+        """Run a command in the container; it is killed when the session is closed before it has ended.
+
+        Raises `RequestInvalid` if there is no such program or folder.
+        """
+        wish = {"command": list(command), "env": dict(env or {}), "cwd": cwd, "tty": tty, "rows": rows, "cols": cols}
+        encoded = base64.b64encode(json.dumps(wish).encode()).decode()
+        headers = f"Connection: Upgrade\r\nUpgrade: mlenv-exec\r\nX-Mlenv-Exec: {encoded}\r\n"
+        reader, writer = await self._open("POST /v1/exec", headers)
+        try:
+            status, answer = await _read_head(reader)
+            if status != 101:
+                raise _error(status, await _read_body(reader, answer))
+        except (OSError, asyncio.IncompleteReadError, ValueError) as error:
+            writer.close()
+            raise _broken(error) from error
+        except BaseException:
+            writer.close()
+            raise
+        return ExecSession(reader, writer, tty)
+
+    def _path(self, key: str) -> str:
+        return f"/v1/services/{quote(key, safe='')}"
+
+    async def _open(
+        self, verb: str, headers: str = "", body: bytes = b""
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        try:
+            sock = await connect(self.route)
+        except OSError as error:
+            raise AgentUnreachable(
+                f"The environment's agent does not answer: {error}.",
+                hint="Look at `jupyter mlenv logs`, then restart the environment.",
+            ) from error
+        reader, writer = await asyncio.open_connection(sock=sock, limit=LIMIT)
+        head = f"{verb} HTTP/1.1\r\nAuthorization: Bearer {self.token}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+        writer.write(head.encode() + body)
+        return reader, writer
+
+    async def _call(self, method: str, path: str, body: Any = None, *, timeout: float = 30.0) -> dict[str, Any]:
+        try:
+            return await asyncio.wait_for(self._exchange(method, path, body), timeout)
+        except asyncio.TimeoutError:  # not the builtin one before Python 3.11
+            raise AgentUnreachable(
+                f"The environment's agent did not answer {method} {path} within {timeout:g} s.",
+                hint="Restart the environment.",
+            ) from None
+
+    async def _exchange(self, method: str, path: str, body: Any) -> dict[str, Any]:
+        data = b"" if body is None else json.dumps(body).encode()
+        reader, writer = await self._open(f"{method} {path}", body=data)
+        try:
+            status, headers = await _read_head(reader)
+            answer = await _read_body(reader, headers)
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
+            raise _broken(error) from error
+        finally:
+            writer.close()
+        if status != 200:
+            raise _error(status, answer)
+        return answer
+
+
+class ExecSession:
+    """A command that runs in a container. Use as an async context manager: leaving it ends the command.
+
+    Iterate over the session for its output: `("stdout" | "stderr", bytes)`; with a terminal all of it is `stdout`.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tty: bool) -> None:
+        self.tty = tty
+        self.exit_code: int | None = None
+        self._reader = reader
+        self._writer = writer
+
+    async def __aenter__(self) -> ExecSession:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def __aiter__(self) -> ExecSession:
+        return self
+
+    async def __anext__(self) -> tuple[Literal["stdout", "stderr"], bytes]:
+        """The next piece of output. Raises `AgentUnreachable` if the agent goes away before the command has ended."""
+        while self.exit_code is None:
+            try:
+                head = await self._reader.readexactly(5)
+                payload = await self._reader.readexactly(int.from_bytes(head[1:], "big"))
+            except (OSError, asyncio.IncompleteReadError) as error:
+                raise AgentUnreachable(
+                    "The connection to the command broke: the environment was stopped, or its agent ended.",
+                    hint="Look at `jupyter mlenv list` and `jupyter mlenv logs`.",
+                ) from error
+            if head[0] == EXIT:
+                self.exit_code = int.from_bytes(payload, "big", signed=True)
+            elif head[0] in (STDOUT, STDERR):
+                return ("stdout" if head[0] == STDOUT else "stderr"), payload
+        raise StopAsyncIteration
+
+    async def write(self, data: bytes) -> None:
+        """Input for the command; returns when the agent has room for more. Writing to an ended one is no error."""
+        for start in range(0, len(data), STDIN_CHUNK):
+            await self._send(STDIN, data[start : start + STDIN_CHUNK])
+
+    async def write_eof(self) -> None:
+        """The end of the input; on a terminal, what Ctrl+D types."""
+        await self._send(STDIN, b"")
+
+    async def resize(self, rows: int, cols: int) -> None:
+        """The size of the terminal, in characters."""
+        await self._send(RESIZE, rows.to_bytes(2, "big") + cols.to_bytes(2, "big"))
+
+    async def signal(self, name: str) -> None:
+        """A signal such as `SIGINT`: to the terminal's foreground process group, or to the command's group."""
+        await self._send(SIGNAL, name.encode())
+
+    async def wait(self) -> int:
+        """The exit code, negative for a signal; output that nobody has read by then is dropped."""
+        async for _ in self:
+            pass
+        assert self.exit_code is not None
+        return self.exit_code
+
+    async def close(self) -> None:
+        """Let go: a command that still runs is hung up on (SIGHUP, then SIGKILL)."""
+        self._writer.close()
+
+    async def _send(self, kind: int, payload: bytes) -> None:
+        if self.exit_code is not None or self._writer.is_closing():
+            return
+        self._writer.write(bytes([kind]) + len(payload).to_bytes(4, "big") + payload)
+        try:
+            await self._writer.drain()
+        except OSError:
+            return  # it has ended; reading tells how
+
+
+async def _read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
+    """Status and lower-case headers. Raises ValueError, asyncio.IncompleteReadError."""
+    lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    words = lines[0].split(" ", 2)
+    if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+        raise ValueError("this is not the agent's protocol")
+    headers = (line.partition(":") for line in lines[1:-2])
+    return int(words[1]), {name.lower(): value.strip() for name, _, value in headers}
+
+
+async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> dict[str, Any]:
+    answer = json.loads(await reader.readexactly(int(headers["content-length"])))
+    if not isinstance(answer, dict):
+        raise ValueError("this is not the agent's protocol")
+    return answer
+
+
+def _broken(error: BaseException) -> AgentUnreachable:
+    why = "it closed the connection" if isinstance(error, asyncio.IncompleteReadError) else str(error)
+    return AgentUnreachable(f"The environment's agent broke off its answer: {why}.", hint="Restart the environment.")
+
+
+def _error(status: int, answer: Mapping[str, Any]) -> MlenvError:
+    """The agent's error as one of ours; what it says beyond message and log goes into the details."""
+    error = dict(answer.get("error", {}))
+    code = error.get("code", "")
+    message, log = error.pop("message", f"The agent answered {status}."), error.pop("log", ())
+    return ERRORS.get(code, EnvironmentFailed)(message, hint=HINTS.get(code, ""), details=error, log=log)

@@ -1,0 +1,244 @@
+"""How a socket or a port of an environment is reached.
+
+A route is plain data; `connect` turns it into a connected, non-blocking socket. The proxy, the agent's client and
+kernels know no other way to a container, so none of them depends on where it runs.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+from dataclasses import dataclass
+
+from .errors import AgentUnreachable
+
+LONGEST_PATH = 107
+"""Bytes that a unix socket's path can have on Linux: `sun_path` holds 108 with the final zero (unix(7))."""
+
+HEAD_LIMIT = 65536
+"""Bytes of an answer's head."""
+
+
+@dataclass(frozen=True)
+class UnixRoute:
+    """A unix socket of this machine's file system; the path may be longer than 107 bytes."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class TcpRoute:
+    """A TCP port; `host` is an address or a name."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class TunnelRoute:
+    """Through the agent to `target`: `127.0.0.1:<port>` or `unix:<name>.sock`, as the agent sees them.
+
+    Where the agent is reached by a unix socket it hands over the connected socket itself (SCM_RIGHTS), so that the
+    tunnel costs nothing once it is there; else its bytes pass through the agent.
+    """
+
+    agent: UnixRoute | TcpRoute
+    token: str
+    target: str
+
+
+Route = UnixRoute | TcpRoute | TunnelRoute
+
+
+async def connect(route: Route, timeout: float = 10.0) -> socket.socket:
+    """A connected, non-blocking stream socket, TCP_NODELAY set where it is TCP. The caller closes it.
+
+    Raises, within `timeout` seconds:
+
+    * `ConnectionRefusedError`, `FileNotFoundError` and other `OSError`s: nothing listens there (any more). For a
+      tunnel, a target that could not be connected to is a `ConnectionRefusedError`.
+    * `TimeoutError` (an `OSError` too): no answer.
+    * `AgentUnreachable`: only for a tunnel; its agent could not be reached or did not answer as ours.
+    """
+    if isinstance(route, UnixRoute):
+        with contextlib.suppress(BlockingIOError):
+            return _unix_socket(route.path)  # at once, without a task and a timer
+    try:
+        return await asyncio.wait_for(_connect(route), timeout)
+    except asyncio.TimeoutError:  # not the builtin one before Python 3.11
+        if isinstance(route, TunnelRoute):
+            raise AgentUnreachable(
+                f"The agent opened no tunnel to {route.target} within {timeout:g} s.",
+                hint="Restart the environment.",
+            ) from None
+        raise TimeoutError(f"No answer within {timeout:g} s.") from None
+
+
+async def _connect(route: Route) -> socket.socket:
+    if isinstance(route, UnixRoute):
+        return await _connect_unix(route.path)
+    if isinstance(route, TcpRoute):
+        return await _connect_tcp(route.host, route.port)
+    return await _connect_tunnel(route)
+
+
+def _unix_socket(path: str) -> socket.socket:
+    """Connected, or BlockingIOError when the backlog is full.
+
+    Unlike with TCP nothing is under way after that error, so the event loop's `sock_connect`, which waits for the
+    socket to become writable, would call it connected.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    directory = -1
+    try:
+        sock.setblocking(False)
+        if len(os.fsencode(path)) > LONGEST_PATH and hasattr(os, "O_PATH"):
+            directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            path = f"/proc/self/fd/{directory}/{os.path.basename(path)}"
+        sock.connect(path)
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        if directory >= 0:
+            os.close(directory)
+    return sock
+
+
+async def _connect_unix(path: str) -> socket.socket:
+    pause = 0.001
+    while True:
+        try:
+            return _unix_socket(path)
+        except BlockingIOError:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.05)
+
+
+async def _connect_tcp(host: str, port: int) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    failure: OSError = ConnectionRefusedError(f"{host} has no address.")
+    for family, address in await _addresses(host, port):
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+    raise failure
+
+
+async def _addresses(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
+    """Family and address, without asking a resolver (which takes a thread) where `host` is an address already."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except OSError:
+            continue
+        return [(family, (host, port))]
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(info[0], (str(info[4][0]), port)) for info in found]
+
+
+async def _connect_tunnel(route: TunnelRoute) -> socket.socket:
+    try:
+        sock = await _connect(route.agent)
+    except OSError as error:
+        raise AgentUnreachable(
+            f"The environment's agent does not answer: {error}.",
+            hint="Look at `jupyter mlenv logs`, then restart the environment.",
+        ) from error
+    try:
+        request = (
+            f"CONNECT {route.target} HTTP/1.1\r\nAuthorization: Bearer {route.token}\r\nX-Mlenv-Pass: socket\r\n\r\n"
+        )
+        await asyncio.get_running_loop().sock_sendall(sock, request.encode())
+        head, passed = await _read_head(sock)
+    except OSError as error:
+        sock.close()
+        raise AgentUnreachable(
+            f"The environment's agent broke the connection off: {error}.", hint="Restart the environment."
+        ) from error
+    except BaseException:
+        sock.close()
+        raise
+    if head.startswith(b"HTTP/1.1 200 ") and head.endswith(b"\r\n\r\n"):
+        if passed is None:
+            return sock
+        sock.close()
+        return passed
+    sock.close()
+    if passed is not None:
+        passed.close()
+    if head.startswith(b"HTTP/1.1 502 "):
+        raise ConnectionRefusedError(f"Nothing listens on {route.target} in the environment.")
+    status = head.split(b"\r\n", 1)[0].decode("latin-1")
+    hint = "The token has changed: restart the environment." if b" 401 " in head[:16] else "Restart the environment."
+    raise AgentUnreachable(f"The agent opened no tunnel to {route.target}: {status or 'no answer'}.", hint=hint)
+
+
+async def _read_head(sock: socket.socket) -> tuple[bytes, socket.socket | None]:
+    """An answer's head, of which not one byte more is taken, and the socket that came with it."""
+    head, passed = b"", None
+    try:
+        while not head.endswith(b"\r\n\r\n") and len(head) < HEAD_LIMIT:
+            await _readable(sock)
+            try:
+                # What follows the head belongs to the caller: look first, then take as much as the head's.
+                ahead = sock.recv(4096, socket.MSG_PEEK)
+                end = (head + ahead).find(b"\r\n\r\n")
+                size = len(ahead) if end < 0 else end + 4 - len(head)
+                data, rights, _, _ = sock.recvmsg(
+                    max(size, 1), socket.CMSG_LEN(array.array("i").itemsize), socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                continue
+            for level, kind, payload in rights:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS and passed is None:
+                    passed = _received(payload)
+            if not data:
+                break
+            head += data
+    except BaseException:
+        if passed is not None:
+            passed.close()
+        raise
+    return head, passed
+
+
+def _received(payload: bytes) -> socket.socket:
+    """The TCP or unix stream socket that the agent passed. Raises AgentUnreachable for anything else."""
+    numbers = array.array("i")
+    numbers.frombytes(payload[: len(payload) - len(payload) % numbers.itemsize])
+    for fd in numbers[1:]:
+        os.close(fd)
+    fd = numbers[0]
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise AgentUnreachable("The agent passed something that is no socket.", hint="Restart the environment.")
+    sock = socket.socket(fileno=fd)
+    if sock.type != socket.SOCK_STREAM or sock.family not in (socket.AF_INET, socket.AF_UNIX):
+        sock.close()
+        raise AgentUnreachable("The agent passed a socket of another kind.", hint="Restart the environment.")
+    sock.setblocking(False)
+    return sock
+
+
+async def _readable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(sock, lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock)
