@@ -1,0 +1,171 @@
+"""Every knob as a trait, for the server and the command line alike: `c.MlenvConfig.allowed_workspaces = ["~/work"]`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+from jupyter_core.paths import jupyter_data_dir, jupyter_path
+from traitlets import TraitError, default, validate
+
+from . import machine
+from .errors import RequestInvalid
+from .knobs import Knobs
+from .model import Resources, Settings
+from .sizes import SMALLEST_MEMORY, parse_size
+
+if TYPE_CHECKING:
+    from .engines.base import Engine
+
+Builder: TypeAlias = Literal["auto", "buildkit", "classic"]
+
+_PREFIXES = "import sys; print(sys.prefix, sys.base_prefix, sys.exec_prefix, sep='\\n')"
+
+
+class MlenvConfig(Knobs):
+    """ML environments in containers: the engine, who may use what, and how images are built."""
+
+    @default("owner")
+    def _owner_default(self) -> str:
+        return machine.owner(os.environ)
+
+    @default("run_root")
+    def _run_root_default(self) -> str:
+        return machine.run_root(jupyter_data_dir())
+
+    @default("preset_paths")
+    def _preset_paths_default(self) -> list[str]:
+        return list(jupyter_path("mlenv", "presets"))
+
+    @default("ca_bundle")
+    def _ca_bundle_default(self) -> str:
+        return machine.ca_bundle(os.environ)
+
+    @default("proxies")
+    def _proxies_default(self) -> dict[str, str]:
+        return machine.proxies(os.environ)
+
+    @default("pip_index_url")
+    def _pip_index_url_default(self) -> str:
+        return next(iter(self._pip("index")), "")
+
+    @default("pip_extra_index_urls")
+    def _pip_extra_index_urls_default(self) -> list[str]:
+        return self._pip("extra")
+
+    @default("pip_trusted_hosts")
+    def _pip_trusted_hosts_default(self) -> list[str]:
+        return self._pip("trusted")
+
+    @default("pip_find_links")
+    def _pip_find_links_default(self) -> list[str]:
+        return self._pip("links")
+
+    @default("host_python")
+    def _host_python_default(self) -> str:
+        return sys.executable
+
+    @validate("default_memory", "default_shm")
+    def _valid_size(self, proposal: Any) -> str:
+        text = str(proposal["value"])
+        if text:
+            try:
+                size = parse_size(text)
+            except ValueError as error:
+                raise TraitError(f"MlenvConfig.{proposal['trait'].name}: {error}.") from error
+            if proposal["trait"].name == "default_memory" and size < SMALLEST_MEMORY:
+                raise TraitError(f"MlenvConfig.default_memory: {text!r} is too little; engines want 6m or more.")
+        return text
+
+    @validate("default_cpus")
+    def _valid_cpus(self, proposal: Any) -> float | None:
+        cpus: float | None = proposal["value"]
+        if cpus is not None and not 0 < cpus < 10_000:
+            raise TraitError(
+                f"MlenvConfig.default_cpus: {cpus!r} is not a number of cores; write for example 2 or 0.5."
+            )
+        return cpus
+
+    @validate("run_root")
+    def _valid_run_root(self, proposal: Any) -> str:
+        path: str = os.path.abspath(os.path.expanduser(proposal["value"]))
+        if not machine.socket_paths_fit(path):
+            longest = machine.SOCKET_PATH_BYTES - len(machine.LONGEST_SOCKET)
+            raise TraitError(f"MlenvConfig.run_root: {path!r} is too long for unix sockets; {longest} bytes at most.")
+        return path
+
+    def settings(self, root_dir: str = "") -> Settings:
+        """All of it as plain data for the core. `root_dir`: the server's root directory, if there is a server.
+
+        Raises RequestInvalid if `host_python` does not run.
+        """
+        return Settings(
+            owner=self.owner,
+            uid=os.getuid(),
+            gid=os.getgid(),
+            username=machine.username(),
+            run_root=self.run_root,
+            allowed_workspaces=_paths(self.allowed_workspaces),
+            allow_home=self.allow_home,
+            root_dir=root_dir,
+            image_aliases=dict(self.image_aliases),
+            preset_paths=_paths(self.preset_paths),
+            network=self.network,
+            builder=cast(Builder, self.builder),
+            ca_bundle=os.path.expanduser(self.ca_bundle),
+            proxies=dict(self.proxies) if self.pass_proxies else {},
+            pip_env=self._pip_env(),
+            resources=Resources(
+                memory=parse_size(self.default_memory) if self.default_memory else None,
+                cpus=self.default_cpus,
+                pids=self.default_pids or None,
+                shm=parse_size(self.default_shm) if self.default_shm else None,
+            ),
+            start_timeout=self.start_timeout,
+            shared_filesystem=self.shared_filesystem,
+            host_python=os.path.expanduser(self.host_python),
+            host_prefixes=_prefixes(os.path.expanduser(self.host_python)),
+        )
+
+    def engine(self) -> Engine:
+        """The configured engine; it connects with its first call."""
+        from .engines.docker import DockerEngine  # noqa: PLC0415  (whoever only reads settings needs no engine)
+
+        return DockerEngine(
+            self.engine_url or None,
+            threads=self.engine_threads,
+            shares_filesystem=self.shared_filesystem,
+            builder=cast(Builder, self.builder),
+            publish_host=self.publish_host,
+        )
+
+    def _pip(self, what: str) -> list[str]:
+        return machine.pip_settings(os.environ, machine.pip_config(os.environ))[what]
+
+    def _pip_env(self) -> dict[str, str]:
+        lists = {
+            "PIP_EXTRA_INDEX_URL": self.pip_extra_index_urls,
+            "PIP_TRUSTED_HOST": self.pip_trusted_hosts,
+            "PIP_FIND_LINKS": self.pip_find_links,
+        }
+        variables = {"PIP_INDEX_URL": self.pip_index_url, **{name: " ".join(words) for name, words in lists.items()}}
+        return {name: value for name, value in variables.items() if value}
+
+
+def _paths(paths: list[str]) -> tuple[str, ...]:
+    return tuple(os.path.abspath(os.path.expanduser(path)) for path in paths)
+
+
+def _prefixes(python: str) -> tuple[str, ...]:
+    if python == sys.executable:
+        return tuple(dict.fromkeys((sys.prefix, sys.base_prefix, sys.exec_prefix)))
+    try:
+        run = subprocess.run([python, "-I", "-c", _PREFIXES], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise RequestInvalid(
+            f"MlenvConfig.host_python: {python} does not run as a Python interpreter: {error}.",
+            hint="Set it to the path of a Python interpreter, or leave it out.",
+        ) from error
+    return tuple(dict.fromkeys(run.stdout.split("\n")[:3]))
