@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...errors import BuildFailed, EngineError
@@ -19,6 +19,30 @@ Builder = BuildKitProgress | ClassicProgress
 _BASE = re.compile(
     r"(?:load metadata for|FROM|docker-image://)\s*(?P<image>[^\s@]+(?:@sha256:[0-9a-f]+)?)", re.IGNORECASE
 )
+
+
+_FROM = re.compile(
+    r"^\s*FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<stage>\S+))?\s*$", re.IGNORECASE | re.MULTILINE
+)
+_ARG = re.compile(r"^\s*ARG\s+(?P<name>\w+)=(?P<value>\S*)\s*$", re.IGNORECASE | re.MULTILINE)
+
+
+def base_images(dockerfile: str, arguments: Mapping[str, str]) -> list[str]:
+    """The images that a Dockerfile starts from, without stages of its own and `scratch`.
+
+    Build arguments are filled in where they are written `$NAME` or `${NAME}`; a reference that is still unresolved
+    then is left out.
+    """
+    values = {match["name"]: match["value"].strip("\"'") for match in _ARG.finditer(dockerfile)} | dict(arguments)
+    stages = {"scratch"}
+    found: list[str] = []
+    for match in _FROM.finditer(dockerfile):
+        image = re.sub(r"\$\{?(\w+)\}?", lambda m: values.get(m[1], m[0]), match["image"])
+        if "$" not in image and image.lower() not in stages and image not in found:
+            found.append(image)
+        if match["stage"]:
+            stages.add(match["stage"].lower())
+    return found
 
 
 def build_params(recipe: BuildRecipe, build_id: str, dockerfile: str) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import io
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ...model import ContainerSpec, FileEntry
@@ -75,11 +78,26 @@ def images(client: APIClient, labels: Mapping[str, str]) -> list[ImageInfo]:
     return [image_shapes.from_list(entry) for entry in client.images(filters=shapes.label_filter(labels))]
 
 
-def import_image(client: APIClient, reference: str, tar: bytes, labels: Mapping[str, str]) -> None:
+def read_import(
+    reference: str, tar: bytes | Path, labels: Mapping[str, str], connection: Connection
+) -> Iterator[dict[str, Any]]:
+    """Send the tar, then yield the engine's messages; a file is streamed."""
     from docker.utils import parse_repository_tag  # noqa: PLC0415 - there is a client, so it is imported
 
     repository, tag = parse_repository_tag(reference)
-    client.import_image_from_data(tar, repository, tag or "latest", changes=image_shapes.label_changes(labels))
+    with io.BytesIO(tar) if isinstance(tar, bytes) else tar.open("rb") as content:
+        answer = connection.client.import_image_from_data(
+            content, repository, tag or "latest", changes=image_shapes.label_changes(labels)
+        )
+    yield from (json.loads(line) for line in str(answer).splitlines() if line.strip())
+
+
+def has_credentials(client: APIClient, reference: str) -> bool:
+    """Whether the docker configuration has a login for this image's registry; may ask a credential helper."""
+    from docker.auth import get_config_header, resolve_repository_name  # noqa: PLC0415 - there is a client
+
+    registry, _ = resolve_repository_name(reference)
+    return bool(get_config_header(client, registry))
 
 
 def remove_image(client: APIClient, reference: str) -> None:

@@ -8,13 +8,21 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
-from ...errors import ContainerNotFound, EngineError, EnginePermission, EngineUnavailable, ImageNotFound
+from ...errors import (
+    ContainerNotFound,
+    EngineError,
+    EnginePermission,
+    EngineUnavailable,
+    ImageNotFound,
+    RegistryUnreachable,
+)
 from ...model import BuildRecipe, ContainerSpec, FileEntry, Progress, Reporter
 from ..base import ContainerInfo, EngineEvent, EngineFacts, ImageInfo
 from . import calls
-from .build import build_error, read_build
+from .build import base_images, build_error, read_build
 from .buildkit import BuildKitProgress
 from .classic import ClassicProgress
 from .errors import from_message
@@ -82,6 +90,8 @@ class DockerEngine:
 
     async def build(self, recipe: BuildRecipe, reporter: Reporter) -> ImageInfo:
         facts = await self.facts()
+        if facts.buildkit:
+            await self._pull_private_bases(recipe, reporter)
         build_id = secrets.token_hex(16) if facts.buildkit else ""
         progress = BuildKitProgress(recipe.steps) if build_id else ClassicProgress(recipe.steps)
         reporter.progress(Progress("build", "Sending the build context"))
@@ -105,9 +115,12 @@ class DockerEngine:
             raise
         return await self._present(recipe.tag)
 
-    async def import_image(self, reference: str, tar: bytes, labels: Mapping[str, str]) -> ImageInfo:
-        work = partial(calls.import_image, reference=reference, tar=tar, labels=labels)
-        await self._session.call(work, image=reference, finish=True)
+    async def import_image(self, reference: str, tar: bytes | Path, labels: Mapping[str, str]) -> ImageInfo:
+        read = partial(calls.read_import, reference, tar, labels)
+        async with aclosing(self._session.stream(read)) as messages:
+            async for message in messages:
+                if "error" in message:
+                    raise from_message(str(message["error"]))
         return await self._present(reference)
 
     async def remove_image(self, reference: str) -> None:
@@ -183,6 +196,18 @@ class DockerEngine:
 
     async def close(self) -> None:
         self._session.close()
+
+    async def _pull_private_bases(self, recipe: BuildRecipe, reporter: Reporter) -> None:
+        """BuildKit takes registry logins from a session only, which we have none of; an image that is here needs none.
+
+        What cannot be pulled may belong to a stage that nobody needs: BuildKit decides, and says why if it fails.
+        """
+        for base in base_images(recipe.dockerfile, recipe.args):
+            if await self.image(base) is None and await self._session.call(
+                partial(calls.has_credentials, reference=base)
+            ):
+                with suppress(ImageNotFound, RegistryUnreachable):
+                    await self.pull(base, reporter)
 
     async def _present(self, reference: str) -> ImageInfo:
         found = await self.image(reference)

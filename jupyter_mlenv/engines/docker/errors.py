@@ -124,6 +124,13 @@ def from_message(text: str, status: int = 0, *, image: str = "", container: str 
             hint="Correct the mount, or create that directory.",
             details={"source": source, "container": container},
         )
+    missing_network = re.search(r"network (\S+) not found", low)
+    if missing_network:
+        return EngineError(
+            f"The engine has no network {missing_network.group(1)}.",
+            hint="`docker network ls` shows what there is; correct the preset's or the server's `network`.",
+            details={"network": missing_network.group(1), "container": container},
+        )
     if image and _has(low, _NO_REGISTRY):
         return registry_unreachable(image, text)
     if image and (status == 404 or _has(low, _NO_IMAGE)):
@@ -153,6 +160,12 @@ def disk_full(text: str, log: Sequence[str] = ()) -> DiskFull:
 def image_not_found(image: str, text: str) -> ImageNotFound:
     """No such image here nor at its registry, or it may not be seen."""
     registry = registry_of(image)
+    if text.lower().startswith("no such image"):
+        return ImageNotFound(
+            f"The engine does not have the image {image}.",
+            hint="Start the environment again: a missing image is pulled or built then.",
+            details={"image": image, "registry": registry, "engine_message": text},
+        )
     return ImageNotFound(
         f"The image {image} was not found: {text}",
         hint=f"Check name and tag. If it is private, log in first: `docker login {registry}`.",
