@@ -1,0 +1,153 @@
+"""What `doctor` looks at on this machine without an engine: Python, Jupyter, presets, the run directory, names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from ..errors import MlenvError, PresetInvalid
+from ..model import ImageSource, Preset, Settings
+from . import output
+
+LOW_DISK = 5_000_000_000
+"""Bytes under which a warning is due: the usual deep-learning images unpack to more."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. `info` is neither good nor bad; `problem` means that something a person wants will not work."""
+
+    name: str
+    status: Literal["ok", "info", "warning", "problem"]
+    message: str
+    hint: str = ""
+
+
+def broken(name: str, error: MlenvError) -> Check:
+    """The finding that an error is."""
+    return Check(name, "problem", error.message, error.hint)
+
+
+def python() -> Iterator[Check]:
+    """The interpreter that runs us, and what it is part of."""
+    number = sys.version.split()[0]
+    if sys.version_info < (3, 10):  # noqa: UP036 - whoever forced the installation is told
+        yield Check("Python", "problem", f"{number} is too old", "Install Python 3.10 or newer.")
+    else:
+        yield Check("Python", "ok", f"{number} in {output.short_path(sys.prefix)}")
+    if shutil.which("jupyter-mlenv") is None:
+        yield Check(
+            "Command",
+            "warning",
+            "`jupyter mlenv` is not on PATH",
+            f"Activate the environment in {sys.prefix}, or use {sys.executable} -m jupyter_mlenv.cli.",
+        )
+
+
+def jupyter() -> Iterator[Check]:
+    """JupyterLab and both halves of the extension: where Jupyter itself looks, not where we think they are."""
+    try:
+        yield Check("JupyterLab", "ok", version("jupyterlab"))
+    except PackageNotFoundError:
+        yield Check("JupyterLab", "problem", "not installed for this Python", "pip install jupyterlab")
+        return
+    from jupyter_core.paths import jupyter_config_path, jupyter_path  # noqa: PLC0415
+    from jupyter_server.extension.config import ExtensionConfigManager  # noqa: PLC0415
+    from jupyterlab_server.config import get_federated_extensions, get_page_config  # noqa: PLC0415
+
+    reinstall = "pip install --force-reinstall --no-deps jupyter_mlenv, then restart Jupyter."
+    manager = ExtensionConfigManager(read_config_path=jupyter_config_path())
+    enabled = manager.get_jpserver_extensions().get("jupyter_mlenv")  # type: ignore[no-untyped-call]
+    if enabled:
+        yield Check("Server extension", "ok", "enabled")
+    elif enabled is None:
+        yield Check("Server extension", "problem", "not installed, so JupyterLab cannot start environments", reinstall)
+    else:
+        hint = "jupyter server extension enable jupyter_mlenv, then restart Jupyter."
+        yield Check("Server extension", "problem", "disabled", hint)
+    folders = jupyter_path("labextensions")
+    found = get_federated_extensions(folders).get("jupyter-mlenv")
+    disabled = get_page_config(folders).get("disabledExtensions", {})
+    if found is None:
+        yield Check("Lab extension", "problem", "not installed, so the launcher shows no tiles", reinstall)
+    elif disabled.get("jupyter-mlenv"):
+        hint = "jupyter labextension enable jupyter-mlenv, then reload the page."
+        yield Check("Lab extension", "problem", "disabled", hint)
+    else:
+        yield Check("Lab extension", "ok", f"{found.get('version', '')} enabled")
+
+
+def run_directory(settings: Settings) -> Iterator[Check]:
+    """The place of sockets and tokens: ours alone. Its path may be long: `routes` reaches sockets of any length."""
+    path = Path(settings.run_root)
+    name, shown = "Run directory", output.short_path(settings.run_root)
+    choose = "Choose another with --MlenvConfig.run_root=DIR."
+    if not path.exists():
+        parent = next(p for p in path.parents if p.exists())
+        if os.access(parent, os.W_OK):
+            yield Check(name, "ok", f"{shown}, made by the first start")
+        else:
+            yield Check(name, "problem", f"{path} cannot be made: {parent} is not writable for you", choose)
+    else:
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            yield Check(name, "problem", f"{path} is not a directory of yours", choose)
+        elif found.st_mode & 0o077:
+            hint = f"The next start makes it private; or now: chmod 700 {path}"
+            yield Check(name, "warning", f"others may enter {path} (mode {stat.S_IMODE(found.st_mode):03o})", hint)
+        else:
+            yield Check(name, "ok", shown)
+
+
+def disk(engine_url: str) -> Iterator[Check]:
+    """Free space where a local engine keeps images."""
+    if not engine_url.startswith("unix://"):
+        return
+    places = [Path("/var/lib/docker"), Path.home() / ".local/share/docker", Path("/var/lib")]
+    place = next((p for p in places if p.exists()), Path("/"))
+    free = shutil.disk_usage(place).free
+    said = f"{output.size(free)} free in {output.short_path(str(place))}"
+    if free < LOW_DISK:
+        hint = (
+            "Large images need more. `docker image ls` shows what takes space, `docker image prune` frees unused ones."
+        )
+        yield Check("Disk", "warning", said, hint)
+    else:
+        yield Check("Disk", "ok", said)
+
+
+def presets(found: Sequence[Preset], invalid: Sequence[PresetInvalid]) -> Iterator[Check]:
+    """Whether every preset file can be used."""
+    yield Check("Presets", "ok" if found else "problem", f"{len(found)} can be used")
+    for error in invalid:
+        yield broken("Preset file", error)
+
+
+def aliases(settings: Settings) -> Iterator[Check]:
+    """Which image names mean another."""
+    for name, other in settings.image_aliases.items():
+        yield Check("Image alias", "info", f"{name} → {other}")
+
+
+def registries(sources: Iterable[ImageSource], image_aliases: Mapping[str, str]) -> list[str]:
+    """The hosts that images of these sources come from, `docker.io` for a name without one; aliases applied. Pure."""
+    hosts: dict[str, None] = {}
+    for source in sources:
+        reference = source.reference or source.base
+        if not reference:
+            continue
+        for name in sorted(image_aliases, key=len, reverse=True):
+            if reference == name or reference.startswith((name + ":", name + "/", name + "@")):
+                reference = image_aliases[name] + reference[len(name) :]
+                break
+        first, slash, _ = reference.partition("/")
+        is_host = slash and ("." in first or ":" in first or first == "localhost")
+        hosts[first if is_host else "docker.io"] = None
+    return list(hosts)

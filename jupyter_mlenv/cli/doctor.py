@@ -1,0 +1,77 @@
+"""`doctor`: looks at everything an environment needs, in order, and says what to do about each problem."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+
+from ..errors import EngineUnavailable, MlenvError
+from . import checks, enginechecks, output
+from .checks import Check
+from .command import Command, add_json, here
+
+STYLES = {"ok": "green", "info": "bright_black", "warning": "yellow", "problem": "bold red"}
+
+
+class DoctorCommand(Command):
+    name = "jupyter-mlenv-doctor"
+    description = """\
+Check this machine: Python and Jupyter, the engine, a container that really starts, GPU, presets, registries. For
+each problem it says what to do. The exit status is 1 if something is broken."""
+    examples = "  jupyter mlenv doctor\n  jupyter mlenv doctor --json"
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        add_json(parser)
+
+    async def run(self, args: argparse.Namespace) -> int:
+        found: list[Check] = []
+
+        def report(*checked: Check) -> None:
+            found.extend(checked)
+            for check in () if args.json else checked:
+                write_check(check)
+
+        report(*checks.python(), *checks.jupyter())
+        async with self.environments() as environments:
+            findings, facts = await enginechecks.engine(environments, self.engine_origin())
+            report(*findings)
+            if facts is not None:
+                report(*checks.disk(facts.url))
+            report(*checks.run_directory(environments.settings))
+            if facts is not None:
+                report(await enginechecks.container(environments))
+                report(await enginechecks.gpu(environments))
+            workspace = ""
+            with contextlib.suppress(MlenvError):  # standing in a forbidden folder is no finding about this machine
+                workspace = await here(environments, "")
+            presets, invalid = await environments.presets(workspace)
+            report(*checks.presets(presets, invalid), *checks.aliases(environments.settings))
+            if facts is not None:
+                aliases = environments.settings.image_aliases
+                report(*await enginechecks.registries(checks.registries([p.image for p in presets], aliases)))
+        problems = sum(check.status == "problem" for check in found)
+        warnings = sum(check.status == "warning" for check in found)
+        if args.json:
+            output.write_json({"ok": not problems, "checks": found})
+        elif problems:
+            output.write(f"\n{problems} problem{'s' if problems > 1 else ''} found.", style="bold red")
+        else:
+            output.write("\nNothing is broken." if warnings else "\nAll is well.", style="green")
+        return 1 if problems else 0
+
+    def engine_origin(self) -> str:
+        """Who said where the engine is, in words."""
+        from ..engines.docker.endpoint import find_endpoint  # noqa: PLC0415
+
+        try:
+            return find_endpoint(self.config.MlenvConfig.get("engine_url") or None, os.environ).origin
+        except EngineUnavailable:
+            return "the docker configuration"
+
+
+def write_check(check: Check) -> None:
+    """One finding: a line, and what to do below it."""
+    output.write(f"{check.status:<8} {check.name:<17} {check.message}", style=STYLES[check.status])
+    if check.hint:
+        output.write(f"{'':<8} {'':<17} → {check.hint}")

@@ -1,0 +1,153 @@
+"""What `doctor` looks at with an engine: does it answer, does a container really start, is there a GPU."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from ..engines.base import EngineFacts
+from ..environments import Environments
+from ..errors import EnginePermission, EngineUnavailable, EnvironmentFailed, GpuUnavailable, MlenvError, PresetNotFound
+from ..jobs import Jobs
+from ..model import StartRequest
+from . import output
+from .checks import Check, broken
+
+NO_ENGINE = (
+    "Without an engine nothing can be started on this machine; everything else works: "
+    "presets can be looked at, and JupyterLab runs as usual."
+)
+
+REGISTRY_TIMEOUT = 3.0
+"""Seconds for a registry's answer."""
+
+
+async def engine(environments: Environments, origin: str) -> tuple[list[Check], EngineFacts | None]:
+    """The findings about the engine, and its facts if there is one."""
+    try:
+        facts = await environments.engine.facts()
+    except (EnginePermission, EngineUnavailable) as error:
+        return [broken("Engine", error), Check("Without engine", "info", NO_ENGINE)], None
+    machine = f"{facts.os} {facts.architecture}"
+    if facts.cpus:
+        machine += f", {facts.cpus} processors, {output.size(facts.memory)} of memory"
+    found = [
+        Check("Engine", "ok", f"{facts.kind} {facts.version} at {facts.url}, from {origin}"),
+        Check("Its machine", "info", machine + (", rootless" if facts.rootless else "")),
+    ]
+    if facts.buildkit:
+        found.append(Check("Builder", "ok", "BuildKit"))
+    else:
+        hint = "Images are built all the same, only slower: package downloads are not kept between builds."
+        found.append(Check("Builder", "warning", "the classic builder, no BuildKit", hint))
+    if facts.shares_filesystem:
+        found.append(Check("Shared files", "ok", "the engine sees this machine's files and sockets"))
+    else:
+        said = "the engine runs elsewhere: environments are reached over a published port"
+        hint = "Project folders must exist there too, at the same path."
+        found.append(Check("Shared files", "warning", said, hint))
+    return found, facts
+
+
+async def container(environments: Environments) -> Check:
+    """Really start an environment of the preset `host`, run this machine's Python in it, and remove it."""
+    name = "Container"
+    try:
+        said = await _in_container(environments, None, ["{python}", "-c", "import sys; print(sys.version.split()[0])"])
+    except PresetNotFound:
+        return Check(name, "info", "not tried: there is no preset `host` here")
+    except MlenvError as error:
+        return broken(name, error)
+    return Check(name, "ok", f"started, ran Python {said.strip()}, and was removed")
+
+
+async def gpu(environments: Environments) -> Check:
+    """Whether this machine seems to have a GPU, and whether a container really gets it."""
+    name, program = "GPU", shutil.which("nvidia-smi")
+    if program is None:
+        return Check(name, "info", "no NVIDIA driver on this machine; GPU presets have a twin for the CPU")
+    code, text = await _output([program, "-L"])
+    if code != 0 or not text.strip():
+        hint = "Usually the driver and its kernel module differ after an update: restart the machine."
+        return Check(name, "warning", f"nvidia-smi is there and finds no GPU: {text.strip()[:200]}", hint)
+    count = len(text.strip().splitlines())
+    try:
+        said = await _in_container(environments, "all", [program, "-L"])
+    except PresetNotFound:
+        return Check(name, "info", f"{count} on this machine; not tried in a container: there is no preset `host`")
+    except GpuUnavailable as error:
+        hint = "Install NVIDIA's container toolkit, run `sudo nvidia-ctk runtime configure`, and restart the engine."
+        return Check(name, "problem", f"{count} on this machine, and a container gets none: {error.message}", hint)
+    except MlenvError as error:
+        return broken(name, error)
+    given = said.strip().splitlines() or ["none"]
+    return Check(name, "ok", f"a container gets {len(given)} of {count}: {given[0]}")
+
+
+async def registries(hosts: Iterable[str]) -> list[Check]:
+    """Whether registries answer this machine; the engine may reach others, so this is only information."""
+    import aiohttp  # noqa: PLC0415
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REGISTRY_TIMEOUT), trust_env=True) as client:
+
+        async def ask(host: str) -> Check:
+            address = "registry-1.docker.io" if host == "docker.io" else host
+            scheme = "http" if address.partition(":")[0] in ("localhost", "127.0.0.1") else "https"
+            try:
+                async with client.head(f"{scheme}://{address}/v2/", allow_redirects=False) as answer:
+                    if answer.status < 500:
+                        return Check("Registry", "ok", f"{host} answers")
+                    said = f"{host} answers with status {answer.status}"
+            except (aiohttp.ClientError, asyncio.TimeoutError, ValueError) as error:
+                said = f"{host} does not answer ({type(error).__name__})"
+            hint = "Its images can then not be downloaded. A mirror can stand in: --MlenvConfig.image_aliases"
+            return Check("Registry", "info", said, hint)
+
+        return list(await asyncio.gather(*map(ask, hosts)))
+
+
+async def _in_container(environments: Environments, gpus: str | None, command: list[str]) -> str:
+    """What the command prints in a fresh environment of the preset `host`, which is then removed."""
+    folder = Path(tempfile.mkdtemp(prefix="mlenv-doctor-"))
+    settings = replace(environments.settings, allowed_workspaces=(), root_dir="")
+    trial = Environments(environments.engine, settings, Jobs())
+    created = ""
+    try:
+        request = StartRequest("host", str(folder), name=f"doctor-{secrets.token_hex(4)}", gpus=gpus)
+        environment, job = await trial.start(request)
+        created = environment.id
+        environment = await job.wait()
+        agent = await trial.agent(environment.id)
+        argv = [word.replace("{python}", environment.python) for word in command]
+        async with await agent.exec(argv, cwd=environment.workspace) as session:
+            text = b"".join([data async for _, data in session]).decode(errors="replace")
+        if session.exit_code:
+            raise EnvironmentFailed(
+                f"A container started, and `{' '.join(argv)}` failed in it with exit code {session.exit_code}.",
+                log=text.splitlines(),
+            )
+        return text
+    finally:
+        await trial.jobs.close()
+        if created:
+            with contextlib.suppress(MlenvError):
+                await trial.remove(created)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _output(command: list[str]) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        text, _ = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        raise
+    return process.returncode or 0, text.decode(errors="replace")

@@ -1,0 +1,94 @@
+"""`logs` and `shell`: what happens inside an environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+
+from ..errors import EndpointNotFound, RequestInvalid
+from . import output, usage
+from .command import Command, add_ids, add_json, find
+
+
+class LogsCommand(Command):
+    name = "jupyter-mlenv-logs"
+    description = "What an environment has printed, or with --service one of its services, such as its JupyterLab."
+    examples = "  jupyter mlenv logs python -f\n  jupyter mlenv logs python --service notebook --tail 50"
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        add_ids(parser)
+        parser.add_argument("-f", "--follow", action="store_true", help="go on with what it prints from now on")
+        parser.add_argument(
+            "--tail", metavar="N", type=usage.count, default=200, help="the last N lines (default: 200)"
+        )
+        parser.add_argument("--service", metavar="NAME", default="", help="only this endpoint's service, e.g. notebook")
+        add_json(parser)
+
+    async def run(self, args: argparse.Namespace) -> int:
+        if args.follow and (args.json or args.service):
+            self.parser.error("-f follows the whole log as text: leave out " + ("--json" if args.json else "--service"))
+        async with self.environments() as environments:
+            (environment,) = await find(environments, [args.id])
+            if args.service:
+                agent = await environments.agent(environment.id)
+                # One service runs per address under which a browser sees it, so there may be several of a name.
+                keys = [s.key for s in await agent.services() if s.key.rpartition("-")[0] == args.service]
+                if not keys:
+                    raise EndpointNotFound(
+                        f"No service {args.service!r} has been started in {environment.id}.",
+                        hint=f"Open it first: jupyter mlenv open {environment.id} {args.service}",
+                    )
+                lines = [line for key in keys for line in await agent.service_log(key, tail=args.tail)]
+            else:
+                lines = []
+                async for line in environments.logs(environment.id, tail=args.tail, follow=args.follow):
+                    if args.json:
+                        lines.append(line)
+                    else:
+                        output.write(line)
+        if args.json:
+            output.write_json({"lines": lines})
+        else:
+            for line in lines:
+                output.write(line)
+        return 0
+
+
+class ShellCommand(Command):
+    name = "jupyter-mlenv-shell"
+    description = "A shell inside an environment, in the project's folder; or the one COMMAND after `--`."
+    examples = "  jupyter mlenv shell python\n  jupyter mlenv shell python -- pip list"
+    takes_command = True
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        add_ids(parser)
+        parser.usage = "%(prog)s ID [-- COMMAND …]"
+
+    async def run(self, args: argparse.Namespace) -> int:
+        from .terminal import attach  # noqa: PLC0415
+
+        terminal = output.is_terminal(sys.stdin) and output.is_terminal(sys.stdout)
+        if not args.command and not terminal:
+            raise RequestInvalid(
+                "A shell needs a terminal, and there is none here.",
+                hint=f"Give it a command instead: jupyter mlenv shell {args.id} -- COMMAND …",
+            )
+        async with self.environments() as environments:
+            (environment,) = await find(environments, [args.id])
+            agent = await environments.agent(environment.id)
+            size = shutil.get_terminal_size()
+            session = await agent.exec(
+                args.command or ["/bin/sh", "-c", SHELL],
+                cwd=environment.workspace,
+                env={"TERM": os.environ.get("TERM", "dumb")} if terminal else {},
+                tty=terminal,
+                rows=size.lines,
+                cols=size.columns,
+            )
+            return await attach(session)
+
+
+SHELL = "if command -v bash >/dev/null; then exec bash -i; else exec sh -i; fi"
+"""bash where the image has one."""

@@ -1,0 +1,156 @@
+"""`presets`, `list` and `version`: what there is."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .._version import __version__
+from ..errors import EnginePermission, EngineUnavailable, MlenvError, PresetInvalid, WorkspaceForbidden
+from ..model import Preset
+from . import output
+from .command import Command, add_json, here
+from .output import Cell, Table
+
+
+class ListCommand(Command):
+    name = "jupyter-mlenv-list"
+    description = "Your environments: id, state, project folder, and what can be opened in them."
+    examples = "  jupyter mlenv list\n  jupyter mlenv list --json"
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        add_json(parser)
+
+    async def run(self, args: argparse.Namespace) -> int:
+        async with self.environments() as environments:
+            found = await environments.list()
+        if args.json:
+            output.write_json([environment.to_json() for environment in found])
+        elif found:
+            output.write_table(output.environments_table(found))
+        else:
+            output.write("There are no environments yet. Start one: jupyter mlenv start PRESET")
+            output.write("`jupyter mlenv presets` shows what can be started.", style="dim")
+        return 0
+
+
+class PresetsCommand(Command):
+    name = "jupyter-mlenv-presets"
+    description = "What can be started for the project in this folder, and where each preset comes from."
+    examples = "  jupyter mlenv presets"
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--workspace", metavar="DIR", default="", help="the project folder (default: found from here)"
+        )
+        add_json(parser)
+
+    async def run(self, args: argparse.Namespace) -> int:
+        async with self.environments() as environments:
+            try:
+                workspace = await here(environments, args.workspace)
+            except WorkspaceForbidden:
+                # Presets are worth seeing where none may be started, such as in the home directory.
+                workspace = ""
+            presets, broken = await environments.presets(workspace)
+            ready: Mapping[str, bool] = {}
+            missing: MlenvError | None = None
+            try:
+                ready = await environments.ready(presets, workspace)
+            except (EngineUnavailable, EnginePermission) as error:
+                missing = error
+        if args.json:
+            output.write_json([preset_json(preset, ready.get(preset.name)) for preset in presets])
+        else:
+            output.write_table(presets_table(presets, ready))
+        for line in broken_lines(broken):
+            output.write(line, style="yellow", stream=sys.stderr if args.json else sys.stdout)
+        if missing:
+            output.write(f"\nNothing can be started now. {missing.message}", style="yellow", stream=sys.stderr)
+            output.write("See `jupyter mlenv doctor`.", stream=sys.stderr)
+        return 0
+
+
+class VersionCommand(Command):
+    name = "jupyter-mlenv-version"
+    description = "The versions of jupyter_mlenv, Python, JupyterLab and the engine."
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        add_json(parser)
+
+    async def run(self, args: argparse.Namespace) -> int:
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+        versions: dict[str, str | None] = {"jupyter_mlenv": __version__, "python": sys.version.split()[0]}
+        for package in ("jupyterlab", "jupyter_server"):
+            try:
+                versions[package] = version(package)
+            except PackageNotFoundError:
+                versions[package] = None
+        try:
+            async with self.environments() as environments:
+                facts = await environments.engine.facts()
+            versions[facts.kind] = facts.version
+        except (EngineUnavailable, EnginePermission):
+            versions["engine"] = None
+        if args.json:
+            output.write_json(versions)
+        else:
+            for name, number in versions.items():
+                output.write(f"{name:<14} {number or 'none found'}")
+        return 0
+
+
+def image_source(preset: Preset) -> str:
+    """In a few words, where a preset's image comes from."""
+    image = preset.image
+    if image.host:
+        return "this machine's Python"
+    if image.reference:
+        return image.reference + (" + JupyterLab" if image.add_jupyter else "")
+    return f"built on {image.base}" if image.base else f"built from {image.dockerfile}"
+
+
+def preset_json(preset: Preset, ready: bool | None) -> dict[str, Any]:
+    """The preset object of the REST API. `ready` is None where no engine can be asked."""
+    return {
+        "name": preset.name,
+        "title": preset.title,
+        "description": preset.description,
+        "icon": preset.icon,
+        "gpu": preset.gpu,
+        "twin": preset.twin,
+        "source": preset.source,
+        "image": image_source(preset),
+        "ready": ready,
+    }
+
+
+def presets_table(presets: Sequence[Preset], ready: Mapping[str, bool]) -> Table:
+    """The table of `jupyter mlenv presets`."""
+    table = Table(("PRESET", "TITLE", "GPU", "READY", "IMAGE", "FROM"))
+    for preset in presets:
+        there = ready.get(preset.name)
+        table.add(
+            Cell(preset.name, "bold"),
+            preset.title,
+            Cell("GPU", "magenta") if preset.gpu else "",
+            Cell({True: "yes", False: "no", None: "?"}[there], "green" if there else "bright_black"),
+            image_source(preset),
+            Cell("built in" if preset.source == "catalog" else output.short_path(preset.source), "bright_black"),
+        )
+    return table
+
+
+def broken_lines(broken: Sequence[PresetInvalid]) -> list[str]:
+    """What is said about preset files that cannot be used: where, why, what is allowed."""
+    lines = ["", "Preset files that cannot be used:"] if broken else []
+    for error in broken:
+        file, number = error.details.get("file", ""), error.details.get("line")
+        place = output.short_path(os.fspath(file)) + (f":{number}" if number else "")
+        said = error.message if not place or place in error.message else f"{place}: {error.message}"
+        lines += [f"  {said}"] + ([f"    {error.hint}"] if error.hint else [])
+    return lines

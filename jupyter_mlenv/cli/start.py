@@ -1,0 +1,86 @@
+"""`start`: the environment of a preset for a project, made or reused."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..model import Environment, StartRequest
+from . import output, usage
+from .command import Command, add_json, follow, here
+
+
+class StartCommand(Command):
+    name = "jupyter-mlenv-start"
+    description = """\
+Start the environment of a preset for the project in this folder. If it is there already it is reused, so a
+second start is quick. The project's folder is mounted at the same path."""
+    examples = """\
+  jupyter mlenv start python
+  jupyter mlenv start pytorch-gpu --gpu 1 --memory 16g
+  jupyter mlenv start python --name second --mount ~/data:/data:ro"""
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("preset", metavar="PRESET", help="a name from `jupyter mlenv presets`")
+        parser.add_argument(
+            "--workspace",
+            metavar="DIR",
+            default="",
+            help="the project folder (default: the project that this folder belongs to)",
+        )
+        parser.add_argument(
+            "--name", default="", help="a name, for a second environment of the same preset and project"
+        )
+        parser.add_argument(
+            "--gpu", metavar="GPU", type=usage.gpus, default=None, help="all, none, how many, or device=0,1"
+        )
+        parser.add_argument(
+            "--mount",
+            metavar="HOST[:TARGET[:ro]]",
+            type=usage.mount,
+            action="append",
+            default=[],
+            help="one more folder or file that it sees, by default at the same path; may be repeated",
+        )
+        parser.add_argument(
+            "--cpus", metavar="N", type=usage.cores, default=None, help="processor cores, e.g. 2 or 1.5"
+        )
+        parser.add_argument("--memory", metavar="SIZE", type=usage.memory, default=None, help="e.g. 8g or 512m")
+        parser.add_argument("--recreate", action="store_true", help="remove it first, with what was installed in it")
+        add_json(parser)
+
+    async def run(self, args: argparse.Namespace) -> int:
+        async with self.environments() as environments:
+            request = StartRequest(
+                preset=args.preset,
+                workspace=await here(environments, args.workspace),
+                name=args.name,
+                gpus=args.gpu,
+                memory=args.memory,
+                cpus=args.cpus,
+                mounts=tuple(args.mount),
+                recreate=args.recreate,
+            )
+            _, job = await environments.start(request)
+            environment = await follow(job, quiet=args.json)
+        show_started(environment, as_json=args.json)
+        return 0
+
+
+def show_started(environment: Environment, *, as_json: bool) -> None:
+    """What is running now, and what a person can do with it."""
+    if as_json:
+        output.write_json(environment.to_json())
+        return
+    output.write(f"{environment.id} is {environment.state.value}", style="green")
+    output.write(f"  project  {output.short_path(environment.workspace)}")
+    for endpoint in environment.endpoints:
+        output.write(f"  open     jupyter mlenv open {environment.id} {endpoint.name}")
+    output.write(f"  shell    jupyter mlenv shell {environment.id}")
+    for warning in environment.warnings:
+        output.write(f"Warning: {warning}", style="yellow")
+    if environment.outdated:
+        output.write(
+            "Note: it was made from an older state of the preset or with other options. "
+            f"To make it anew: jupyter mlenv start {environment.preset} --recreate",
+            style="yellow",
+        )

@@ -1,0 +1,82 @@
+"""What `doctor` finds out without an engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jupyter_mlenv.cli import checks
+from jupyter_mlenv.cli.enginechecks import registries as ask_registries
+from jupyter_mlenv.errors import PresetInvalid
+from jupyter_mlenv.model import ImageSource, Settings
+from tests.support.waiting import free_port
+
+SETTINGS = Settings(owner="o", uid=1, gid=1, username="u", run_root="/nowhere")
+
+
+def run_directory(path: Path) -> checks.Check:
+    (check,) = checks.run_directory(replace(SETTINGS, run_root=str(path)))
+    return check
+
+
+def test_a_private_run_directory_is_fine_and_an_open_one_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    assert run_directory(path).status == "ok"  # made by the first start
+    path.mkdir(mode=0o700)
+    assert run_directory(path).status == "ok"
+    path.chmod(0o755)
+    found = run_directory(path)
+    assert found.status == "warning"
+    assert "755" in found.message
+    assert f"chmod 700 {path}" in found.hint
+
+
+def test_a_run_directory_that_is_a_link_or_a_file_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name in ("file", "link"):
+        found = run_directory(tmp_path / name)
+        assert found.status == "problem"
+        assert "--MlenvConfig.run_root" in found.hint
+
+
+def test_registries_are_those_that_images_really_come_from() -> None:
+    sources = [
+        ImageSource(host=True),
+        ImageSource(reference="pytorch/pytorch:2.6"),
+        ImageSource(base="python:3.12"),
+        ImageSource(base="python-like:3.12"),
+        ImageSource(reference="quay.io/jupyter/scipy-notebook:x"),
+        ImageSource(reference="nvcr.io/nvidia/cuda:12"),
+        ImageSource(reference="localhost:5000/a"),
+        ImageSource(dockerfile="Dockerfile"),
+    ]
+    aliases = {"python": "mirror.example:5000/python", "nvcr.io": "mirror.example:5000/nvcr"}
+    assert checks.registries(sources, aliases) == [
+        "docker.io",
+        "mirror.example:5000",
+        "quay.io",
+        "localhost:5000",
+    ]
+
+
+async def test_a_registry_that_does_not_answer_is_only_information() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    (found,) = await ask_registries([address])
+    assert found.status == "info"
+    assert address in found.message
+    assert "image_aliases" in found.hint
+
+
+def test_broken_presets_are_problems() -> None:
+    good, bad = checks.presets([], [PresetInvalid("/p/x.toml:3: image.apt must be a list", hint="Write apt = [...]")])
+    assert good.status == "problem"
+    assert bad.status == "problem"
+    assert "/p/x.toml:3" in bad.message
+
+
+@pytest.mark.parametrize(("url", "told"), [("unix:///var/run/docker.sock", True), ("tcp://far:2376", False)])
+def test_the_disk_of_a_far_engine_is_not_ours_to_judge(url: str, told: bool) -> None:
+    assert bool(list(checks.disk(url))) is told

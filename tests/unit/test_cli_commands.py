@@ -1,0 +1,188 @@
+"""`jupyter mlenv` as a program: exit statuses, help, and what it says where no engine runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jupyter_mlenv.cli.app import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def mlenv(tmp_path: Path) -> Run:
+    """Runs the program in an empty home and a project folder, with an engine that does not answer."""
+    home, project = tmp_path / "home", tmp_path / "project"
+    home.mkdir()
+    project.mkdir()
+    (project / "pyproject.toml").write_text("")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "DOCKER_HOST": f"unix://{tmp_path}/no.sock",
+        "COLUMNS": "100",
+    }
+
+    def run(*argv: str, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "jupyter_mlenv.cli", *argv]
+        return subprocess.run(
+            command,
+            cwd=project,
+            env=environment | more,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def test_help_names_every_command(mlenv: Run) -> None:
+    done = mlenv("--help")
+    assert done.returncode == 0
+    for name in COMMANDS:
+        assert f"\n  {name} " in done.stdout
+    bare = mlenv()
+    assert bare.returncode == 2
+    assert bare.stdout == ""
+    assert bare.stderr == done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(mlenv: Run, name: str) -> None:
+    done = mlenv(name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: jupyter mlenv {name}")
+    assert "--MlenvConfig.NAME=VALUE" in done.stdout
+
+
+def test_settings_are_listed(mlenv: Run) -> None:
+    assert "--MlenvConfig.image_aliases" in mlenv("list", "--help-all").stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["lst"], "did you mean list?"),
+        (["--jsno"], "there is no option --jsno"),
+        (["help", "strat"], "did you mean start?"),
+        (["start"], "missing: PRESET"),
+        (["start", "host", "--memroy", "8g"], "did you mean --memory?"),
+        (["start", "host", "--memory", "much"], "8g"),
+        (["start", "host", "--gpu", "some"], "device=0,1"),
+        (["start", "host", "--mount", "/nowhere/at/all"], "nothing at /nowhere/at/all"),
+        (["stop"], "missing: ID"),
+        (["rm", "host"], "--yes"),
+        (["logs", "host", "--tail", "x"], "not a number of lines"),
+        (["logs", "host", "-f", "--json"], "--json"),
+        (["open", "host", "--port", "70000"], "not a port"),
+        (["list", "--", "x"], "nothing can follow --"),
+        (["list", "--MlenvConfig.ownr=x"], "did you mean owner?"),
+        (["list", "--MlenvConfig.default_cpus=lots"], "default_cpus"),
+        (["list", "--config=/nowhere.py"], "no configuration file /nowhere.py"),
+    ],
+)
+def test_wrong_usage_ends_with_2(mlenv: Run, argv: list[str], said: str) -> None:
+    done = mlenv(*argv)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert "usage: jupyter mlenv" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["list"], ["start", "host"], ["stop", "host"], ["restart", "host"], ["rm", "--yes", "host"], ["open", "host"]],
+)
+def test_without_an_engine_it_says_so_and_ends_with_1(mlenv: Run, argv: list[str]) -> None:
+    done = mlenv(*argv)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Error: " in done.stderr
+    assert "no.sock" in done.stderr
+    assert "Hint: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_an_error_for_programs(mlenv: Run) -> None:
+    done = mlenv("list", "--json")
+    assert done.returncode == 1
+    error = json.loads(done.stdout)
+    assert error["code"] == "engine_unavailable"
+    assert error["message"] in done.stderr
+
+
+def test_presets_are_shown_without_an_engine(mlenv: Run) -> None:
+    done = mlenv("presets")
+    assert done.returncode == 0, done.stderr
+    assert "\nhost " in done.stdout
+    assert "Nothing can be started now" in done.stderr
+    found = json.loads(mlenv("presets", "--json").stdout)
+    host = next(preset for preset in found if preset["name"] == "host")
+    assert host["ready"] is None
+
+
+def test_a_broken_preset_file_is_told_with_its_place(mlenv: Run, tmp_path: Path) -> None:
+    (tmp_path / "project" / "mlenv.toml").write_text('title = "x"\n[image]\nreferense = "y"\n')
+    done = mlenv("presets")
+    assert done.returncode == 0
+    assert "\nhost " in done.stdout
+    assert "mlenv.toml" in done.stdout
+    assert "referense" in done.stdout
+
+
+def test_doctor_says_plainly_that_there_is_no_engine(mlenv: Run) -> None:
+    done = mlenv("doctor")
+    assert done.returncode == 1
+    assert "Without an engine nothing can be started" in done.stdout
+    assert "Presets" in done.stdout
+    report = json.loads(mlenv("doctor", "--json").stdout)
+    assert report["ok"] is False
+    engine = next(check for check in report["checks"] if check["name"] == "Engine")
+    assert engine["status"] == "problem"
+    assert engine["hint"]
+
+
+def test_version_needs_no_engine(mlenv: Run) -> None:
+    done = mlenv("version", "--json")
+    assert done.returncode == 0
+    versions = json.loads(done.stdout)
+    assert versions["jupyter_mlenv"] == mlenv("--version").stdout.strip()
+    assert versions["engine"] is None
+
+
+def test_settings_of_the_server_and_of_our_own_file_both_count(mlenv: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "home" / ".jupyter"
+    folder.mkdir()
+    (folder / "jupyter_server_config.py").write_text(
+        "c.MlenvConfig.owner = 'server'\nc.MlenvConfig.network = 'from-server'\n"
+    )
+    (folder / "jupyter_mlenv_config.py").write_text("c.MlenvConfig.owner = 'own'\n")
+    shown = mlenv("list", "--show-config").stdout
+    assert ".owner = 'own'" in shown
+    assert ".network = 'from-server'" in shown
+    assert ".owner = 'line'" in mlenv("list", "--show-config", "--MlenvConfig.owner=line").stdout
+
+
+def test_no_command_imports_what_it_does_not_need() -> None:
+    code = (
+        "import sys\n"
+        "import jupyter_mlenv.cli.show, jupyter_mlenv.cli.output, jupyter_mlenv.environments\n"
+        "heavy = {'docker', 'aiohttp', 'rich', 'tornado', 'jupyter_server', 'jupyterlab', 'jsonschema'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
