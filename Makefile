@@ -1,6 +1,7 @@
 # `make` shows what there is. Everything lives in .venv, .cache and labextension/node_modules.
 
 SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -14,6 +15,8 @@ export PYTHON PORT HOST NO_BROWSER
 BIN := .venv/bin
 DONE := .venv/.done
 NODE_DONE := labextension/node_modules/.done
+# The scripts in package.json call jlpm and jupyter-builder by name.
+JLPM := cd labextension && PATH="$(CURDIR)/.venv/bin:$$PATH" jlpm
 # The hatch hook would build the lab extension again; the rule below already did.
 PIP := SKIP_JUPYTER_BUILDER=1 $(BIN)/python -m pip install --quiet --no-build-isolation
 
@@ -44,7 +47,7 @@ lint: $(DONE)/lint $(NODE_DONE) ## Formatting, lint and types of both languages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	cd labextension && ../$(BIN)/jlpm lint:check
+	$(JLPM) lint:check
 dist: $(DONE)/build ## A wheel and a source archive in dist/
 	rm -rf dist jupyter_mlenv/labextension
 	$(BIN)/python -m build
@@ -71,17 +74,17 @@ $(DONE)/venv:
 # What builds the package ([build-system] in pyproject.toml); jupyter-builder also brings jlpm.
 $(DONE)/tools: pyproject.toml | $(DONE)/venv
 	@echo "==> Installing the build tools"
-	$(BIN)/python -m pip install --quiet hatchling hatch-jupyter-builder jupyter-builder
+	$(BIN)/python -m pip install --quiet hatchling editables hatch-jupyter-builder jupyter-builder
 	@touch $@
 
 $(NODE_DONE): labextension/package.json labextension/yarn.lock | $(DONE)/tools
 	@echo "==> Installing the lab extension's packages"
-	cd labextension && ../$(BIN)/jlpm install --immutable
+	$(JLPM) install --immutable | sed /YN0013/d # one line for each download
 	@touch $@
 
 $(DONE)/front: $(FRONT_SOURCES) $(NODE_DONE)
 	@echo "==> Building the lab extension"
-	cd labextension && ../$(BIN)/jlpm build:prod
+	$(JLPM) build:prod
 	@touch $@
 
 $(DONE)/package: $(PACKAGE_FILES) $(DONE)/front $(DONE)/tools

@@ -33,7 +33,7 @@ not_installed() {
 }
 
 apt_get() {
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "$@"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "$@"
 }
 
 # Fresh package lists; at most once an hour.
@@ -58,5 +58,5 @@ install() {
   may_install || die "$purpose: needs ${missing[*]}." "as root: apt-get install ${missing[*]}"
   say "$purpose: installing ${missing[*]}"
   apt_lists
-  apt_get install -y --no-install-recommends "${missing[@]}"
+  apt_get install -y --no-install-recommends "${missing[@]}" >/dev/null
 }

@@ -5,7 +5,7 @@ source "$(dirname "$0")/lib.sh"
 
 run() {
   case $1 in
-  lab) (cd labextension && ../.venv/bin/jlpm test) ;;
+  lab) (cd labextension && PATH="$OLDPWD/.venv/bin:$PATH" jlpm test) ;;
   *) .venv/bin/python -m pytest "tests/$1" ;;
   esac
 }
