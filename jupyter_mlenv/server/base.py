@@ -1,0 +1,111 @@
+"""What all handlers of the REST API have in common: who may, how errors look, which use cases they call."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
+from tornado import web
+
+from ..errors import MlenvError
+from . import requests
+
+if TYPE_CHECKING:
+    from ..environments import Environments
+    from ..jobs import Job
+    from ..model import Environment
+
+CODES = {
+    400: "request_invalid",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+}
+"""Codes of errors that jupyter_server and tornado raise before any of our code runs."""
+
+HINTS = {
+    403: "Log in again, or ask the server's administrator for access. With a cookie, X-XSRFToken is needed too.",
+    404: "The API is described by mlenv/api/openapi.json.",
+    405: "The API is described by mlenv/api/openapi.json.",
+}
+
+
+def error_object(status: int, error: BaseException | None) -> tuple[int, dict[str, Any]]:
+    """The one place that turns an exception into a status and the error object of the API."""
+    if isinstance(error, MlenvError):
+        return error.status, error.to_json()
+    phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else "Error"
+    if isinstance(error, web.HTTPError):
+        message = (error.log_message or "") % error.args if error.args else error.log_message
+        message = message or error.reason or phrase
+        if not message.endswith((".", "!")):
+            message += "."
+        return status, MlenvError(message, hint=HINTS.get(status, "")).to_json() | {"code": CODES.get(status, "error")}
+    unexpected = MlenvError(
+        f"The Jupyter server failed unexpectedly: {type(error).__name__}.", hint="The server's own log says more."
+    )
+    return status, unexpected.to_json() | {"code": "internal_error"}
+
+
+class ErrorsAsJson(JupyterHandler):
+    """Mixin: every error is answered with the error object; one of ours leaves no traceback in the log."""
+
+    auth_resource = "mlenv"
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = (kwargs.get("exc_info") or (None, None, None))[1]
+        status, body = error_object(status_code, error)
+        self.set_status(status)
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", ", ".join(self.allowed_methods()))
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(body))
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        if isinstance(value, MlenvError):
+            self.log.warning("%s %s: %s (%s)", self.request.method, self.request.path, value.message, value.code)
+        else:
+            super().log_exception(typ, value, tb)
+
+    @classmethod
+    def allowed_methods(cls) -> list[str]:
+        """The verbs that this resource has."""
+        unimplemented = web.RequestHandler._unimplemented_method
+        return [verb for verb in cls.SUPPORTED_METHODS if getattr(cls, verb.lower()) is not unimplemented]
+
+
+class MlenvHandler(ErrorsAsJson, APIHandler):
+    """Base of the REST handlers: each verb reads, calls one use case, answers."""
+
+    @property
+    def environments(self) -> Environments:
+        return cast("Environments", self.settings["mlenv"])
+
+    def body(self) -> dict[str, Any]:
+        """The JSON object of the request. Raises RequestInvalid."""
+        return requests.json_object(self.request.body)
+
+    def argument(self, name: str, default: str = "") -> str:
+        """A query argument, not stripped of anything."""
+        return str(self.get_query_argument(name, default, strip=False))
+
+    def number(self, name: str, default: int, *, least: int, most: int) -> int:
+        """A whole number of the query. Raises RequestInvalid."""
+        return requests.count(name, self.argument(name, str(default)), least=least, most=most)
+
+    def answer(self, body: object, status: int = 200) -> None:
+        """Finish with a JSON body."""
+        self.set_status(status)
+        self.finish(json.dumps(body))
+
+    def accepted(self, environment: Environment, job: Job) -> None:
+        """Finish with the environment and the job that works on it."""
+        self.answer({"environment": environment.to_json(self.base_url), "job": job.to_json()}, 202)
+
+    def nothing(self) -> None:
+        """Finish without a body."""
+        self.set_status(204)
+        self.finish()

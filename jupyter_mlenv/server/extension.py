@@ -1,0 +1,71 @@
+"""The server extension: wiring only."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any, cast
+
+from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.serverapp import ServerApp
+
+from ..config import MlenvConfig
+from ..environments import Environments
+from ..jobs import Jobs
+from . import tuning
+from .handlers import api_handlers
+from .proxy import Proxy, proxy_handlers
+from .watch import GOING_AWAY, WatchHandler
+
+
+class MlenvExtension(ExtensionApp):
+    """ML environments in containers, for the Jupyter server. Configured by `MlenvConfig`."""
+
+    name = "jupyter_mlenv"
+    load_other_extensions = True
+    classes = [*ExtensionApp.classes, MlenvConfig]  # noqa: RUF012  (a traitlets list)
+
+    def _config_file_name_default(self) -> str:
+        return "jupyter_mlenv_config"  # the command line's too: both must mean the same environments
+
+    @property
+    def server(self) -> ServerApp:
+        """The server that loaded this."""
+        return cast(ServerApp, self.serverapp)
+
+    def initialize_settings(self) -> None:
+        """Make the use cases; nothing connects to an engine before somebody asks for something."""
+        self.mlenv = MlenvConfig(parent=self)
+        self.environments = Environments(
+            self.mlenv.engine(), self.mlenv.settings(root_dir=self.server.root_dir), Jobs()
+        )
+        self.proxy = Proxy(login_ttl=self.mlenv.login_cache_seconds)
+        self.settings["mlenv"] = self.environments
+        # A lab with this option has our server half; the one inside a container has not, and shows nothing of ours.
+        self.server.web_app.settings.setdefault("page_config_data", {})["mlenv"] = "true"
+
+    def initialize_handlers(self) -> None:
+        """Add the API and the proxy. Not by `self.handlers`, which takes the base URL as a regular expression."""
+        base_url = self.server.web_app.settings["base_url"]
+        handlers: list[Any] = [*api_handlers(base_url), *proxy_handlers(base_url, self.proxy)]
+        self.server.web_app.add_handlers(".*$", handlers)  # type: ignore[no-untyped-call]
+
+    async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
+        """The server listens: now make it quick."""
+        if self.mlenv.tcp_nodelay:
+            sockets = cast("Mapping[int, socket.socket]", serverapp.http_server._sockets)
+            tuning.set_nodelay(sockets.values())
+        if self.mlenv.gc_freeze:
+            tuning.freeze_gc()
+
+    async def stop_extension(self) -> None:
+        """Say goodbye to watchers, cancel jobs, let go of the engine. Environments keep running."""
+        watchers: set[WatchHandler] = self.server.web_app.settings.get("mlenv_watchers", set())
+        for watcher in list(watchers):
+            watcher.close(GOING_AWAY, "The server stops.")
+        await self.proxy.close()
+        await self.environments.close()
+
+    def current_activity(self) -> Any:
+        """Running jobs keep an idle server alive: who waits for a build has not gone away."""
+        return [job.id for job in self.environments.jobs.all() if job.state == "running"] or None

@@ -1,0 +1,36 @@
+"""Which workspace a request means: the one function of `workspace.py`, with what the server knows."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from .. import workspace as workspaces
+from ..errors import EngineError
+from ..model import State
+
+if TYPE_CHECKING:
+    from ..environments import Environments
+    from .requests import Start
+
+
+async def workspace_of(start: Start, environments: Environments) -> str:
+    """The absolute directory to start in. Raises WorkspaceNotFound, WorkspaceForbidden."""
+    settings = environments.settings
+    if start.workspace:
+        return await asyncio.to_thread(workspaces.check, start.workspace, settings)
+    return await workspace_at(start.path, environments, start.preset)
+
+
+async def workspace_at(path: str, environments: Environments, preset: str = "") -> str:
+    """The workspace of a contents path; one where an environment of `preset` runs is preferred."""
+    running: list[str] = []
+    if preset:
+        with suppress(EngineError):  # the start itself says what is wrong with the engine, with its hint
+            there = await environments.list()
+            running = [e.workspace for e in there if e.preset == preset and e.state is State.RUNNING]
+    settings = environments.settings
+    folder = os.path.join(settings.root_dir, *path.split("/")) if path else settings.root_dir
+    return await asyncio.to_thread(workspaces.find, folder, settings, running)

@@ -1,0 +1,277 @@
+"""What clients send, checked field by field. Pure: no request object, no engine, no file system.
+
+Every function raises RequestInvalid with the field's name in `details["field"]`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import posixpath
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..errors import EnvironmentNotFound, JobNotFound, RequestInvalid
+from ..model import Mount, StartRequest
+from ..sizes import SMALLEST_MEMORY, parse_size
+
+T = TypeVar("T")
+
+MAX_NAME = 64
+"""Characters of an environment's name: it is shown in tabs and tables."""
+
+MAX_TEXT = 4096
+"""Characters of any other text; PATH_MAX on Linux."""
+
+MAX_TAIL = 10_000
+"""Log lines per answer."""
+
+MAX_MEMORY = 2**50
+"""Bytes. More is a mistake, and the engine's integers end at 2^63."""
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_GPUS = re.compile(r"(?:all|\d{1,4}|device=[\w.:-]+(?:,[\w.:-]+)*)?")
+
+FOLLOW_FIELDS = ("type", "job", "since")
+ENDPOINT_FIELDS = ("endpoint",)
+MOUNT_FIELDS = ("source", "target", "read_only")
+START_FIELDS = (
+    "preset",
+    "path",
+    "workspace",
+    "name",
+    "gpus",
+    "memory",
+    "cpus",
+    "mounts",
+    "recreate",
+    "endpoint",
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A checked body of `POST environments`. `path` (below the root directory) counts where `workspace` is empty."""
+
+    preset: str
+    path: str = ""
+    workspace: str = ""
+    name: str = ""
+    gpus: str | None = None
+    memory: int | None = None
+    cpus: float | None = None
+    mounts: tuple[Mount, ...] = ()
+    recreate: bool = False
+    endpoint: str = ""
+
+    def request(self, workspace: str) -> StartRequest:
+        """The use case's request, for this absolute, resolved directory."""
+        return StartRequest(
+            preset=self.preset,
+            workspace=workspace,
+            name=self.name,
+            gpus=self.gpus,
+            memory=self.memory,
+            cpus=self.cpus,
+            mounts=self.mounts,
+            recreate=self.recreate,
+            endpoint=self.endpoint,
+        )
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object of a request's body; an empty body is an empty object."""
+    if not body.strip():
+        return {}
+    try:
+        value = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise RequestInvalid(f"The request's body is not JSON: {_short(str(error))}.") from error
+    if not isinstance(value, dict):
+        raise RequestInvalid(
+            "The request's body is JSON, but not an object.", hint='Send for example {"preset": "host"}.'
+        )
+    return value
+
+
+def start(body: Mapping[str, Any]) -> Start:
+    """The body of `POST environments`."""
+    _only(body, START_FIELDS)
+    if not body.get("preset"):
+        raise _invalid("preset", "is missing", 'Name a preset, for example {"preset": "host"}.')
+    workspace = _text(body, "workspace")
+    if workspace and not workspace.startswith("/"):
+        raise _invalid(
+            "workspace", "is not an absolute path", 'Use "path" for one relative to the server\'s root directory.'
+        )
+    return Start(
+        preset=_text(body, "preset"),
+        path="" if workspace else contents_path(_text(body, "path")),
+        workspace=workspace,
+        name=_name(body),
+        gpus=_optional(body, "gpus", _gpus),
+        memory=_optional(body, "memory", _memory),
+        cpus=_optional(body, "cpus", _cpus),
+        mounts=_mounts(body),
+        recreate=_flag(body, "recreate"),
+        endpoint=_text(body, "endpoint"),
+    )
+
+
+def endpoint(body: Mapping[str, Any]) -> str:
+    """The body of `POST environments/{id}/start` and `/restart`."""
+    _only(body, ENDPOINT_FIELDS)
+    return _text(body, "endpoint")
+
+
+@dataclass(frozen=True)
+class Follow:
+    """A checked message of a watcher: follow the job's log from line `since` on, or no longer."""
+
+    job: str
+    follow: bool
+    since: int = 0
+
+
+def follow(message: Mapping[str, Any]) -> Follow:
+    """A client's message on the watch WebSocket."""
+    _only(message, FOLLOW_FIELDS)
+    kind, since = message.get("type"), message.get("since") or 0
+    if kind not in ("follow", "unfollow"):
+        raise _invalid("type", 'is neither "follow" nor "unfollow"')
+    if isinstance(since, bool) or not isinstance(since, int) or not 0 <= since < 10**15:
+        raise _invalid("since", "is not the number of a line")
+    return Follow(job_id(_text(message, "job")), kind == "follow", since)
+
+
+def contents_path(path: str) -> str:
+    """A contents path (forward slashes, relative to the root directory), normalized; it may not lead out of it."""
+    _usable("path", path)
+    clean = posixpath.normpath(path.strip("/") or ".")
+    if clean == ".." or clean.startswith("../"):
+        raise _invalid("path", "leads out of the server's root directory", 'Use "workspace" for an absolute path.')
+    return "" if clean == "." else clean
+
+
+def environment_id(text: str) -> str:
+    """An id from a URL. What cannot be one is no environment of ours, and must not reach the engine's URLs."""
+    if not _ID.fullmatch(text):
+        raise EnvironmentNotFound(f"There is no environment {_short(text)!r}.", details={"environment": _short(text)})
+    return text
+
+
+def job_id(text: str) -> str:
+    """An id from a URL."""
+    if not _ID.fullmatch(text):
+        raise JobNotFound(f"There is no job {_short(text)!r}.", details={"job": _short(text)})
+    return text
+
+
+def count(field: str, text: str, *, least: int, most: int) -> int:
+    """A whole number of a query."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 15 and least <= int(text) <= most):
+        raise _invalid(field, f"is {_short(text)!r}, not a whole number from {least} to {most}")
+    return int(text)
+
+
+def _only(body: Mapping[str, Any], allowed: Sequence[str]) -> None:
+    for name in body:
+        if name not in allowed:
+            near = difflib.get_close_matches(str(name), allowed, n=1)
+            raise _invalid(
+                _short(str(name)), "is no field of this request", f"Did you mean {near[0]!r}?" if near else ""
+            )
+
+
+def _text(body: Mapping[str, Any], field: str) -> str:
+    value = body.get(field)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise _invalid(field, "is not a text")
+    return _usable(field, value)
+
+
+def _usable(field: str, value: str) -> str:
+    if len(value) > MAX_TEXT:
+        raise _invalid(field, f"is longer than {MAX_TEXT} characters")
+    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise _invalid(field, "holds a character that no file name can have")
+    return value
+
+
+def _name(body: Mapping[str, Any]) -> str:
+    name = _text(body, "name").strip()
+    if len(name) > MAX_NAME or not name.isprintable():
+        raise _invalid("name", f"is longer than {MAX_NAME} characters or holds control characters")
+    return name
+
+
+def _flag(body: Mapping[str, Any], field: str) -> bool:
+    value = body.get(field)
+    if value is not None and not isinstance(value, bool):
+        raise _invalid(field, "is neither true nor false")
+    return bool(value)
+
+
+def _optional(body: Mapping[str, Any], field: str, check: Callable[[str, Any], T]) -> T | None:
+    return None if body.get(field) is None else check(field, body[field])
+
+
+def _gpus(field: str, value: Any) -> str:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not _GPUS.fullmatch(text):
+        raise _invalid(field, "is no GPU request", 'Write "all", a number, "device=0,1", or "" for none.')
+    return "" if text == "0" else text
+
+
+def _memory(field: str, value: Any) -> int:
+    size = value
+    if isinstance(value, str):
+        try:
+            size = parse_size(value)
+        except ValueError as error:
+            raise _invalid(field, str(error)) from error
+    if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST_MEMORY <= size <= MAX_MEMORY:
+        raise _invalid(field, "is no size that an engine accepts", 'Write bytes, or for example "8g"; 6m at least.')
+    return size
+
+
+def _cpus(field: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.01 <= value <= 10_000:
+        raise _invalid(field, "is not a number of cores", "Write for example 2 or 0.5.")
+    return float(value)
+
+
+def _mounts(body: Mapping[str, Any]) -> tuple[Mount, ...]:
+    values = body.get("mounts") or []
+    if not isinstance(values, list) or len(values) > 64 or not all(isinstance(value, dict) for value in values):
+        raise _invalid("mounts", "is not a list of objects", 'Write [{"source": "/data", "target": "/data"}].')
+    return tuple(_mount(value) for value in values)
+
+
+def _mount(value: Mapping[str, Any]) -> Mount:
+    _only(value, MOUNT_FIELDS)
+    source = _text(value, "source")
+    target = _text(value, "target") or source
+    for field, path in (("source", source), ("target", target)):
+        if not path.startswith("/"):
+            raise _invalid(f"mounts.{field}", "is not an absolute path")
+    if posixpath.normpath(target).strip("/") == "":
+        raise _invalid("mounts.target", "is the container's root")
+    return Mount(posixpath.normpath(source), posixpath.normpath(target), _flag(value, "read_only"))
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _short(text: str) -> str:
+    """Short, and printable whatever a client sent."""
+    return (text if len(text) <= 80 else text[:77] + "…").encode("utf-8", "replace").decode()
+
+
+def _invalid(field: str, what: str, hint: str = "") -> RequestInvalid:
+    return RequestInvalid(f"{field!r} {what}.", hint=hint, details={"field": field})
