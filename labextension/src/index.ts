@@ -1,0 +1,112 @@
+import {
+  ILayoutRestorer,
+  JupyterFrontEnd,
+  JupyterFrontEndPlugin
+} from '@jupyterlab/application';
+import { ICommandPalette } from '@jupyterlab/apputils';
+import { PageConfig } from '@jupyterlab/coreutils';
+import { IDefaultFileBrowser } from '@jupyterlab/filebrowser';
+import { ILauncher } from '@jupyterlab/launcher';
+import { IRunningSessionManagers } from '@jupyterlab/running';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+
+import { Api } from './api';
+import { addCommands } from './commands';
+import { Tiles } from './launcher';
+import { Model } from './model';
+import { runningManager } from './running';
+import { Tabs } from './tabs';
+import { CommandIDs, ISettings, PAGE_OPTION, PLUGIN_ID } from './tokens';
+
+const DEFAULTS: ISettings = {
+  showTiles: true,
+  showLog: false,
+  confirmStop: true,
+  confirmRemove: true
+};
+
+/** A preset of the project itself. */
+const PRESET_FILE = /(^|\/)mlenv\.toml$/;
+
+const plugin: JupyterFrontEndPlugin<void> = {
+  id: PLUGIN_ID,
+  description: 'ML environments in containers, one click away.',
+  autoStart: true,
+  optional: [
+    ICommandPalette,
+    IDefaultFileBrowser,
+    ILauncher,
+    ILayoutRestorer,
+    IRunningSessionManagers,
+    ISettingRegistry,
+    ITranslator
+  ],
+  activate: (
+    app: JupyterFrontEnd,
+    palette: ICommandPalette | null,
+    browser: IDefaultFileBrowser | null,
+    launcher: ILauncher | null,
+    restorer: ILayoutRestorer | null,
+    managers: IRunningSessionManagers | null,
+    registry: ISettingRegistry | null,
+    translator: ITranslator | null
+  ) => {
+    if (PageConfig.getOption(PAGE_OPTION) !== 'true') {
+      return; // our server half is not there, e.g. in the Lab inside an environment
+    }
+    const trans = (translator ?? nullTranslator).load('jupyter_mlenv');
+    const { contents, serverSettings } = app.serviceManager;
+    const model = new Model(new Api(serverSettings));
+    let settings = DEFAULTS;
+    const tabs = new Tabs(app, model, () => settings, trans);
+
+    addCommands({
+      app,
+      model,
+      tabs,
+      settings: () => settings,
+      folder: () => browser?.model.path ?? '',
+      trans
+    });
+
+    const category = trans.__('ML Environments');
+    for (const command of Object.values(CommandIDs)) {
+      palette?.addItem({ command, category });
+    }
+    if (restorer) {
+      void restorer.restore(tabs.tracker, {
+        command: CommandIDs.open,
+        args: tab => tab.args,
+        name: tab => tab.key
+      });
+    }
+    managers?.add(runningManager(model, app.commands, trans));
+
+    const tiles = launcher
+      ? new Tiles(launcher, model, () => settings.showTiles, trans)
+      : null;
+    void registry?.load(PLUGIN_ID).then(loaded => {
+      const read = () => {
+        settings = { ...DEFAULTS, ...(loaded.composite as object) };
+        tiles?.update();
+      };
+      loaded.changed.connect(read);
+      read();
+    });
+
+    // A project may bring presets of its own: the tiles are those of the folder in the file browser.
+    browser?.model.pathChanged.connect((_, { newValue }) => {
+      void model.refreshPresets(contents.localPath(newValue));
+    });
+    contents.fileChanged.connect((_, change) => {
+      const paths = [change.oldValue?.path, change.newValue?.path];
+      if (paths.some(path => path && PRESET_FILE.test(path))) {
+        void model.refreshPresets();
+      }
+    });
+    model.connect();
+  }
+};
+
+export default plugin;

@@ -1,0 +1,44 @@
+import { IRunningSessions } from '@jupyterlab/running';
+import { TranslationBundle } from '@jupyterlab/translation';
+import { CommandRegistry } from '@lumino/commands';
+
+import { describe, stateLabel } from './format';
+import { iconFor } from './icons';
+import { Model } from './model';
+import { CommandIDs } from './tokens';
+
+/** The section in the panel of running things. */
+export function runningManager(
+  model: Model,
+  commands: CommandRegistry,
+  trans: TranslationBundle
+): IRunningSessions.IManager {
+  const running = () =>
+    model.environments.filter(({ state }) =>
+      ['pending', 'starting', 'running'].includes(state)
+    );
+  const stop = (id: string) =>
+    void commands.execute(CommandIDs.stop, { id, sure: true });
+  return {
+    name: trans.__('ML Environments'),
+    running: () =>
+      running().map(environment => ({
+        context: 'mlenv-environment',
+        icon: () => iconFor(environment.icon),
+        label: () => describe(environment),
+        labelTitle: () =>
+          `${environment.workspace}\n${environment.id} · ${stateLabel(environment, trans)}`,
+        open: () =>
+          void commands.execute(CommandIDs.open, { id: environment.id }),
+        shutdown: () => stop(environment.id)
+      })),
+    runningChanged: model.changed,
+    refreshRunning: () => undefined, // the watch keeps it fresh
+    shutdownAll: () => running().forEach(({ id }) => stop(id)),
+    shutdownLabel: trans.__('Stop'),
+    shutdownAllLabel: trans.__('Stop All'),
+    shutdownAllConfirmationText: trans.__(
+      'Stop all ML environments? Their kernels and terminals end; saved files stay.'
+    )
+  };
+}

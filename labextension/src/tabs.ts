@@ -1,0 +1,132 @@
+import { JupyterFrontEnd } from '@jupyterlab/application';
+import { WidgetTracker } from '@jupyterlab/apputils';
+import { TranslationBundle } from '@jupyterlab/translation';
+
+import { Model } from './model';
+import { Session } from './session';
+import { EnvironmentTab, ITabSeed } from './tab';
+import { IStartRequest, NOTEBOOK } from './tokens';
+import { fillToolbar } from './toolbar';
+
+/** The open tabs: at most one per environment and endpoint. */
+export class Tabs {
+  constructor(
+    app: JupyterFrontEnd,
+    model: Model,
+    settings: () => { showLog: boolean },
+    trans: TranslationBundle
+  ) {
+    this._app = app;
+    this._model = model;
+    this._settings = settings;
+    this._trans = trans;
+  }
+
+  readonly tracker = new WidgetTracker<EnvironmentTab>({ namespace: 'mlenv' });
+
+  /** The tab in front, if it is one of ours. */
+  get current(): EnvironmentTab | null {
+    const widget = this._app.shell.currentWidget;
+    return widget instanceof EnvironmentTab ? widget : null;
+  }
+
+  find(id: string, endpoint: string): EnvironmentTab | undefined {
+    return this.tracker.find(
+      tab => tab.seed.id === id && tab.seed.endpoint === endpoint
+    );
+  }
+
+  /** A new tab at once, which asks the server and shows what happens. */
+  start(request: IStartRequest): EnvironmentTab {
+    const preset = this._model.preset(request.preset);
+    const endpoint = request.endpoint ?? NOTEBOOK;
+    const tab = this._add({
+      id: '',
+      endpoint,
+      preset: request.preset,
+      title: preset?.title ?? request.preset,
+      icon: preset?.icon ?? '',
+      workspace: request.workspace ?? request.path ?? '',
+      name: request.name ?? ''
+    });
+    void tab.session.start(request).then(() => this._onNamed(tab));
+    tab.content.showLog = this._settings().showLog;
+    return tab;
+  }
+
+  /** The tab of an endpoint, made if it is not open. `seed`: what is known of a restored one. */
+  open(id: string, endpoint: string, seed?: Partial<ITabSeed>): EnvironmentTab {
+    const open = this._ensure(id, endpoint, seed);
+    open.session.open();
+    return open;
+  }
+
+  restart(id: string, endpoint: string): EnvironmentTab {
+    const tab = this._ensure(id, endpoint);
+    void tab.session.restart();
+    return tab;
+  }
+
+  private _ensure(
+    id: string,
+    endpoint: string,
+    seed?: Partial<ITabSeed>
+  ): EnvironmentTab {
+    const open = this.find(id, endpoint);
+    if (open) {
+      this._app.shell.activateById(open.id);
+      return open;
+    }
+    return this._add({
+      title: id,
+      preset: '',
+      icon: '',
+      workspace: '',
+      name: '',
+      ...seed,
+      id,
+      endpoint
+    });
+  }
+
+  private _add(seed: ITabSeed): EnvironmentTab {
+    const session = new Session(this._model, seed.endpoint, seed.id);
+    const tab = new EnvironmentTab(session, seed, this._trans);
+    fillToolbar(tab, this._app.commands, this._trans);
+    this._app.shell.add(tab, 'main');
+    this._app.shell.activateById(tab.id);
+    void this.tracker.add(tab);
+    tab.title.changed.connect(() => {
+      if (tab.key) {
+        void this.tracker.save(tab);
+      }
+    });
+    return tab;
+  }
+
+  /** The server has said which environment it is: another tab may show it already. */
+  private _onNamed(tab: EnvironmentTab): void {
+    const { id, endpoint } = tab.session;
+    const older = this.tracker.find(
+      other =>
+        other !== tab &&
+        other.seed.id === id &&
+        other.seed.endpoint === endpoint
+    );
+    if (id && older && !tab.isDisposed) {
+      const wasCurrent = this.current === tab;
+      tab.dispose();
+      if (older.session.view.kind !== 'frame') {
+        older.session.open();
+      }
+      if (wasCurrent) {
+        this._app.shell.activateById(older.id);
+      }
+    }
+  }
+
+  private _app: JupyterFrontEnd;
+  private _model: Model;
+  private _settings: () => { showLog: boolean };
+  private _trans: TranslationBundle;
+}
