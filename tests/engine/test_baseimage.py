@@ -37,7 +37,9 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def in_image(reference: str, owner: str, script: str) -> str:
     command = ["docker", "run", "--rm", "--label", f"{LABEL}.owner={owner}", reference, "sh", "-ec", script]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 async def test_python_pip_and_venv_work_in_it(base_image: str, owner: str) -> None:
