@@ -18,11 +18,11 @@ _NOISE = re.compile(r"^ ---> |^Removing intermediate container |^Successfully (b
 class ClassicProgress:
     """Feed it the messages of `POST /build?version=1`."""
 
-    def __init__(self, steps: int = 0) -> None:
+    def __init__(self) -> None:
         self.step = ""
         self.tail: deque[str] = deque(maxlen=TAIL)
         self._number = 0
-        self._count = steps
+        self._count = 0
         self._partial = ""
         self._base: PullProgress | None = None
 

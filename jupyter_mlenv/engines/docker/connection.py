@@ -90,6 +90,12 @@ def connect(endpoint: EngineEndpoint, *, version: str = "auto", timeout: float |
     class RecordingClient(APIClient):
         """Hands each socket to its Connection, from the constructor's own request on."""
 
+        def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+            # requests would let REQUESTS_CA_BUNDLE win over the CA that belongs to this engine.
+            return super().merge_environment_settings(
+                url, proxies, stream, self.verify if verify is None else verify, cert
+            )
+
         def get_adapter(self, url: Any) -> Any:
             adapter = super().get_adapter(url)
             if "get_connection_with_tls_context" not in vars(adapter):

@@ -33,10 +33,12 @@ def write_context(recipe: BuildRecipe, give_up: Callable[[], bool] = lambda: Fal
     """
     target = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - the caller closes it
     try:
-        with tarfile.open(fileobj=target, mode="w") as tar:
+        # BuildKit recognizes a tar by its first KiB: a short plain header has to come first, no extended one.
+        with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as tar:
             names = _included(recipe) if recipe.context else []
             extra = {entry.path.strip("/") for entry in recipe.files}
             dockerfile = _dockerfile_name(recipe, names)
+            tar.addfile(*_text(dockerfile, recipe.dockerfile))
             for name in names:
                 if give_up():
                     raise EngineError("The build was given up.")
@@ -44,15 +46,18 @@ def write_context(recipe: BuildRecipe, give_up: Callable[[], bool] = lambda: Fal
                     _add(tar, recipe.context, name)
             for entry in recipe.files:
                 tar.addfile(tar_info(entry), io.BytesIO(entry.data or b""))
-            text = recipe.dockerfile.encode()
-            info = tarfile.TarInfo(dockerfile)
-            info.size = len(text)
-            tar.addfile(info, io.BytesIO(text))
         target.seek(0)
     except BaseException:
         target.close()
         raise
     return target, dockerfile
+
+
+def _text(name: str, text: str) -> tuple[tarfile.TarInfo, IO[bytes]]:
+    data = text.encode()
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    return info, io.BytesIO(data)
 
 
 def _included(recipe: BuildRecipe) -> list[str]:
@@ -95,6 +100,7 @@ def _add(tar: tarfile.TarFile, root: str, name: str) -> None:
             return
         info.uid = info.gid = 0
         info.uname = info.gname = ""
+        info.mtime = int(info.mtime)
         if info.isfile():
             with open(path, "rb") as file:
                 tar.addfile(info, file)

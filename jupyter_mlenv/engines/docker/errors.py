@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import ssl
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -45,7 +46,9 @@ _NO_IMAGE = (
     "does not match the specified platform",
     "invalid reference format",
     "unauthorized",
+    "no active sessions",  # BuildKit, where a registry asks for a login
     "not found",
+    "error parsing http 404",  # a mirror that answers with a page for people
 )
 _NO_REGISTRY = (
     "no such host",
@@ -62,12 +65,15 @@ _NO_REGISTRY = (
     "context deadline exceeded",
     "request canceled while waiting",
     "http response to https client",
+)
+_BAD_REGISTRY = (
     "toomanyrequests",
     "unexpected status",
     "unexpected http",
     "internal server error",
     "bad gateway",
     "service unavailable",
+    "error parsing http",
     "eof",
 )
 
@@ -135,6 +141,8 @@ def from_message(text: str, status: int = 0, *, image: str = "", container: str 
         return registry_unreachable(image, text)
     if image and (status == 404 or _has(low, _NO_IMAGE)):
         return image_not_found(image, text)
+    if image and _has(low, _BAD_REGISTRY):
+        return registry_unreachable(image, text)
     if container and (status == 404 or "no such container" in low):
         return ContainerNotFound(f"The engine has no container {container}.", details={"container": container})
     cpus = re.search(r"range of cpus is from ([\d.]+) to ([\d.]+)", low)
@@ -166,8 +174,9 @@ def image_not_found(image: str, text: str) -> ImageNotFound:
             hint="Start the environment again: a missing image is pulled or built then.",
             details={"image": image, "registry": registry, "engine_message": text},
         )
+    why = "its registry asks for a login" if "no active sessions" in text else text
     return ImageNotFound(
-        f"The image {image} was not found: {text}",
+        f"The image {image} was not found: {why}",
         hint=f"Check name and tag. If it is private, log in first: `docker login {registry}`.",
         details={"image": image, "registry": registry, "engine_message": text},
     )
@@ -215,7 +224,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _unreachable(error: BaseException, endpoint: EngineEndpoint) -> EngineError:
-    numbers = {cause.errno for cause in _causes(error) if isinstance(cause, OSError) and cause.errno}
+    # An ssl.SSLError is an OSError too, but its numbers are OpenSSL's: 1 is not EPERM there.
+    causes = [cause for cause in _causes(error) if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError)]
+    numbers = {cause.errno for cause in causes if cause.errno}
     details = {"url": endpoint.url, "origin": endpoint.origin}
     if numbers & {errno.EACCES, errno.EPERM}:
         return EnginePermission(
