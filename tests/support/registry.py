@@ -23,20 +23,22 @@ http: {{addr: "127.0.0.1:{port}"}}
 
 
 @contextmanager
-def running_registry() -> Iterator[str]:
+def running_registry(owner: str) -> Iterator[str]:
     """`127.0.0.1:<port>` of a registry that is up; stopped and its data removed afterwards.
 
     An engine takes a registry on 127.0.0.0/8 without TLS, so a pushed `<address>/name:tag` needs no configuration.
     """
     program = shutil.which("docker-registry")
     assert program, "docker-registry is not installed: `make test` installs it (Debian's package docker-registry)"
-    with tempfile.TemporaryDirectory(prefix="mlenv-registry-") as folder:
+    with tempfile.TemporaryDirectory(prefix=f"mlenv-{owner}-registry-", dir="/tmp") as folder:
         port = free_port()
         config = Path(folder, "config.yml")
         config.write_text(CONFIG.format(root=Path(folder, "data"), port=port))
         log = Path(folder, "log")
         with log.open("wb") as output:
-            process = subprocess.Popen([program, "serve", str(config)], stdout=output, stderr=output)
+            # It must not outlive a killed test session.
+            command = ["setpriv", "--pdeathsig=KILL", "--", program, "serve", str(config)]
+            process = subprocess.Popen(command, stdout=output, stderr=output)
         try:
             wait_until(lambda: process.poll() is not None or _answers(port), "the registry answers")
             assert process.poll() is None, f"docker-registry ended:\n{log.read_text()[-2000:]}"
