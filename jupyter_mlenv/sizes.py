@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
 
 SMALLEST_MEMORY = 6 * 1024**2
 """Bytes; Docker refuses a smaller memory limit (https://docs.docker.com/engine/containers/resource_constraints/)."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from tornado import web
 
-from ..errors import MlenvError
+from ..errors import MlenvError, RequestInvalid
 from . import requests
 
 if TYPE_CHECKING:
@@ -89,8 +89,11 @@ class MlenvHandler(ErrorsAsJson, APIHandler):
         return requests.json_object(self.request.body)
 
     def argument(self, name: str, default: str = "") -> str:
-        """A query argument, not stripped of anything."""
-        return str(self.get_query_argument(name, default, strip=False))
+        """A query argument, not stripped of anything. Raises RequestInvalid if it is there twice."""
+        given = self.get_query_arguments(name, strip=False)
+        if len(given) > 1:
+            raise RequestInvalid(f"The argument {name!r} is there more than once.", details={"field": name})
+        return given[0] if given else default
 
     def number(self, name: str, default: int, *, least: int, most: int) -> int:
         """A whole number of the query. Raises RequestInvalid."""

@@ -16,7 +16,7 @@ from ..errors import EngineError, MlenvError, WorkspaceForbidden, WorkspaceNotFo
 from ..model import Preset, to_plain
 from . import requests
 from .base import MlenvHandler
-from .folders import workspace_at, workspace_of
+from .folders import allow_mounts, workspace_at, workspace_of
 from .watch import WatchHandler
 
 DOCUMENT = Path(__file__).with_name("openapi.json")
@@ -45,11 +45,11 @@ class Presets(MlenvHandler):
 
     async def workspace(self) -> str | None:
         """The workspace of the argument `path`; `None` where there can be none, which a start then says clearly."""
-        path = self.get_query_argument("path", None, strip=False)
-        if path is None:
+        if "path" not in self.request.query_arguments:
             return None
+        path = requests.contents_path(self.argument("path"))
         try:
-            return await workspace_at(requests.contents_path(path), self.environments)
+            return await workspace_at(path, self.environments)
         except (WorkspaceForbidden, WorkspaceNotFound):
             return None
 
@@ -73,6 +73,7 @@ class EnvironmentList(MlenvHandler):
     @authorized
     async def post(self) -> None:
         start = requests.start(self.body())
+        await allow_mounts(start, self.environments)
         workspace = await workspace_of(start, self.environments)
         self.accepted(*await self.environments.start(start.request(workspace), self.base_url))
 

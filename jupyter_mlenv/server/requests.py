@@ -32,7 +32,8 @@ MAX_MEMORY = 2**50
 """Bytes. More is a mistake, and the engine's integers end at 2^63."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_GPUS = re.compile(r"(?:all|\d{1,4}|device=[\w.:-]+(?:,[\w.:-]+)*)?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_GPUS = re.compile(r"(?:all|[0-9]{1,4}|device=[A-Za-z0-9_.:-]+(?:,[A-Za-z0-9_.:-]+)*)?")
 
 FOLLOW_FIELDS = ("type", "job", "since")
 ENDPOINT_FIELDS = ("endpoint",)
@@ -203,10 +204,10 @@ def _usable(field: str, value: str) -> str:
 
 
 def _name(body: Mapping[str, Any]) -> str:
-    name = _text(body, "name").strip()
-    if len(name) > MAX_NAME or not name.isprintable():
+    name = _text(body, "name")
+    if len(name) > MAX_NAME or _CONTROL.search(name):
         raise _invalid("name", f"is longer than {MAX_NAME} characters or holds control characters")
-    return name
+    return name.strip()
 
 
 def _flag(body: Mapping[str, Any], field: str) -> bool:
