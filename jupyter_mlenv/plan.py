@@ -1,0 +1,267 @@
+"""Pure: preset + workspace + engine facts -> Plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from . import dockerfile, hostpython, owndockerfile
+from ._version import __version__
+from .aliases import apply_alias
+from .engines.base import EngineFacts, ImageInfo
+from .errors import PresetInvalid
+from .model import (
+    AGENT_PATH,
+    AGENT_PORT,
+    LABEL,
+    RUN_DIR,
+    BuildRecipe,
+    ContainerSpec,
+    FileEntry,
+    ImagePlan,
+    Mount,
+    Plan,
+    Preset,
+    Resources,
+    Settings,
+    StartRequest,
+    container_name,
+    environment_id,
+    to_plain,
+)
+from .planlabel import from_label, to_label
+
+__all__ = ["apply_alias", "from_label", "make", "to_label"]
+
+
+def make(
+    preset: Preset,
+    request: StartRequest,
+    facts: EngineFacts,
+    settings: Settings,
+    *,
+    earlier: Iterable[ImageInfo] = (),
+) -> Plan:
+    """Everything that a start of this preset in this workspace needs.
+
+    Reads only small files that the preset names (Dockerfile, requirements) and, for the `host` preset, which of the
+    host's folders exist.
+
+    Parameters
+    ----------
+    earlier
+        Images we built before; one that shares packages with this one lends its layers.
+
+    Raises
+    ------
+    PresetInvalid
+        A file that the preset names cannot be read.
+    MlenvError
+        The `host` preset would have to mount the home directory.
+    """
+    id = environment_id(settings.owner, request.workspace, preset.name, request.name)
+    image = _image(preset, facts, settings, [info.labels for info in earlier])
+    python = _python(preset, settings)
+    resources = _resources(preset, request, settings)
+    # One directory per environment below the run root, short: a socket path holds 107 bytes at most.
+    run_dir = os.path.join(settings.run_root, id[-10:]) if facts.shares_filesystem else ""
+    command = (python, "-I", "-S", "-u", AGENT_PATH, "--run-dir", RUN_DIR)
+    spec = ContainerSpec(
+        name=container_name(id),
+        image=image.reference,
+        command=command if run_dir else (*command, "--port", str(AGENT_PORT)),
+        env=_env(preset, request, settings, id, python),
+        user=f"{settings.uid}:{settings.gid}",
+        workdir=request.workspace,
+        hostname=preset.name,
+        mounts=_mounts(preset, request, settings, run_dir),
+        resources=resources,
+        network=preset.network or settings.network,
+        publish=() if run_dir else (AGENT_PORT,),
+    )
+    plan = Plan(
+        id=id,
+        preset=preset.name,
+        title=preset.title,
+        owner=settings.owner,
+        workspace=request.workspace,
+        name=request.name,
+        image=image,
+        container=spec,
+        endpoints=preset.endpoints,
+        files=_files(settings, shared=bool(run_dir)),
+        icon=preset.icon,
+        gpu=preset.gpu,
+        twin=preset.twin,
+        python=python,
+        kernel=preset.kernel,
+    )
+    plan = dataclasses.replace(plan, hash=_hash(plan))
+    labels = {
+        "id": id,
+        "owner": settings.owner,
+        "preset": preset.name,
+        "workspace": request.workspace,
+        "name": request.name,
+        "plan": to_label(plan),
+        "run": run_dir,
+        "version": __version__,
+    }
+    labelled = dataclasses.replace(spec, labels={f"{LABEL}.{key}": value for key, value in labels.items()})
+    return dataclasses.replace(plan, container=labelled)
+
+
+def _image(preset: Preset, facts: EngineFacts, settings: Settings, earlier: Sequence[Mapping[str, str]]) -> ImagePlan:
+    source = preset.image
+    if source.host:
+        tag = hashlib.sha256(hostpython.tar()).hexdigest()[:12]
+        return ImagePlan("host", f"{hostpython.IMAGE}:{tag}")
+    buildkit = facts.buildkit and settings.builder != "classic"
+    if source.dockerfile:
+        recipe = _own_dockerfile(preset, settings, buildkit=buildkit)
+    elif source.base or source.add_jupyter:
+        recipe = _generated(preset, settings, earlier, buildkit=buildkit)
+    else:
+        return ImagePlan("pull", apply_alias(source.reference, settings.image_aliases))
+    return ImagePlan("build", recipe.tag, recipe)
+
+
+def _generated(
+    preset: Preset, settings: Settings, earlier: Sequence[Mapping[str, str]], *, buildkit: bool
+) -> BuildRecipe:
+    source = preset.image
+    text = _read(preset, source.requirements) if source.requirements else ""
+    listed, rest = dockerfile.fold_requirements(text)
+    request = dockerfile.ImageRequest(
+        base=apply_alias(source.base or source.reference, settings.image_aliases),
+        python=source.python,
+        doors=source.add_jupyter,
+        apt=source.apt,
+        pip=tuple(dict.fromkeys((*source.pip, *listed))),
+        pip_index=source.pip_index,
+        requirements=rest,
+    )
+    return dockerfile.recipe(request, preset.name, earlier=earlier, buildkit=buildkit)
+
+
+def _own_dockerfile(preset: Preset, settings: Settings, *, buildkit: bool) -> BuildRecipe:
+    source = preset.image
+    text = _read(preset, source.dockerfile)
+    context = source.context or os.path.dirname(os.path.join(preset.directory, source.dockerfile))
+    proxies = {form: value for name, value in settings.proxies.items() for form in (name.lower(), name.upper())}
+    return owndockerfile.recipe(
+        preset.name,
+        text,
+        os.path.join(preset.directory, context),
+        target=source.target,
+        args=source.args,
+        proxies=proxies,
+        doors_python=source.python if source.add_jupyter else "",
+        buildkit=buildkit,
+    )
+
+
+def _read(preset: Preset, path: str) -> str:
+    try:
+        with open(os.path.join(preset.directory, path), encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PresetInvalid(
+            f'The preset "{preset.name}" names {path}, which cannot be read: {error}.',
+            hint=f"Make the file, or change {preset.source}.",
+            details={"file": preset.source, "field": "image"},
+        ) from error
+
+
+def _python(preset: Preset, settings: Settings) -> str:
+    if not preset.image.host:
+        return preset.image.python
+    return settings.host_python or preset.image.python
+
+
+def _resources(preset: Preset, request: StartRequest, settings: Settings) -> Resources:
+    given = {**_set(settings.resources), **_set(preset.resources), **_set(request)}
+    if preset.gpu and request.gpus is None:
+        given.setdefault("gpus", "all")
+    return Resources(**given)
+
+
+def _set(source: Resources | StartRequest) -> dict[str, Any]:
+    """The limits that are really set here. An empty `gpus` of a request says: none."""
+    values = {f.name: getattr(source, f.name, None) for f in dataclasses.fields(Resources)}
+    unset = (None,) if isinstance(source, StartRequest) else (None, "")
+    return {name: value for name, value in values.items() if value not in unset}
+
+
+def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, python: str) -> dict[str, str]:
+    env = {
+        "HOME": _home(settings),
+        "USER": settings.username,
+        "LOGNAME": settings.username,
+        "SHELL": "/bin/bash" if preset.image.host and os.path.exists("/bin/bash") else "/bin/sh",
+        "LANG": "C.UTF-8",
+        "MLENV_ID": id,
+        "MLENV_PRESET": preset.name,
+        "MLENV_WORKSPACE": request.workspace,
+    }
+    if preset.image.host:
+        # The image has no PATH of its own, and a venv's programs are found only through it.
+        env["PATH"] = ":".join(dict.fromkeys([os.path.dirname(python), "/usr/local/bin", "/usr/bin", "/bin"]))
+    return {**env, **preset.env}
+
+
+def _mounts(preset: Preset, request: StartRequest, settings: Settings, run_dir: str) -> tuple[Mount, ...]:
+    mounts = list(hostpython.mounts(settings)) if preset.image.host else []
+    mounts.append(Mount(request.workspace, request.workspace))
+    if run_dir:
+        mounts.append(Mount(run_dir, RUN_DIR))
+    mounts += [*preset.mounts, *request.mounts]
+    # Two mounts on one place are an error of the engine; what was asked for last wins.
+    return tuple({mount.target: mount for mount in mounts}.values())
+
+
+def _home(settings: Settings) -> str:
+    return "/root" if settings.uid == 0 else f"/home/{settings.username}"
+
+
+def _files(settings: Settings, *, shared: bool) -> tuple[FileEntry, ...]:
+    uid, gid, home = settings.uid, settings.gid, _home(settings)
+    users = ["root:x:0:0:root:/root:/bin/sh", "nobody:x:65534:65534:nobody:/nonexistent:/bin/sh"]
+    groups = ["root:x:0:", "nogroup:x:65534:"]
+    if uid not in (0, 65534):
+        users.append(f"{settings.username}:x:{uid}:{gid}:{settings.username}:{home}:/bin/sh")
+    if gid not in (0, 65534):
+        groups.append(f"{settings.username}:x:{gid}:")
+    entries = [
+        FileEntry("/etc/passwd", "".join(f"{user}\n" for user in users).encode()),
+        FileEntry("/etc/group", "".join(f"{group}\n" for group in groups).encode()),
+        FileEntry(home, None, 0o700, uid, gid),
+        FileEntry(os.path.dirname(AGENT_PATH), None, 0o755),
+        FileEntry(AGENT_PATH, _agent(), 0o644),
+    ]
+    if not shared:
+        entries.append(FileEntry(RUN_DIR, None, 0o700, uid, gid))
+    return tuple(entries)
+
+
+@functools.cache
+def _agent() -> bytes:
+    return (files(__package__) / "agent" / "agent.py").read_bytes()
+
+
+def _hash(plan: Plan) -> str:
+    """16 hex digits of all that the container sees: another hash means that a fresh container would differ."""
+    content = [
+        to_plain(dataclasses.replace(plan.container, labels={})),
+        plan.image.reference,
+        [[f.path, f.mode, f.uid, f.gid, hashlib.sha256(f.data or b"").hexdigest()] for f in plan.files],
+        [to_plain(endpoint) for endpoint in plan.endpoints],
+        to_plain(plan.kernel),
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,119 @@
+"""What a preset may say beyond its schema, and how one extends another. Pure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from .model import AGENT_PATH, RUN_DIR
+from .presetfile import Document
+
+_KINDS = ("host", "reference", "base", "dockerfile")
+_OWN = ("schema", "name", "title", "twin", "extends")  # not inherited
+_RESERVED = (RUN_DIR, os.path.dirname(AGENT_PATH), "/proc", "/sys", "/dev", "/etc", "/usr")
+
+
+def absolute(document: Document, directory: str) -> dict[str, Any]:
+    """The data with paths that start at `directory`, or at the home directory for `~`."""
+    data = dict(document.data)
+
+    def resolved(path: str) -> str:
+        path = os.path.expanduser(path)
+        return os.path.normpath(os.path.join(directory, path)) if directory else path
+
+    if image := data.get("image"):
+        data["image"] = {
+            key: resolved(value) if key in ("dockerfile", "context", "requirements") else value
+            for key, value in image.items()
+        }
+    if mounts := data.get("mounts"):
+        data["mounts"] = [{**mount, "source": resolved(mount["source"])} for mount in mounts]
+    return data
+
+
+def check(
+    document: Document,
+    data: Mapping[str, Any],
+    base: Mapping[str, Any],
+    confined: str,
+    defaults: Mapping[str, Any],
+) -> None:
+    """What the schema cannot say. Raises PresetInvalid."""
+    image: Mapping[str, Any] = data.get("image", {})
+    kinds = [kind for kind in _KINDS if kind in image]
+    if len(kinds) > 1:
+        raise document.fail(("image", kinds[1]), f"cannot be set together with `{kinds[0]}`", allowed=list(_KINDS))
+    if not kinds and not _kind(base):
+        raise document.fail(
+            ("image",),
+            "must say where the image comes from",
+            allowed=list(_KINDS),
+            hint=f"Set one of {', '.join(_KINDS)}.",
+        )
+    kind = kinds[0] if kinds else _kind(base)
+    if kind != "base":
+        for key in ("apt", "pip", "pip_index", "requirements"):
+            if key in image:
+                raise document.fail(
+                    ("image", key), f"works only with `base`, not with `{kind}`", hint="Use `base` to install packages."
+                )
+    for i, mount in enumerate(data.get("mounts", ())):
+        target = os.path.normpath(mount.get("target", mount["source"]))
+        if target == "/" or any(target == path or target.startswith(f"{path}/") for path in _RESERVED):
+            raise document.fail(("mounts", i), f"cannot be mounted at {target}: the container needs that place itself")
+    for name, endpoint in data.get("endpoints", {}).items():
+        known = name in defaults or name in base.get("endpoints", {})
+        if not known and endpoint.get("enabled", True) and "command" not in endpoint:
+            raise document.fail(("endpoints", name, "command"), "is missing")
+    if confined:
+        _check_confined(document, data, base, confined)
+
+
+def _check_confined(document: Document, data: Mapping[str, Any], base: Mapping[str, Any], workspace: str) -> None:
+    why = "a workspace's mlenv.toml may have come with a cloned repository, so it"
+    hint = "Put the preset into a folder of your own: `jupyter mlenv presets` shows where presets are looked for."
+    if data.get("network"):
+        raise document.fail(("network",), f"is not allowed here: {why} joins no network", hint=hint)
+    if base.get("network") or base.get("mounts"):
+        what = f'"{data["extends"]}" mounts folders or joins a network'
+        raise document.fail(("extends",), f"is not allowed here: {what}, and {why} cannot use that", hint=hint)
+    paths: list[tuple[tuple[str | int, ...], str]] = []
+    paths += [(("mounts", i, "source"), mount["source"]) for i, mount in enumerate(data.get("mounts", ()))]
+    image = data.get("image", {})
+    paths += [(("image", key), image[key]) for key in ("dockerfile", "context", "requirements") if key in image]
+    root = os.path.realpath(workspace)
+    for path, value in paths:
+        real = os.path.realpath(value)
+        if real != root and not real.startswith(root.rstrip("/") + "/"):
+            raise document.fail(path, f"leads to {real}, outside of the workspace: {why} stays inside", hint=hint)
+
+
+def _kind(data: Mapping[str, Any]) -> str:
+    return next((kind for kind in _KINDS if kind in data.get("image", {})), "")
+
+
+def merge(base: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` on top of `base`: tables merged, lists of packages, mounts and modules appended."""
+    inherited = {key: value for key, value in base.items() if key not in _OWN}
+    kind = _kind(data)
+    if kind and kind != _kind(base):
+        inherited.pop("image", None)  # another way to an image: nothing of the old way fits
+    elif kind and kind in ("dockerfile", "reference"):
+        inherited["image"] = {"python": base["image"]["python"]} if "python" in base.get("image", {}) else {}
+    merged: dict[str, Any] = merge_tables(inherited, data)
+    return merged
+
+
+def merge_tables(base: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables inside tables too; packages, mounts and modules are appended, anything else replaced."""
+    merged = dict(base)
+    for name, value in data.items():
+        old = merged.get(name)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            merged[name] = merge_tables(old, value)
+        elif isinstance(old, list) and isinstance(value, list) and name in ("apt", "pip", "mounts", "preload"):
+            merged[name] = [*old, *(item for item in value if item not in old)]
+        else:
+            merged[name] = value
+    return merged

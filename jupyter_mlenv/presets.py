@@ -1,0 +1,234 @@
+"""TOML -> Preset, and where presets come from.
+
+`parse` is pure; `load` reads, first wins: `mlenv.toml` in the workspace, the folders of `settings.preset_paths`, the
+catalog of this package. A file that is wrong is reported and never hides the others.
+
+An `mlenv.toml` may have come with a cloned repository, and one click starts it. So it is confined: it reaches nothing
+outside its workspace, joins no network, and does not build on a preset that does either.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .errors import PresetInvalid, PresetNotFound
+from .model import (
+    Endpoint,
+    ImageSource,
+    KernelOptions,
+    Mount,
+    Preset,
+    Resources,
+    Settings,
+)
+from .presetfile import nearest, read, size
+from .presetrules import absolute, check, merge, merge_tables
+
+WORKSPACE_FILE = "mlenv.toml"
+"""The preset file of a workspace."""
+
+Lookup = Callable[[str], "Mapping[str, Any] | None"]
+"""The merged data of another preset, for `extends`; None if there is none of that name."""
+
+
+def parse(text: str, *, file: str, directory: str, extends: Lookup | None = None, confined: str = "") -> Preset:
+    """One preset.
+
+    Parameters
+    ----------
+    file, directory
+        The file's name for messages; the folder that relative paths start at.
+    extends
+        How to find the preset that `extends` names. Default: the catalog.
+    confined
+        The workspace that this file may not reach out of; empty for a file that is trusted.
+
+    Raises
+    ------
+    PresetInvalid
+        With file, line, field and what is allowed.
+    """
+    return _build(_merged(text, file, directory, extends or _catalog_data().get, confined), file, directory)
+
+
+def load(settings: Settings, workspace: str = "") -> tuple[list[Preset], list[PresetInvalid]]:
+    """All presets a person can start in this workspace, and the errors of the files that hold no valid one."""
+    found: dict[str, Preset] = {}
+    errors: list[PresetInvalid] = []
+    trusted = _trusted_files(settings)
+
+    def extends(name: str, seen: tuple[str, ...] = ()) -> Mapping[str, Any] | None:
+        for path in trusted:
+            if path.stem == name and name not in seen:
+                lookup = functools.partial(extends, seen=(*seen, name))
+                return _merged(_text(path), str(path), str(path.parent), lookup, "")
+        return _catalog_data().get(name)
+
+    own = [Path(workspace, WORKSPACE_FILE)] if workspace and Path(workspace, WORKSPACE_FILE).is_file() else []
+    for path in (*own, *trusted):
+        confined = workspace if path in own else ""
+        # A file may extend the preset of the same name that it hides.
+        lookup = extends if confined else functools.partial(extends, seen=(path.stem,))
+        try:
+            preset = parse(_text(path), file=str(path), directory=str(path.parent), extends=lookup, confined=confined)
+        except PresetInvalid as error:
+            errors.append(error)
+        else:
+            found.setdefault(preset.name, preset)
+    for preset in catalog():
+        found.setdefault(preset.name, preset)
+    return list(found.values()), errors
+
+
+def find(name: str, presets: Sequence[Preset], errors: Sequence[PresetInvalid] = ()) -> Preset:
+    """The preset of this name.
+
+    Raises PresetInvalid if a broken file has it, else PresetNotFound, which names the nearest.
+    """
+    for error in errors:
+        if _stem(error) == name:
+            raise error
+    for preset in presets:
+        if preset.name == name:
+            return preset
+    names = [preset.name for preset in presets]
+    guess = nearest(name, names)
+    raise PresetNotFound(
+        f'There is no preset "{name[:100]}".',
+        hint=f'Did you mean "{guess}"?' if guess else f"There are: {', '.join(names)}.",
+        details={"preset": name[:100], "nearest": guess, "presets": names},
+    )
+
+
+@functools.cache
+def catalog() -> tuple[Preset, ...]:
+    """The presets that ship with this package, as its files are named; the host's Python first."""
+    built = [_build(data, "catalog", "") for data in _catalog_data().values()]
+    return tuple(sorted(built, key=lambda preset: _order().index(preset.name)))
+
+
+@functools.cache
+def default_endpoints() -> Mapping[str, Mapping[str, Any]]:
+    """`notebook` and `tensorboard`, which every preset has unless it says otherwise."""
+    document = read((_catalog_folder() / "_endpoints.toml").read_text("utf-8"), "_endpoints.toml")
+    endpoints: Mapping[str, Mapping[str, Any]] = document.data["endpoints"]
+    return endpoints
+
+
+@functools.cache
+def _catalog_data() -> Mapping[str, Mapping[str, Any]]:
+    texts = {name: (_catalog_folder() / f"{name}.toml").read_text("utf-8") for name in _order()}
+
+    def merged(name: str) -> Mapping[str, Any] | None:
+        return _merged(texts[name], f"{name}.toml", "", merged, "") if name in texts else None
+
+    return {name: data for name in texts if (data := merged(name)) is not None}
+
+
+@functools.cache
+def _order() -> tuple[str, ...]:
+    """Catalog names in the order of the tiles: host and python, then by name with each GPU twin after its CPU one."""
+    names = sorted(path.name[:-5] for path in _catalog_folder().iterdir() if path.name.endswith(".toml"))
+    first = [
+        "host",
+        "python",
+        "docker-ml",
+        "pytorch",
+        "pytorch-cuda",
+        "tensorflow",
+        "tensorflow-cuda",
+        "jax",
+        "jax-cuda",
+    ]
+    names = [name for name in names if not name.startswith("_")]
+    return tuple(sorted(names, key=lambda name: (first.index(name) if name in first else len(first), name)))
+
+
+def _catalog_folder() -> Any:
+    return files(__package__) / "catalog"
+
+
+def _trusted_files(settings: Settings) -> list[Path]:
+    found: list[Path] = []
+    for folder in settings.preset_paths:
+        if os.path.isdir(folder):
+            found += sorted(path for path in Path(folder).glob("*.toml") if not path.name.startswith(("_", ".")))
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PresetInvalid(f"{path} cannot be read: {error}.", details={"file": str(path)}) from error
+
+
+def _stem(error: PresetInvalid) -> str:
+    path = Path(str(error.details.get("file", "")))
+    return "project" if path.name == WORKSPACE_FILE else path.stem
+
+
+def _merged(text: str, file: str, directory: str, extends: Lookup, confined: str) -> dict[str, Any]:
+    """The file's data on top of what it extends, with absolute paths."""
+    document = read(text, file)
+    data = absolute(document, directory)
+    data.setdefault("name", "project" if os.path.basename(file) == WORKSPACE_FILE else Path(file).stem)
+    base: Mapping[str, Any] = {}
+    if parent := data.get("extends"):
+        found = extends(parent)
+        if found is None:
+            guess = nearest(parent, _catalog_data()) if file not in {f"{n}.toml" for n in _order()} else ""
+            hint = f'Did you mean "{guess}"?' if guess else "See `jupyter mlenv presets`."
+            raise document.fail(("extends",), f'names the preset "{parent}", which does not exist', hint=hint)
+        base = found
+    check(document, data, base, confined, default_endpoints())
+    return merge(base, data)
+
+
+def _build(data: Mapping[str, Any], file: str, directory: str) -> Preset:
+    kernel: dict[str, Any] = {k: tuple(v) if k == "preload" else v for k, v in data.get("kernel", {}).items()}
+    image: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data["image"].items()}
+    image.setdefault("add_jupyter", "base" in image)
+    return Preset(
+        name=data["name"],
+        title=data.get("title", data["name"].replace("-", " ").capitalize()),
+        image=ImageSource(**image),
+        description=data.get("description", ""),
+        icon=data.get("icon", ""),
+        gpu=data.get("gpu", False),
+        twin=data.get("twin", ""),
+        resources=_resources(data.get("resources", {})),
+        mounts=tuple(
+            Mount(mount["source"], mount.get("target", mount["source"]), mount.get("read_only", False))
+            for mount in data.get("mounts", ())
+        ),
+        env=data.get("env", {}),
+        endpoints=_endpoints(data.get("endpoints", {})),
+        kernel=KernelOptions(**kernel),
+        network=data.get("network", ""),
+        source=file,
+        directory=directory,
+    )
+
+
+def _resources(table: Mapping[str, Any]) -> Resources:
+    values: dict[str, Any] = {key: size(value) if key in ("memory", "shm") else value for key, value in table.items()}
+    if "gpus" in values:
+        values["gpus"] = "" if values["gpus"] in (0, "0") else str(values["gpus"])
+    return Resources(**values)
+
+
+def _endpoints(tables: Mapping[str, Mapping[str, Any]]) -> tuple[Endpoint, ...]:
+    merged = merge_tables(default_endpoints(), tables)
+    return tuple(_endpoint(name, table) for name, table in merged.items() if table.get("enabled", True))
+
+
+def _endpoint(name: str, table: Mapping[str, Any]) -> Endpoint:
+    fields = {key: value for key, value in table.items() if key != "enabled"}
+    fields["command"] = tuple(fields["command"])
+    return Endpoint(**{"name": name, "title": name.replace("-", " ").capitalize(), **fields})
