@@ -28,12 +28,12 @@ PY
 
 # Somebody chose an engine; installing another one would not be what they meant.
 refuse_if_chosen() {
-  [ -z "${DOCKER_HOST:-}${DOCKER_CONTEXT:-}" ] || die "The chosen engine does not answer: $1" \
+  [ -z "${DOCKER_HOST:-}${DOCKER_CONTEXT:-}" ] || die "The chosen engine does not answer: ${1#* }" \
     "Start it, or unset DOCKER_HOST and DOCKER_CONTEXT to use the engine of this machine."
 }
 
 explain_permission() {
-  is_root && die "The engine refuses us, though we are root: $1"
+  is_root && die "The engine refuses us, though we are root: ${1#* }"
   die "A Docker engine is here, and $(id -un) may not use it." \
     "sudo usermod -aG docker $(id -un)   then log out and in again (or: newgrp docker), and run make again"
 }
@@ -83,6 +83,6 @@ ok) say "The engine answers" ;;
 engine_permission*) explain_permission "$answer" ;;
 *)
   [ ! -s "$LOG" ] || tail -n 15 "$LOG" >&2
-  die "The engine does not start: $answer" "See $LOG or 'journalctl -u docker', or install Docker yourself: $GUIDE"
+  die "The engine does not start: ${answer#* }" "See $LOG or 'journalctl -u docker', or install Docker yourself: $GUIDE"
   ;;
 esac
