@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -70,10 +71,11 @@ class PullProgress:
         if not known:
             return Progress("pull", message, unit="bytes")
         mean = sum(known) / len(known)
-        total = sum(layer.size or mean for layer in layers)
-        done = sum((layer.size or mean) * layer.done for layer in layers)
-        self._best = max(self._best, done / total)
-        return Progress("pull", message, round(self._best * total), round(total), "bytes")
+        total = round(sum(layer.size or mean for layer in layers))
+        done = round(sum((layer.size or mean) * layer.done for layer in layers))
+        done = min(total, max(done, math.ceil(self._best * total)))
+        self._best = done / total
+        return Progress("pull", message, done, total, "bytes")
 
     def _message(self, layers: list[_Layer]) -> str:
         if not layers:

@@ -1,0 +1,107 @@
+"""Requests in the engine's words, and answers in ours, without an engine."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from jupyter_mlenv.engines.docker.containers import applied_resources, create_body, gpu_request, timestamp
+from jupyter_mlenv.engines.docker.context import IN_MEMORY, write_context
+from jupyter_mlenv.engines.docker.images import label_changes
+from jupyter_mlenv.errors import EngineError, RequestInvalid
+from jupyter_mlenv.model import BuildRecipe, ContainerSpec, FileEntry, Resources
+
+
+def body(**fields: object) -> dict[str, object]:
+    spec = ContainerSpec(name="n", image="i", command=("c",), **fields)  # type: ignore[arg-type]
+    return create_body(spec, publish_host="127.0.0.1", swap_accounting=True)
+
+
+def test_a_user_keeps_no_capability_and_root_keeps_those_for_files() -> None:
+    assert body(user="1000:1000")["HostConfig"]["CapDrop"] == ["ALL"]  # type: ignore[index]
+    for user in ("", "0", "0:0", "root"):
+        dropped = body(user=user)["HostConfig"]["CapDrop"]  # type: ignore[index]
+        assert "NET_RAW" in dropped
+        assert not {"ALL", "CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "KILL"} & set(dropped)
+
+
+def test_no_limit_is_set_that_was_not_asked_for() -> None:
+    host = body()["HostConfig"]
+    assert not {"Memory", "MemorySwap", "NanoCpus", "PidsLimit", "ShmSize", "DeviceRequests"} & set(host)  # type: ignore[arg-type]
+    spec = ContainerSpec(name="n", image="i", command=("c",), resources=Resources(memory=5))
+    assert "MemorySwap" not in create_body(spec, publish_host="", swap_accounting=False)["HostConfig"]
+
+
+@pytest.mark.parametrize("gpus", ["all", "2", "device=0,1", "device=GPU-3a"])
+def test_gpu_requests_there_and_back(gpus: str) -> None:
+    assert applied_resources({"DeviceRequests": [gpu_request(gpus)]}).gpus == gpus
+
+
+@pytest.mark.parametrize("gpus", ["0", "-1", "some", "device=", "1.5"])
+def test_what_is_no_gpu_request(gpus: str) -> None:
+    with pytest.raises(RequestInvalid, match="GPU"):
+        gpu_request(gpus)
+
+
+def test_times() -> None:
+    assert timestamp("2026-11-21T10:19:33.123456789Z") == "2026-11-21T10:19:33+00:00"
+    assert timestamp("2026-11-21T11:19:33.5+01:00") == "2026-11-21T10:19:33+00:00"
+    assert timestamp("0001-01-01T00:00:00Z") == timestamp("") == ""
+
+
+def test_labels_as_instructions() -> None:
+    assert label_changes({"a.b": 'x "y" \\ $z'}) == ['LABEL "a.b"="x \\"y\\" \\\\ \\$z"']
+
+
+def names(recipe: BuildRecipe) -> tuple[list[str], str]:
+    content, dockerfile = write_context(recipe)
+    with content, tarfile.open(fileobj=content) as tar:
+        return tar.getnames(), dockerfile
+
+
+def test_the_dockerfile_replaces_the_one_it_was_read_from(tmp_path: Path) -> None:
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "Train.Dockerfile").write_text("FROM x\n")
+    (tmp_path / "Dockerfile").write_text("FROM other\n")
+    found, dockerfile = names(BuildRecipe("t:1", "FROM x\n", context=str(tmp_path)))
+    assert dockerfile == "docker/Train.Dockerfile"
+    assert sorted(found) == ["Dockerfile", "docker", "docker/Train.Dockerfile"]
+
+
+def test_a_generated_dockerfile_hides_no_file_of_the_context(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM other\n")
+    found, dockerfile = names(BuildRecipe("t:1", "FROM x\n", context=str(tmp_path)))
+    assert dockerfile == ".mlenv.Dockerfile"
+    assert sorted(found) == [".mlenv.Dockerfile", "Dockerfile"]
+
+
+def test_ignored_files_stay_out_and_given_ones_win(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.log", "keep.log", ".git"):
+        (tmp_path / name).write_text("from the folder")
+    (tmp_path / ".dockerignore").write_text("\ufeff# no logs\n*.log\n!keep.log\n\n.git\n")
+    recipe = BuildRecipe("t:1", "FROM x\n", context=str(tmp_path), files=(FileEntry("/a.txt", b"given"),))
+    content, _ = write_context(recipe)
+    with content, tarfile.open(fileobj=content) as tar:
+        assert sorted(tar.getnames()) == [".dockerignore", ".mlenv.Dockerfile", "a.txt", "keep.log"]
+        file = tar.extractfile("a.txt")
+        assert file is not None
+        assert file.read() == b"given"
+        assert {member.uid for member in tar} == {0}
+
+
+def test_a_large_context_goes_to_a_file_and_starts_like_a_tar(tmp_path: Path) -> None:
+    (tmp_path / ("long" * 60)).write_bytes(b"x" * (IN_MEMORY + 1))
+    content, _ = write_context(BuildRecipe("t:1", "FROM x\n", context=str(tmp_path)))
+    with content:
+        assert getattr(content, "_rolled")  # noqa: B009 - what says that it left memory
+        head = content.read(1024)
+    # BuildKit looks at the first KiB only: it has to be an ordinary header.
+    assert tarfile.TarInfo.frombuf(head[:512], "utf-8", "strict").type == tarfile.REGTYPE
+
+
+def test_giving_up_closes_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    with pytest.raises(EngineError, match="given up"):
+        write_context(BuildRecipe("t:1", "FROM x\n", context=str(tmp_path)), lambda: True)
