@@ -6,16 +6,18 @@ import asyncio
 import time
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
 from . import readback, rundir
 from .agentclient import AgentClient
+from .dockerfile import KIT
 from .engines.base import ContainerInfo, Engine
 from .errors import ContainerExited, ContainerNotFound, EnvironmentFailed, GpuUnavailable, MlenvError, NameConflict
+from .hostpython import build_files
 from .hostpython import tar as host_tar
-from .model import AGENT_PORT, LABEL, RUN_DIR, FileEntry, Plan, Progress, Reporter, Settings
+from .model import AGENT_PORT, LABEL, RUN_DIR, BuildRecipe, FileEntry, Plan, Progress, Reporter, Settings
 from .routes import TcpRoute, UnixRoute
 
 FOREIGN_START = 10.0
@@ -70,10 +72,18 @@ class Lifecycle:
             await self.engine.import_image(image.reference, host_tar(), {f"{LABEL}.preset": plan.preset})
         elif image.recipe is not None:
             report.progress(Progress("build", f"Building {image.reference}"))
-            await self.engine.build(image.recipe, report)
+            await self.engine.build(await self._equipped(image.recipe), report)
         else:
             report.progress(Progress("pull", f"Pulling {image.reference}"))
             await self.engine.pull(image.reference, report)
+
+    async def _equipped(self, recipe: BuildRecipe) -> BuildRecipe:
+        """The recipe with what this host adds to a build of ours: uv, the CA bundle, proxy and index settings."""
+        if not any(entry.path.startswith(f"{KIT}/") for entry in recipe.files):
+            return recipe
+        facts = await self.engine.facts()
+        files = await asyncio.to_thread(build_files, self.settings, facts.architecture)
+        return replace(recipe, files=(*recipe.files, *files))
 
     async def remove(self, info: ContainerInfo) -> None:
         """Remove the container and its run directory."""

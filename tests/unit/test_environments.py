@@ -1,0 +1,422 @@
+"""The use cases against an engine in memory whose containers really run the agent."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jupyter_mlenv import routes
+from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.errors import (
+    ContainerExited,
+    DiskFull,
+    EndpointNotFound,
+    EngineUnavailable,
+    EnvironmentNotFound,
+    EnvironmentNotRunning,
+    GpuUnavailable,
+    JobCancelled,
+    PresetNotFound,
+    ServiceExited,
+    WorkspaceForbidden,
+)
+from jupyter_mlenv.jobs import Jobs
+from jupyter_mlenv.model import Settings, StartRequest, State, container_name
+from tests.support.fakes import FakeEngine
+from tests.support.waiting import eventually
+
+PRESET = """
+name = "small"
+title = "Small"
+[image]
+reference = "registry.test/small:1"
+[endpoints.web]
+title = "Web"
+command = ["{python}", "-c", '''
+import http.server, os, socketserver, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(self.path.encode())
+    def address_string(self): return "-"
+socketserver.UnixStreamServer(sys.argv[1], Handler).serve_forever()
+''', "{socket}"]
+[endpoints.broken]
+title = "Broken"
+command = ["{python}", "-c", "raise SystemExit('no such module: tensorboard')", "{port}"]
+hint = "Install it."
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path, run_root: str, owner: str) -> Settings:
+    presets = tmp_path / "presets"
+    presets.mkdir()
+    (presets / "small.toml").write_text(PRESET)
+    gpu = PRESET.replace('name = "small"', 'name = "small-gpu"\ngpu = true\ntwin = "small"')
+    (presets / "small-gpu.toml").write_text(gpu)
+    return Settings(
+        owner=owner,
+        uid=os.getuid(),
+        gid=os.getgid(),
+        username=getpass.getuser(),
+        run_root=run_root,
+        preset_paths=(str(presets),),
+        allowed_workspaces=(str(tmp_path),),
+        start_timeout=20.0,
+    )
+
+
+@asynccontextmanager
+async def opened(engine: FakeEngine, settings: Settings):
+    environments = Environments(engine, settings, Jobs())
+    try:
+        yield environments
+        for environment in await environments.list():
+            await environments.remove(environment.id)
+    finally:
+        await environments.close()
+
+
+@pytest.fixture
+async def engine():
+    engine = FakeEngine(registry={"registry.test/small:1": [1000, 3000]})
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture
+async def environments(engine: FakeEngine, settings: Settings):
+    async with opened(engine, settings) as environments:
+        yield environments
+
+
+@pytest.fixture
+def request_small(workspace: Path) -> StartRequest:
+    return StartRequest("small", str(workspace))
+
+
+async def test_start_pulls_creates_and_waits_for_the_agent(environments, engine, request_small, workspace):
+    environment, job = await environments.start(request_small)
+    assert environment.state is State.PENDING
+    assert [e.id for e in await environments.list()] == [environment.id]
+
+    done = await job.wait()
+
+    assert done.state is State.RUNNING
+    assert done.workspace == str(workspace)
+    assert (await (await environments.agent(done.id)).health())["version"]
+    assert engine.calls["pull"] == 1
+
+
+async def test_a_second_start_reuses_everything(environments, engine, request_small):
+    first = await (await environments.start(request_small))[1].wait()
+    second = await (await environments.start(request_small))[1].wait()
+    assert first.id == second.id
+    assert engine.calls["create"] == 1
+    assert engine.calls["pull"] == 1
+
+
+async def test_simultaneous_starts_in_one_process_share_a_job(environments, engine, request_small):
+    started = await asyncio.gather(*(environments.start(request_small) for _ in range(5)))
+    assert len({job.id for _, job in started}) == 1
+    await started[0][1].wait()
+    assert engine.calls["create"] == 1
+
+
+async def test_simultaneous_starts_in_two_processes_end_in_one_environment(
+    environments, engine, settings, request_small
+):
+    other = Environments(engine, settings, Jobs())
+    engine.delays["put_files"] = 0.1
+    jobs = [(await each.start(request_small))[1] for each in (environments, other)]
+    first, second = await asyncio.gather(*(job.wait() for job in jobs))
+    assert first.container == second.container
+    assert len(engine.containers) == 1
+
+
+async def test_a_start_that_died_half_way_is_cleaned_up(environments, engine, request_small):
+    """The process that created the container was killed before it started it."""
+    environment = await (await environments.start(request_small))[1].wait()
+    await environments.stop(environment.id)
+    leftover = next(iter(engine.containers.values()))
+    leftover.info = replace(leftover.info, status="created", created="2020-01-01T00:00:00.123456789Z")
+    again = await (await environments.start(request_small))[1].wait()
+    assert again.state is State.RUNNING
+    assert again.container != environment.container
+    assert len(engine.containers) == 1
+
+
+@pytest.mark.parametrize("step", ["pull", "create", "put_files", "start"])
+async def test_a_start_cancelled_at_any_step_leaves_nothing(environments, engine, settings, request_small, step):
+    engine.delays[step] = 30
+    environment, job = await environments.start(request_small)
+    await eventually(lambda: engine.calls[step], f"{step} was called")
+    job.cancel()
+    with pytest.raises(JobCancelled):
+        await job.wait()
+    engine.delays.clear()
+    assert not engine.containers
+    assert not os.listdir(settings.run_root)
+    assert await environments.list() == []
+    with pytest.raises(EnvironmentNotFound):
+        await environments.get(environment.id)
+
+
+@pytest.mark.parametrize("step", ["pull", "create", "put_files", "start"])
+async def test_a_start_that_fails_at_any_step_leaves_nothing(environments, engine, settings, request_small, step):
+    engine.fail(step, DiskFull("No space left on device."))
+    _, job = await environments.start(request_small)
+    with pytest.raises(DiskFull):
+        await job.wait()
+    assert not engine.containers
+    assert not os.listdir(settings.run_root)
+    assert job.to_json()["error"]["code"] == "disk_full"
+
+
+async def test_a_gpu_preset_without_a_gpu_names_the_cpu_twin(environments, engine, workspace, settings):
+    _, job = await environments.start(StartRequest("small-gpu", str(workspace)))
+    with pytest.raises(GpuUnavailable) as caught:
+        await job.wait()
+    assert '"small"' in caught.value.hint
+    assert not engine.containers
+    assert not os.listdir(settings.run_root)
+
+
+async def test_a_container_that_exits_at_once_shows_its_last_lines(environments, engine, request_small, tmp_path):
+    bad = (tmp_path / "presets" / "small.toml").read_text().replace("[image]", '[image]\npython = "/bin/false"', 1)
+    (tmp_path / "presets" / "small.toml").write_text(bad)
+    start = engine.start
+
+    async def dies(container: str):
+        info = await start(container)
+        await engine.kill(container)
+        with engine.containers[info.id].output.open("a") as output:
+            output.write("cannot import name numpy\n")
+        return info
+
+    engine.start = dies
+    _, job = await environments.start(request_small)
+    with pytest.raises(ContainerExited) as caught:
+        await job.wait()
+    assert "cannot import name numpy" in caught.value.log
+    assert caught.value.details["exit_code"] == 137
+    assert not engine.containers
+
+
+async def test_stop_and_resume_keep_the_container(environments, engine, request_small):
+    environment = await (await environments.start(request_small))[1].wait()
+    stopped = await environments.stop(environment.id)
+    assert stopped.state is State.STOPPED
+    with pytest.raises(EnvironmentNotRunning):
+        await environments.agent(environment.id)
+    resumed = await (await environments.resume(environment.id))[1].wait()
+    assert resumed.state is State.RUNNING
+    assert resumed.container == environment.container
+
+
+async def test_restart_is_a_new_agent_in_the_same_container(environments, request_small):
+    environment = await (await environments.start(request_small))[1].wait()
+    before = (await (await environments.agent(environment.id)).health())["pid"]
+    restarted = await (await environments.restart(environment.id))[1].wait()
+    assert restarted.container == environment.container
+    assert (await (await environments.agent(environment.id)).health())["pid"] != before
+
+
+async def test_recreate_makes_a_new_container(environments, request_small):
+    environment = await (await environments.start(request_small))[1].wait()
+    anew = await (await environments.start(replace(request_small, recreate=True)))[1].wait()
+    assert anew.id == environment.id
+    assert anew.container != environment.container
+
+
+async def test_a_changed_preset_marks_the_environment_outdated(environments, request_small, tmp_path):
+    await (await environments.start(request_small))[1].wait()
+    file = tmp_path / "presets" / "small.toml"
+    file.write_text(file.read_text() + '\n[env]\nNEW = "1"\n')
+    again = await (await environments.start(request_small))[1].wait()
+    assert again.outdated
+
+
+async def test_remove_leaves_neither_container_nor_run_directory(environments, engine, settings, request_small):
+    environment = await (await environments.start(request_small))[1].wait()
+    await environments.remove(environment.id)
+    assert not engine.containers
+    assert not os.listdir(settings.run_root)
+    with pytest.raises(EnvironmentNotFound):
+        await environments.remove(environment.id)
+
+
+async def test_remove_during_a_start_cancels_it(environments, engine, request_small):
+    engine.delays["pull"] = 30
+    environment, job = await environments.start(request_small)
+    await environments.remove(environment.id)
+    assert job.state == "cancelled"
+    assert await environments.list() == []
+
+
+async def test_an_environment_of_another_owner_is_not_there(environments, engine, settings, request_small):
+    environment = await (await environments.start(request_small))[1].wait()
+    stranger = Environments(engine, replace(settings, owner="stranger"), Jobs())
+    assert await stranger.list() == []
+    for verb in (stranger.get, stranger.stop, stranger.remove, stranger.agent, stranger.restart):
+        with pytest.raises(EnvironmentNotFound):
+            await verb(environment.id)
+    with pytest.raises(EnvironmentNotFound):
+        await stranger.service(environment.id, "web", "/")
+
+
+async def test_an_unknown_preset_names_the_nearest(environments, workspace):
+    with pytest.raises(PresetNotFound) as caught:
+        await environments.start(StartRequest("smal", str(workspace)))
+    assert "small" in str(caught.value) + caught.value.hint
+
+
+async def test_a_forbidden_workspace_is_refused_before_anything_happens(environments, engine, tmp_path):
+    (tmp_path / "link").symlink_to("/usr")
+    with pytest.raises(WorkspaceForbidden):
+        await environments.start(StartRequest("small", str(tmp_path / "link")))
+    assert engine.calls["pull"] == engine.calls["create"] == 0
+
+
+async def test_a_service_starts_on_the_first_request_under_its_base_url(environments, request_small):
+    environment = await (await environments.start(request_small))[1].wait()
+    base = "/user/alice%40b/"
+    assert environments.cached_service(environment.id, "web", base) is None
+    found = await asyncio.gather(*(environments.service(environment.id, "web", base) for _ in range(5)))
+    assert len(set(found)) == 1
+    assert environments.cached_service(environment.id, "web", base) == found[0]
+    url = f"{base}mlenv/envs/{environment.id}/web/x"
+    assert (await _get(found[0], url)).endswith(url.encode())
+    assert len(await (await environments.agent(environment.id)).services()) == 1
+
+
+async def test_a_service_that_exits_shows_its_log_and_the_presets_hint(environments, request_small):
+    environment = await (await environments.start(request_small))[1].wait()
+    with pytest.raises(ServiceExited) as caught:
+        await environments.service(environment.id, "broken", "/")
+    assert any("tensorboard" in line for line in caught.value.log)
+    assert caught.value.hint == "Install it."
+    assert "Broken" in str(caught.value)
+
+
+async def test_an_endpoint_that_is_not_ours_is_refused(environments, request_small):
+    environment = await (await environments.start(request_small))[1].wait()
+    for name in ("nope", "0", "65536", "99999999999", "-1", "../web"):
+        with pytest.raises(EndpointNotFound):
+            await environments.service(environment.id, name, "/")
+
+
+async def test_a_start_with_an_endpoint_ends_when_it_answers(environments, request_small):
+    _, job = await environments.start(replace(request_small, endpoint="web"), "/b/")
+    environment = await job.wait()
+    assert environments.cached_service(environment.id, "web", "/b/") is not None
+
+
+async def test_a_container_that_dies_is_seen_and_its_routes_forgotten(environments, engine, request_small):
+    changes = environments.subscribe("/")
+    snapshot = await anext(changes)
+    assert snapshot == {"type": "snapshot", "environments": [], "jobs": []}
+    environment = await (await environments.start(request_small))[1].wait()
+    await environments.service(environment.id, "web", "/")
+    await engine.kill(container_name(environment.id))
+    change = await _until(changes, lambda c: c.get("environment", {}).get("state") == "stopped")
+    assert change["environment"]["exit_code"] == 137
+    assert environments.cached_service(environment.id, "web", "/") is None
+    await environments.remove(environment.id)
+    change = await _until(changes, lambda c: c["type"] == "removed")
+    assert change["id"] == environment.id
+    await changes.aclose()
+
+
+async def test_a_watcher_learns_that_the_engine_went_and_came_back(environments, engine):
+    changes = environments.subscribe("/")
+    await anext(changes)
+    engine.down()
+    assert await asyncio.wait_for(anext(changes), 10) == {"type": "engine", "state": "disconnected"}
+    engine.up()
+    assert await asyncio.wait_for(anext(changes), 10) == {"type": "engine", "state": "connected"}
+    assert (await asyncio.wait_for(anext(changes), 10))["type"] == "snapshot"
+    await changes.aclose()
+
+
+async def test_a_slow_watcher_gets_the_newest_of_each_and_no_more(environments, engine, request_small):
+    engine.delays["layer"] = 0.001
+    changes = environments.subscribe("/")
+    await anext(changes)
+    _, job = await environments.start(request_small)
+    for number in range(1000):
+        job.log(str(number))
+    environment = await job.wait()
+    await asyncio.sleep(0.05)
+    unread = []
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(_collect(changes, unread), 0.5)
+    assert len([c for c in unread if c["type"] == "job"]) == 1
+    assert len([c for c in unread if c["type"] == "environment"]) == 1
+    assert unread[-1]["type"] in ("job", "environment")
+    assert environment.state is State.RUNNING
+
+
+async def test_with_no_engine_everything_says_so(engine, settings, request_small):
+    environments = Environments(engine, settings, Jobs())
+    engine.down()
+    presets, broken = await environments.presets()
+    assert "small" in [preset.name for preset in presets]
+    assert not broken
+    for work in (environments.list(), environments.get("small-0123456789"), environments.start(request_small)):
+        with pytest.raises(EngineUnavailable):
+            await work
+    changes = environments.subscribe("/")
+    assert (await anext(changes))["environments"] == []
+    assert await anext(changes) == {"type": "engine", "state": "disconnected"}
+    await changes.aclose()
+    engine.up()
+    await environments.close()
+
+
+async def test_limits_the_engine_dropped_are_told(settings, workspace):
+    engine = FakeEngine(registry={"registry.test/small:1": [1]}, drops=["memory"])
+    async with opened(engine, settings) as environments:
+        _, job = await environments.start(StartRequest("small", str(workspace), memory=1 << 30))
+        environment = await job.wait()
+        assert any("memory limit" in warning for warning in environment.warnings)
+        assert any("memory limit" in line for line in job.since(0)[1])
+
+
+async def test_an_engine_whose_sockets_the_host_cannot_reach(settings, request_small):
+    engine = FakeEngine(registry={"registry.test/small:1": [1]}, shares_filesystem=False)
+    async with opened(engine, settings) as environments:
+        environment = await (await environments.start(request_small))[1].wait()
+        assert environment.run_dir == ""
+        route = await environments.service(environment.id, "web", "/")
+        assert isinstance(route, routes.TunnelRoute)
+        assert b"200 OK" in await _get(route, "/x")
+
+
+async def _until(changes, wanted):
+    async def first():
+        async for change in changes:
+            if wanted(change):
+                return change
+
+    return await asyncio.wait_for(first(), 10)
+
+
+async def _collect(changes, into):
+    async for change in changes:
+        into.append(change)
+
+
+async def _get(route: routes.Route, path: str) -> bytes:
+    connection = await routes.connect(route)
+    reader, writer = await asyncio.open_connection(sock=connection)
+    writer.write(f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return answer
