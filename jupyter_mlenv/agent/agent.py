@@ -310,6 +310,18 @@ async def pump(source: Channel, target: Channel) -> None:
         target.shutdown(socket.SHUT_RDWR)
 
 
+async def linger(channel: Channel) -> None:
+    """Close, but not before the other end did: a reset would cost it what it has not read, or a line in its log."""
+    channel.shutdown(socket.SHUT_WR)
+    chunk = memoryview(bytearray(CHUNK))
+    try:
+        for _ in range(BODY // CHUNK):
+            if not await channel.read_into(chunk, 1.0):
+                return
+    finally:
+        channel.close()
+
+
 def log(text: str) -> None:
     """Lines for the container's log; dropped while nobody takes them, since a stuck engine must not stop the agent."""
     poll = select.poll()
@@ -445,13 +457,9 @@ class Connection:
         await self.channel.write(text.encode() + body)
 
     async def refuse(self, refused: Refused) -> None:
-        """The last answer; what the client still sends is swallowed, or it would lose the answer to a reset."""
+        """The last answer."""
         await self.answer(refused.status, dumps({"error": refused.body}), "Connection: close\r\n")
-        self.channel.shutdown(socket.SHUT_WR)
-        for _ in range(BODY // CHUNK):
-            del self.buffer[:]
-            if not await self.fill(1.0):
-                return
+        await linger(self.channel)
 
     async def frame(self, kind: int, payload: bytes) -> None:
         """One frame, whole, even if several tasks send."""
@@ -578,8 +586,10 @@ class Services:
     def filler(self, service: Service, variables: dict[str, Any], base: str) -> Callable[[str], str]:
         """What fills the placeholders in; a socket or a port comes into being when it is first named."""
         import re  # noqa: PLC0415
+        from urllib.parse import unquote  # noqa: PLC0415
 
         known = {"python": sys.executable, "base_url": base, "base_url_noslash": base.rstrip("/")}
+        known["path_prefix"] = unquote(base.rstrip("/"))
         known.update({name: str(value) for name, value in variables.items()})
         if "port" in known:  # a service with a port of its own choice
             if not known["port"].isdigit():
@@ -681,7 +691,7 @@ class Services:
         except OSError:
             return False
         finally:
-            channel.close()
+            self.loop.spawn(linger(channel))
 
     def get(self, key: str) -> Service:
         if key not in self.all:
