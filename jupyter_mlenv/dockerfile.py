@@ -116,23 +116,20 @@ def recipe(
     *,
     earlier: Iterable[Mapping[str, str]] = (),
     buildkit: bool = True,
-    files: Sequence[FileEntry] = (),
 ) -> BuildRecipe:
-    """The build of a generated image.
+    """The build of a generated image; `hostpython.complete` adds what the host lends to it.
 
     Parameters
     ----------
     earlier
         Labels of images that were built before.
-    files
-        What the host adds to the context below `.mlenv/` (see `hostpython.build_files`); changes no hash.
     """
     groups = groups_for(request.pip, best_previous(request.pip, _layer_key(request), earlier))
     text = render(request, groups, buildkit=buildkit)
     return BuildRecipe(
         tag=f"mlenv/{preset}:{request.hash}",
         dockerfile=text,
-        files=(*kit(request), *files),
+        files=kit(request),
         labels={
             f"{LABEL}.preset": preset,
             f"{LABEL}.groups": json.dumps(groups),

@@ -1,4 +1,4 @@
-"""A person's own Dockerfile as a build: what it depends on, and the doors on top."""
+"""A person's own Dockerfile as a build, and what its image depends on."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from .dockerfile import FORMAT, ImageRequest, count_steps, digest, kit, render
-from .model import LABEL, BuildRecipe, FileEntry
+from .dockerfile import FORMAT, count_steps, digest
+from .model import LABEL, BuildRecipe
 
 
 def recipe(
@@ -23,24 +23,17 @@ def recipe(
     target: str = "",
     args: Mapping[str, str] | None = None,
     proxies: Mapping[str, str] | None = None,
-    doors_python: str = "",
-    buildkit: bool = True,
 ) -> BuildRecipe:
-    """The build of a person's own Dockerfile, with the doors on top if `doors_python` names an interpreter.
+    """The build of a person's own Dockerfile; nothing of ours is added to its context, which it may copy whole.
 
     `proxies` become the builder's predefined proxy arguments, which are in no history and no cache key.
     """
     args = dict(args or {})
-    content = digest(json.dumps([FORMAT, text, target, args, doors_python, context_digest(text, context)]))
-    files: tuple[FileEntry, ...] = ()
-    if doors_python:
-        text, target = _with_doors(text, target, doors_python, buildkit=buildkit)
-        files = kit(ImageRequest(base=""))
+    content = digest(json.dumps([FORMAT, text, target, args, context_digest(text, context)]))
     return BuildRecipe(
         tag=f"mlenv/{preset}:{content}",
         dockerfile=text,
         context=context,
-        files=files,
         target=target,
         args={**(proxies or {}), **args},
         labels={f"{LABEL}.preset": preset},
@@ -96,12 +89,3 @@ def _stats(top: str, context: str, patterns: Sequence[str]) -> Iterable[tuple[st
             if not ignored(path):
                 status = os.lstat(path)
                 yield os.path.relpath(path, context), status.st_size, status.st_mtime_ns
-
-
-def _with_doors(text: str, target: str, python: str, *, buildkit: bool) -> tuple[str, str]:
-    """The doors added to the last stage, or to `target` as a stage of its own; text and target."""
-    lines = render(ImageRequest(base=target, python=python), (), buildkit=buildkit).splitlines()
-    if target:
-        lines[0] = f"FROM {target} AS mlenv-doors"
-        return "\n".join([text.rstrip(), *lines]) + "\n", "mlenv-doors"
-    return "\n".join([text.rstrip(), *lines[1:]]) + "\n", ""

@@ -124,7 +124,7 @@ def _image(preset: Preset, facts: EngineFacts, settings: Settings, earlier: Sequ
         return ImagePlan("host", f"{hostpython.IMAGE}:{tag}")
     buildkit = facts.buildkit and settings.builder != "classic"
     if source.dockerfile:
-        recipe = _own_dockerfile(preset, settings, buildkit=buildkit)
+        recipe = _own_dockerfile(preset, settings)
     elif source.base or source.add_jupyter:
         recipe = _generated(preset, settings, earlier, buildkit=buildkit)
     else:
@@ -150,7 +150,7 @@ def _generated(
     return dockerfile.recipe(request, preset.name, earlier=earlier, buildkit=buildkit)
 
 
-def _own_dockerfile(preset: Preset, settings: Settings, *, buildkit: bool) -> BuildRecipe:
+def _own_dockerfile(preset: Preset, settings: Settings) -> BuildRecipe:
     source = preset.image
     text = _read(preset, source.dockerfile)
     context = source.context or os.path.dirname(os.path.join(preset.directory, source.dockerfile))
@@ -162,8 +162,6 @@ def _own_dockerfile(preset: Preset, settings: Settings, *, buildkit: bool) -> Bu
         target=source.target,
         args=source.args,
         proxies=proxies,
-        doors_python=source.python if source.add_jupyter else "",
-        buildkit=buildkit,
     )
 
 

@@ -58,6 +58,12 @@ def check(
                 raise document.fail(
                     ("image", key), f"works only with `base`, not with `{kind}`", hint="Use `base` to install packages."
                 )
+    if kind in ("host", "dockerfile") and image.get("add_jupyter"):
+        raise document.fail(
+            ("image", "add_jupyter"),
+            f"does not work with `{kind}`",
+            hint="Install jupyterlab and ipykernel in the Dockerfile itself." if kind == "dockerfile" else "",
+        )
     for i, mount in enumerate(data.get("mounts", ())):
         target = os.path.normpath(mount.get("target", mount["source"]))
         if target == "/" or any(target == path or target.startswith(f"{path}/") for path in _RESERVED):
