@@ -117,7 +117,7 @@ def recipe(
     earlier: Iterable[Mapping[str, str]] = (),
     buildkit: bool = True,
 ) -> BuildRecipe:
-    """The build of a generated image; `hostpython.complete` adds what the host lends to it.
+    """The build of a generated image; `hostpython.build_files` adds what the host lends to it.
 
     Parameters
     ----------

@@ -13,12 +13,11 @@ import platform
 import sys
 import tarfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from .dockerfile import KIT, env_file
 from .errors import MlenvError
-from .model import BuildRecipe, FileEntry, Mount, Settings
+from .model import FileEntry, Mount, Settings
 
 IMAGE = "mlenv/host"
 """Name of the image; its tag is the hash of `tar()`."""
@@ -121,15 +120,13 @@ def prefixes(settings: Settings) -> tuple[str, ...]:
     return tuple(p for p in found if not any(p != other and _inside(p, other) for other in found))
 
 
-def complete(recipe: BuildRecipe, settings: Settings, architecture: str) -> BuildRecipe:
-    """The recipe with what the host adds to its context: CA bundle, proxy and index settings, its `uv` binary.
+def build_files(settings: Settings, architecture: str) -> tuple[FileEntry, ...]:
+    """What the host adds below `.mlenv/` of a build context: CA bundle, proxy and index settings, its `uv` binary.
 
-    A recipe without our scripts stays as it is: a person's own Dockerfile may copy its whole context into a layer.
-    Reads about 40 MB and blocks, so call it in a thread and only when a build is due. Raises MlenvError if the CA
-    bundle cannot be read.
+    Only for recipes that carry our scripts: a person's own Dockerfile may copy its whole context into a layer. Reads
+    about 40 MB and blocks, so call it in a thread and only when a build is due. Raises MlenvError if the CA bundle
+    cannot be read.
     """
-    if not any(file.path.startswith(f"{KIT}/") for file in recipe.files):
-        return recipe
     files = [
         FileEntry(f"{KIT}/env.sh", env_file(bool(settings.ca_bundle), settings.proxies, settings.pip_env).encode())
     ]
@@ -145,7 +142,7 @@ def complete(recipe: BuildRecipe, settings: Settings, architecture: str) -> Buil
         binary = _uv()
         if binary:
             files.append(FileEntry(f"{KIT}/uv", Path(binary).read_bytes(), 0o755))
-    return replace(recipe, files=(*recipe.files, *files))
+    return tuple(files)
 
 
 def _uv() -> str:
