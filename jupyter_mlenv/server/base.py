@@ -80,6 +80,15 @@ class ErrorsAsJson(JupyterHandler):
 class MlenvHandler(ErrorsAsJson, APIHandler):
     """Base of the REST handlers: each verb reads, calls one use case, answers."""
 
+    async def prepare(self) -> None:  # type: ignore[override]
+        try:
+            await super().prepare()
+        except web.HTTPError as error:
+            if error.status_code != HTTPStatus.NOT_FOUND:
+                raise
+            # jupyter_server's answer to a foreign Origin or Referer; there is no other 404 before the verb.
+            raise web.HTTPError(403, "A page of another web site may not use this server") from error
+
     @property
     def environments(self) -> Environments:
         return cast("Environments", self.settings["mlenv"])
