@@ -1,0 +1,117 @@
+"""Who may use the proxy: the outer server's login, its authorization, and the request's origin. And how it says no."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from http import HTTPStatus
+from typing import Any
+
+from jupyter_server.base.handlers import JupyterHandler
+from tornado import web
+
+from ..errors import MlenvError
+from .crosssite import OriginPolicy, refusal
+from .errorpage import POLICY, error_page
+from .logins import Login, Logins, login_key
+
+CODES = {400: "request_invalid", 403: "forbidden"}
+
+
+class AdmissionHandler(JupyterHandler):
+    """A handler that asks for the right to `execute` on `mlenv` at every verb; subclasses call `admit` in `prepare`."""
+
+    auth_resource = "mlenv"
+
+    async def admit(self, logins: Logins) -> None:
+        """Raises web.HTTPError, which `refuse` answers."""
+        key = login_key(self.request, self.identity_provider)
+        login = logins.get(key)
+        if login is None:
+            await self._log_in()
+            if not getattr(self, "_new_cookie", None):
+                # A login that sets a cookie must set it for whoever asks next, too.
+                logins.put(key, Login(self.current_user, self.token_authenticated))
+        else:
+            self.current_user = self._jupyter_current_user = login.user
+            self._token_authenticated = login.by_token
+        allowed = self.authorizer.is_authorized(self, self.current_user, "execute", self.auth_resource)
+        if isinstance(allowed, Awaitable):
+            allowed = await allowed
+        if not allowed:
+            raise web.HTTPError(403, "You are not authorized to use environments on this server.")
+        if self.token_authenticated:
+            return  # No other site can make a browser send the token.
+        policy = OriginPolicy(self.allow_origin, self.allow_origin_pat)
+        why = refusal(self.request.method or "", self.upgrades, self.request.headers, policy)
+        if why:
+            raise web.HTTPError(403, "Refused, because %s.", why)
+
+    async def _log_in(self) -> None:
+        await super().prepare(_redirect_to_login=False)
+        if self.current_user is None:  # The server allows unauthenticated access in general; here it is not allowed.
+            raise web.HTTPError(403, "You are not logged in.")
+
+    def refuse(self, why: web.HTTPError) -> None:
+        """Raise the refusal, or send a person who is not logged in to the login page."""
+        if self.current_user is None and self.navigates:
+            web.authenticated(lambda _: None)(self)
+        else:
+            raise why
+
+    def check_xsrf_cookie(self) -> None:
+        """Inner applications do not know the outer server's token; `admit` looks at the request's origin instead."""
+
+    @property
+    def navigates(self) -> bool:
+        """Does a person's browser open this as a page?"""
+        headers = self.request.headers
+        if self.request.method not in ("GET", "HEAD") or self.upgrades:
+            return False
+        mode = headers.get("Sec-Fetch-Mode")
+        return mode == "navigate" if mode else "text/html" in headers.get("Accept", "")
+
+    @property
+    def upgrades(self) -> bool:
+        """Does this request ask for a WebSocket?"""
+        headers = self.request.headers
+        return (
+            headers.get("Upgrade", "").lower() == "websocket"
+            and self.request.method == "GET"
+            and "upgrade" in headers.get("Connection", "").lower()
+        )
+
+    def answer_error(self, error: MlenvError, status: int) -> None:
+        """A page for a browser tab, the error object for a program."""
+        self.clear()
+        super().set_default_headers()
+        self.set_status(status)
+        self.set_header("Cache-Control", "no-store")
+        if "Expect" in self.request.headers:
+            self.set_header("Connection", "close")
+        if "text/html" in self.request.headers.get("Accept", "") and not self.upgrades:
+            self.set_header("Content-Security-Policy", POLICY)
+            self.set_header("Content-Type", "text/html; charset=utf-8")
+            self.write(error_page(error, status))
+        else:
+            self.write(error.to_json())
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        exception = kwargs.get("exc_info", (None, None, None))[1]
+        message = ""
+        if isinstance(exception, web.HTTPError) and exception.log_message:
+            message = exception.log_message % exception.args if exception.args else exception.log_message
+        error = MlenvError(message or f"{reason_phrase(status_code)}.")
+        error.code = CODES.get(status_code, "error")
+        self.answer_error(error, status_code)
+        self.finish()
+
+    def set_default_headers(self) -> None:
+        """None: an answer has the fields that the service gave it."""
+
+
+def reason_phrase(status: int) -> str:
+    """The standard phrase of a status, `Unknown` for others."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"

@@ -1,0 +1,310 @@
+"""The door from the browser to the services inside environments, under `<base_url>mlenv/envs/{id}/{endpoint}/`.
+
+It asks for the outer server's login (`admission.py`), takes everything that belongs to the outer server out
+(`scrub.py`), and then streams both ways with back-pressure. Request targets pass untouched, since services are started
+under exactly the base URL that the browser sees. An upgrade becomes a raw byte splice after the handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import struct
+from typing import Any, cast
+
+from tornado import web
+from tornado.http1connection import HTTP1Connection
+from tornado.httputil import HTTPHeaders, HTTPInputError
+from tornado.iostream import SSLIOStream, StreamClosedError
+
+from ..errors import AgentUnreachable, EnvironmentFailed, MlenvError
+from . import scrub
+from .admission import AdmissionHandler, reason_phrase
+from .http1 import Head, ProtocolError, request_head, response_head
+from .proxystate import Proxy, Resolver
+from .splice import take_over
+from .upstream import Connection, UpstreamLost
+
+__all__ = ["Proxy", "ProxyHandler", "proxy_handlers"]
+
+REPEATABLE = frozenset(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
+"""Methods that may be sent again when a kept connection turns out to be closed (RFC 9110 9.2.2)."""
+
+DRAIN = 256 * 1024 * 1024
+"""Bytes of a refused request's body that are read, so that the client sees the answer instead of a reset."""
+
+NO_LIMIT = 1 << 62
+"""Bytes of a request's body."""
+
+
+def proxy_handlers(base_url: str, proxy: Proxy) -> list[tuple[str, type[web.RequestHandler], dict[str, Any]]]:
+    """The handlers to add to a web application whose `settings["base_url"]` is `base_url`.
+
+    Whoever made the proxy closes it when the server stops.
+    """
+    pattern = re.escape(base_url) + r"mlenv/envs/([^/]+)/([^/]+)(?:/.*)?"
+    return [(pattern, ProxyHandler, {"proxy": proxy})]
+
+
+@web.stream_request_body
+class ProxyHandler(AdmissionHandler):
+    """One proxied request, or one upgrade.
+
+    A request with a body is forwarded from `prepare` on, since tornado calls the verb's method after the last byte.
+    """
+
+    def initialize(self, proxy: Proxy) -> None:
+        self.proxy = proxy
+        self.upstream: Connection | None = None
+        self.gone = False
+        self.refused: web.HTTPError | None = None
+        self.forwarding: asyncio.Task[None] | None = None
+        self.ready: asyncio.Future[None] | None = None  # The service takes the body now, or never will.
+        self.discarded = 0
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        self.connection.set_max_body_size(NO_LIMIT)
+        has_body = self._has_body()
+        try:
+            if has_body and self.upgrades:
+                raise web.HTTPError(400, "An upgrade cannot have a body.")
+            await self.admit(self.proxy.logins)
+        except web.HTTPError as error:
+            if has_body and "Expect" in self.request.headers:
+                raise
+            # Answered by `_serve`, when the body was read: tornado drops the connection with an answer given before.
+            self.refused = error
+            return
+        if not has_body or self._bare():
+            return
+        self.ready = asyncio.get_running_loop().create_future()
+        self.forwarding = asyncio.create_task(self._forward(has_body=True))
+
+    async def _serve(self, *_: str) -> None:
+        if self.refused is not None:
+            self.refuse(self.refused)
+            return
+        bare = self._bare()
+        if bare:
+            mark, query = (self.request.uri or "").partition("?")[1:]
+            self.redirect(f"./{bare}/{mark}{query}", status=302 if self.request.method in ("GET", "HEAD") else 308)
+            return
+        if self.forwarding is None:
+            await self._forward(has_body=False)
+            return
+        if self.upstream is not None:
+            self.upstream.finish()
+        await self.forwarding
+
+    # jupyter_server's mark of a method that asks for a login: `admit` did, and nothing else is forwarded.
+    setattr(_serve, "__allow_unauthenticated", False)
+    get = head = post = put = patch = delete = options = _serve
+
+    async def data_received(self, chunk: bytes) -> None:
+        if self.ready is not None and not self.ready.done():
+            await self.ready
+        if self.upstream is not None and not self.upstream.done:
+            await self.upstream.write(chunk)
+            return
+        self.discarded += len(chunk)
+        if self.discarded > DRAIN:
+            self.connection.close()
+
+    def on_connection_close(self) -> None:
+        """The browser is gone: let go of the service at once."""
+        self.gone = True
+        if self.upstream is not None:
+            self.upstream.abort()
+        self._be_ready()
+        super().on_connection_close()
+
+    async def _forward(self, *, has_body: bool) -> None:
+        """Send the request on and copy the answer; an error becomes the answer if none was begun."""
+        self.proxy.activity = self.settings.setdefault("last_activity_times", {})
+        self.proxy.touch()
+        login_cookie = self.identity_provider.get_cookie_name(self)
+        self.cookies_rule = scrub.CookieRule(
+            login_cookie, self._endpoint_path(), self.path_args[1] not in scrub.COOKIELESS
+        )
+        try:
+            head = await self._exchange(has_body)
+            if head.status == 101:
+                self._switch(head)
+            else:
+                await self._copy(head)
+        except (UpstreamLost, ProtocolError) as error:
+            self._forget()
+            self._fail(self._broken(error))
+        except MlenvError as error:
+            self._fail(error)
+        except StreamClosedError:
+            self.gone = True
+        finally:
+            self._be_ready()
+            self._auto_finish = not self.gone
+            if self.upstream is not None:
+                self.proxy.pool.release(self.upstream)
+
+    async def _exchange(self, has_body: bool) -> Head:
+        """Send the request's head, return the answer's; the body follows through `data_received`.
+
+        An idle connection may turn out to be one that the service has just closed. Where the request can be repeated
+        it is, once; where it cannot, it gets a connection of its own from the start.
+        """
+        method = self.request.method or "GET"
+        request = self._request_head(has_body)
+        chunked = "Transfer-Encoding" in self.request.headers
+        repeatable = not has_body and method in REPEATABLE
+        upstream = await self._connect(fresh=not repeatable)
+        while True:
+            self.upstream = upstream
+            if self.gone:
+                raise StreamClosedError
+            upstream.begin(request, method, chunked=chunked, has_body=has_body)
+            self._be_ready()
+            try:
+                return await upstream.head()
+            except UpstreamLost:
+                if self.gone or not (repeatable and upstream.reused and not upstream.answered):
+                    raise
+                self.proxy.pool.release(upstream)
+            upstream = await self._connect(fresh=True)
+
+    async def _connect(self, *, fresh: bool) -> Connection:
+        """A service that refuses the connection is started again, once. Raises MlenvError."""
+        resolver = cast(Resolver, self.settings["mlenv"])
+        id, endpoint = self.path_args
+        route = resolver.cached_service(id, endpoint, self.base_url)
+        if route is not None:
+            try:
+                return await self.proxy.pool.acquire(route, fresh=fresh)
+            except (OSError, AgentUnreachable):
+                self._forget()
+        route = await resolver.service(id, endpoint, self.base_url)
+        try:
+            return await self.proxy.pool.acquire(route, fresh=fresh)
+        except OSError as error:
+            self._forget()
+            raise EnvironmentFailed(
+                f"The service {endpoint} of the environment {id} does not accept connections: {error}.",
+                hint=f"Reload the page to start it again; `jupyter mlenv logs {id}` shows what it said.",
+                details={"environment": id, "endpoint": endpoint},
+            ) from error
+
+    def _request_head(self, has_body: bool) -> bytes:
+        request = self.request
+        client = scrub.Client(request.headers.get("Host", ""), request.protocol, request.remote_ip or "")
+        headers = scrub.request_headers(list(request.headers.get_all()), self.cookies_rule, client)
+        if self.upgrades:
+            headers += [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+        elif has_body and "Transfer-Encoding" in request.headers:
+            headers.append(("Transfer-Encoding", "chunked"))
+        return request_head(request.method or "GET", scrub.scrub_target(request.uri or "/"), headers)
+
+    async def _copy(self, head: Head) -> None:
+        upstream = cast(Connection, self.upstream)
+        self._set_head(head)
+        if upstream.done and self.request.method != "HEAD" and head.status not in (204, 304):
+            self.write(upstream.take())  # All of it is here already: one write, at the end.
+            return
+        # Small pieces, such as server-sent events, must not wait for the acknowledgement of the piece before.
+        self.connection.stream.set_nodelay(True)
+        await self.flush()
+        while piece := await upstream.read():
+            await self.connection.write(piece)
+
+    def _set_head(self, head: Head) -> None:
+        headers = HTTPHeaders()
+        unsized = head.status == 204 or head.values("transfer-encoding")
+        try:
+            for name, value in scrub.response_headers(head.headers, self.cookies_rule):
+                if not (unsized and name.lower() == "content-length"):
+                    headers.add(name, value)
+        except HTTPInputError as error:
+            raise ProtocolError(str(error)) from error
+        if "Content-Security-Policy" not in headers and "text/html" in headers.get("Content-Type", ""):
+            for part in self.content_security_policy.split(";"):
+                if "frame-ancestors" in part:
+                    headers.add("Content-Security-Policy", part.strip())
+        self.set_status(head.status, head.reason or reason_phrase(head.status))
+        self._headers = headers
+        self._transforms = []  # tornado would compress what the service chose not to.
+
+    def _switch(self, head: Head) -> None:
+        """Both sides agreed to speak something else: join their sockets."""
+        upstream = cast(Connection, self.upstream)
+        sock, rest = upstream.detach()
+        headers = scrub.response_headers(head.headers, self.cookies_rule)
+        headers += [("Connection", "Upgrade"), ("Upgrade", ", ".join(head.values("upgrade")) or "websocket")]
+        answer = response_head(101, head.reason or "Switching Protocols", headers) + rest
+        self.set_status(101)
+        self._log()
+        stream = self.detach()
+        if isinstance(stream, SSLIOStream):
+            self.proxy.splices.stream(stream, sock, answer)
+            return
+        try:
+            client, early = take_over(stream)
+        except StreamClosedError:
+            sock.close()
+            return
+        self.proxy.splices.sockets(client, sock, answer, early)
+
+    def _broken(self, error: Exception) -> EnvironmentFailed:
+        id, endpoint = self.path_args
+        what = f"did not answer in HTTP: {error}" if isinstance(error, ProtocolError) else "broke the connection off"
+        return EnvironmentFailed(
+            f"The service {endpoint} of the environment {id} {what}.",
+            hint=f"Reload the page; if it stays, `jupyter mlenv logs {id}` shows what the service said.",
+            details={"environment": id, "endpoint": endpoint},
+        )
+
+    def _forget(self) -> None:
+        id, endpoint = self.path_args
+        cast(Resolver, self.settings["mlenv"]).forget_service(id, endpoint, self.base_url)
+
+    def _fail(self, error: MlenvError) -> None:
+        if self.gone:
+            return
+        if not self._headers_written:
+            self.answer_error(error, error.status)
+            return
+        self.log.warning("%s Its answer was cut off.", error.message)
+        if "Content-Length" not in self._headers and self.request.version == "HTTP/1.0":
+            # Nothing but a reset would tell this client that the body is not complete.
+            linger = struct.pack("ii", 1, 0)
+            self.connection.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.gone = True
+        self.connection.close()
+
+    @property
+    def connection(self) -> HTTP1Connection:
+        return cast(HTTP1Connection, self.request.connection)
+
+    def compute_etag(self) -> None:
+        """Validators are the service's business."""
+
+    def check_etag_header(self) -> bool:
+        return False
+
+    def _be_ready(self) -> None:
+        if self.ready is not None and not self.ready.done():
+            self.ready.set_result(None)
+
+    def _has_body(self) -> bool:
+        length = self.request.headers.get("Content-Length")
+        coding = self.request.headers.get("Transfer-Encoding")
+        if coding is not None and (length is not None or coding.lower() != "chunked"):
+            raise web.HTTPError(400, "The request's body has no usable length.")
+        return coding is not None or length not in (None, "0")
+
+    def _bare(self) -> str:
+        """The endpoint, as the browser wrote it, if not even a slash follows it; else empty."""
+        rest = self.request.path[len(self.base_url) + len("mlenv/envs/") :]
+        return rest.partition("/")[2] if rest.count("/") == 1 else ""
+
+    def _endpoint_path(self) -> str:
+        prefix = self.base_url + "mlenv/envs/"
+        id, endpoint = self.request.path[len(prefix) :].split("/")[:2]
+        return f"{prefix}{id}/{endpoint}/"

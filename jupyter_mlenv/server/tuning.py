@@ -1,0 +1,34 @@
+"""Two switches that make any Jupyter server faster. The extension flips them; each is a trait there."""
+
+from __future__ import annotations
+
+import gc
+import socket
+from collections.abc import Iterable
+
+INET = (socket.AF_INET, socket.AF_INET6)
+
+
+def set_nodelay(sockets: Iterable[socket.socket]) -> int:
+    """Set TCP_NODELAY on listening sockets; on Linux, accepted connections inherit it. Returns how many are TCP.
+
+    Without it Nagle's algorithm and delayed acknowledgements cost a kernel's WebSocket about 40 ms per execute. For a
+    running server the sockets are `ServerApp.http_server._sockets.values()` (tornado has no public name for them).
+    """
+    count = 0
+    for sock in sockets:
+        if sock.family in INET:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            count += 1
+    return count
+
+
+def freeze_gc() -> int:
+    """Take everything that is alive now out of garbage collection. Returns how many objects that is.
+
+    Called once after start-up: a full collection walks every module the server ever imported (about 100 ms, in the
+    middle of somebody's request); afterwards it walks only what came later (about 10 ms).
+    """
+    gc.collect()
+    gc.freeze()
+    return gc.get_freeze_count()

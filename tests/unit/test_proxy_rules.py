@@ -1,0 +1,270 @@
+"""The pure rules of the proxy: what passes, who may ask, where a body ends."""
+
+from __future__ import annotations
+
+import pytest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+
+from jupyter_mlenv.errors import ServiceExited
+from jupyter_mlenv.server import scrub
+from jupyter_mlenv.server.crosssite import OriginPolicy, refusal
+from jupyter_mlenv.server.errorpage import error_page
+from jupyter_mlenv.server.http1 import ChunkedBody, Head, ProtocolError, body_of, parse_head, request_head
+from jupyter_mlenv.server.logins import Login, Logins, login_key
+
+RULE = scrub.CookieRule("login", "/b/mlenv/envs/e/app/")
+CLIENT = scrub.Client("host:1", "https", "10.0.0.1")
+
+
+def passed(*headers: tuple[str, str], rule: scrub.CookieRule = RULE) -> dict[str, str]:
+    return dict(scrub.request_headers(headers, rule, CLIENT))
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("/a%2Fb?x=%20y&z", "/a%2Fb?x=%20y&z"),
+        ("/a?token=s", "/a"),
+        ("/a?x=1&token=s&y=%2f", "/a?x=1&y=%2f"),
+        ("/a?%74oken=s&x=1", "/a?x=1"),
+        ("/a?_xsrf=2%7Cabc&x", "/a?x"),
+        ("/a?mytoken=1&tokens=2", "/a?mytoken=1&tokens=2"),
+        ("/token?", "/token?"),
+        ("/a?x=1?token=2", "/a?x=1?token=2"),
+    ],
+)
+def test_only_the_outer_servers_arguments_leave_the_target(target: str, expected: str) -> None:
+    assert scrub.scrub_target(target) == expected
+
+
+def test_no_credential_of_the_outer_server_passes() -> None:
+    headers = passed(
+        (
+            "Cookie",
+            "login=s; username-host-1=s; _xsrf=s; jupyterhub-session-id=s; jupyterhub-user-a=s; _oauth2_proxy_1=s",
+        ),
+        ("Authorization", "token s"),
+        ("X-XSRFToken", "s"),
+        ("X-Csrftoken", "s"),
+        ("X-Forwarded-Access-Token", "s"),
+        ("X-Forwarded-For", "s"),
+        ("Proxy-Authorization", "s"),
+        ("Cf-Access-Jwt-Assertion", "s"),
+        ("Referer", "https://host:1/b/lab?token=s&x=1"),
+        ("Host", "host:1"),
+    )
+    assert headers == {
+        "Referer": "https://host:1/b/lab?x=1",
+        "Host": "host:1",
+        "X-Forwarded-For": "10.0.0.1",
+        "X-Forwarded-Host": "host:1",
+        "X-Forwarded-Proto": "https",
+        "X-Scheme": "https",
+    }
+
+
+def test_the_applications_own_cookies_pass_and_its_double_submit_token_too() -> None:
+    headers = passed(("Cookie", "login=s; session=a=b; _streamlit_xsrf=t"), ("X-XSRFToken", "t"), ("X-Csrftoken", "s"))
+    assert headers["Cookie"] == "session=a=b; _streamlit_xsrf=t"
+    assert headers["X-XSRFToken"] == "t"
+    assert "X-Csrftoken" not in headers
+
+
+def test_an_endpoint_without_cookies_gets_and_sets_none() -> None:
+    rule = scrub.CookieRule("login", "/p/", allowed=False)
+    assert "Cookie" not in passed(("Cookie", "session=1"), rule=rule)
+    assert scrub.response_headers([("Set-Cookie", "session=1")], rule) == []
+
+
+def test_hop_by_hop_fields_and_those_that_connection_names_stay_behind() -> None:
+    headers = passed(
+        ("Connection", "keep-alive, X-Mine, Host"),
+        ("X-Mine", "1"),
+        ("Host", "h"),
+        ("Te", "trailers"),
+        ("Accept", "*/*"),
+    )
+    assert {"Host", "Accept"} <= set(headers)
+    assert not {"Connection", "X-Mine", "Te"} & set(headers)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("s=1; Path=/; Domain=x.org; HttpOnly", "s=1; HttpOnly; Path=/b/mlenv/envs/e/app/"),
+        ("s=1; path=/b/mlenv/envs/e/app/deep; Secure", "s=1; Secure; Path=/b/mlenv/envs/e/app/deep"),
+        ("s=1", "s=1; Path=/b/mlenv/envs/e/app/"),
+        ("login=1", ""),
+        ("LOGIN=1; Path=/", ""),
+        ("username-x=; Max-Age=0", ""),
+        ("_xsrf=1", ""),
+    ],
+)
+def test_cookies_are_confined_to_their_endpoint(given: str, expected: str) -> None:
+    assert scrub.confine_cookie(given, RULE) == expected
+
+
+def test_an_answer_cannot_act_on_the_whole_site() -> None:
+    headers = [
+        ("Clear-Site-Data", '"cookies"'),
+        ("Strict-Transport-Security", "max-age=1"),
+        ("Service-Worker-Allowed", "/"),
+        ("Transfer-Encoding", "chunked"),
+        ("Location", "/elsewhere"),
+        ("Content-Encoding", "br"),
+    ]
+    assert scrub.response_headers(headers, RULE) == [("Location", "/elsewhere"), ("Content-Encoding", "br")]
+    inside = ("Service-Worker-Allowed", "/b/mlenv/envs/e/app/x")
+    assert scrub.response_headers([inside], RULE) == [inside]
+
+
+HERE = {"Host": "here:8888"}
+
+
+@pytest.mark.parametrize(
+    ("method", "upgrade", "headers", "refused"),
+    [
+        ("POST", False, {"Origin": "http://here:8888"}, False),
+        ("POST", False, {"Origin": "HTTP://HERE:8888", "Sec-Fetch-Site": "same-origin"}, False),
+        ("POST", False, {"Origin": "http://evil.org"}, True),
+        ("POST", False, {"Origin": "http://here:8889", "Sec-Fetch-Site": "same-site"}, True),
+        ("POST", False, {"Origin": "null"}, True),
+        ("POST", False, {"Origin": "http://here:8888", "Sec-Fetch-Site": "cross-site"}, True),
+        ("POST", False, {"Referer": "http://here:8888/lab"}, False),
+        ("POST", False, {"Referer": "http://evil.org/here:8888"}, True),
+        ("POST", False, {"Sec-Fetch-Site": "same-origin"}, False),
+        ("POST", False, {"Sec-Fetch-Site": "same-site"}, True),
+        ("DELETE", False, {}, True),
+        ("GET", True, {}, True),
+        ("GET", True, {"Origin": "http://evil.org"}, True),
+        ("GET", True, {"Origin": "http://here:8888"}, False),
+        ("GET", False, {}, False),
+        ("GET", False, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, True),
+        ("GET", False, {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}, True),
+        ("GET", False, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, False),
+        ("GET", False, {"Sec-Fetch-Site": "same-origin"}, False),
+    ],
+)
+def test_other_sites_cannot_ask(method: str, upgrade: bool, headers: dict[str, str], refused: bool) -> None:
+    assert bool(refusal(method, upgrade, HTTPHeaders(HERE | headers), OriginPolicy())) is refused
+
+
+def test_configured_origins_may_ask() -> None:
+    headers = HTTPHeaders(HERE | {"Origin": "https://lab.example", "Sec-Fetch-Site": "cross-site"})
+    assert not refusal("POST", False, headers, OriginPolicy("https://lab.example"))
+    assert not refusal("POST", False, headers, OriginPolicy("", r"https://.*\.example"))
+    assert refusal("POST", False, headers, OriginPolicy("", r"https://.*\.exam"))
+    assert refusal("POST", False, headers, OriginPolicy("https://other.example"))
+    assert not refusal("GET", True, headers, OriginPolicy("*"))
+    assert refusal("POST", False, headers, OriginPolicy("*"))
+
+
+def test_a_head_is_parsed_as_it_was_sent() -> None:
+    head = parse_head(b"HTTP/1.1 200 Fine\r\nX-A: 1\r\nx-a:  2 \r\nX-Fold: a\r\n b\r\nX-L: \xe9")
+    assert head == Head(200, "Fine", [("X-A", "1"), ("x-a", "2"), ("X-Fold", "a b"), ("X-L", "é")], True)
+    assert head.values("x-a") == ["1", "2"]
+    assert not parse_head(b"HTTP/1.0 200 OK").keep_alive
+    assert not parse_head(b"HTTP/1.1 200\r\nConnection: Close").keep_alive
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"SSH-2.0-x",
+        b"HTTP/1.1 20 x",
+        b"HTTP/1.1 200 OK\r\nno colon",
+        b"HTTP/1.1 200 OK\r\na b: 1",
+        b"HTTP/1.1 200 OK\r\nA: \r",
+    ],
+)
+def test_what_is_not_http_is_called_so(data: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        parse_head(data)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 1000])
+def test_chunks_are_found_however_they_arrive(step: int) -> None:
+    data = b"5\r\nhello\r\n1;x=y\r\n!\r\n00A\r\n0123456789\r\n0\r\nTrailer: 1\r\n\r\nbehind"
+    body, pieces, behind = ChunkedBody(), [], b""
+    for at in range(0, len(data), step):
+        if body.done:
+            behind += data[at : at + step]
+            continue
+        more, rest = body.feed(data[at : at + step])
+        pieces += more
+        behind += rest
+    assert body.done
+    assert b"".join(pieces) == b"hello!0123456789"
+    assert behind == b"behind"
+
+
+@pytest.mark.parametrize("data", [b"x\r\n", b"-1\r\n", b"0x5\r\nhello\r\n", b"5\r\nhello!\r\n", b"\r\n", b"f" * 9000])
+def test_broken_chunks_are_errors(data: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        ChunkedBody().feed(data)
+
+
+def test_the_length_of_a_body_cannot_be_argued_about() -> None:
+    def kind(*headers: tuple[str, str], method: str = "GET", status: int = 200) -> str:
+        return type(body_of(Head(status, "", headers, True), method)).__name__
+
+    assert kind(("Transfer-Encoding", "chunked"), ("Content-Length", "5")) == "ChunkedBody"
+    assert kind(("Content-Length", "5"), ("content-length", "5")) == "LengthBody"
+    assert kind() == "CloseBody"
+    assert body_of(Head(304, "", [("Content-Length", "5")], True), "GET").done
+    assert body_of(Head(200, "", [("Content-Length", "5")], True), "HEAD").done
+    for headers in (
+        [("Content-Length", "5, 6")],
+        [("Content-Length", "+5")],
+        [("Content-Length", "٥")],
+        [("Transfer-Encoding", "gzip, chunked")],
+    ):
+        with pytest.raises(ProtocolError):
+            kind(*headers)
+
+
+def test_a_header_cannot_break_out_of_its_line() -> None:
+    with pytest.raises(ValueError, match="line break"):
+        request_head("GET", "/", [("X", "1\r\nY: 2")])
+    with pytest.raises(ValueError, match="line break"):
+        request_head("GET", "/ HTTP/1.1\nX: 1", [])
+
+
+def request(target: str = "/", **headers: str) -> HTTPServerRequest:
+    fields = HTTPHeaders({"Host": "h"} | {name.replace("_", "-"): value for name, value in headers.items()})
+    return HTTPServerRequest(start_line=RequestStartLine("GET", target, "HTTP/1.1"), headers=fields)
+
+
+class Sso:
+    """An identity provider that nobody knows."""
+
+
+def test_a_login_is_remembered_for_the_same_credentials_only() -> None:
+    from jupyter_server.auth.identity import IdentityProvider
+
+    known = IdentityProvider()
+    key = login_key(request("/a?x=1", Cookie="login=1", Accept="text/html"), known)
+    assert key == login_key(request("/b?x=2", Cookie="login=1", Accept="*/*"), known)
+    assert key != login_key(request(Cookie="login=2"), known)
+    assert key != login_key(request(Cookie="login=1", Authorization="token t"), known)
+    assert key != login_key(request("/?token=t", Cookie="login=1"), known)
+    assert key != login_key(request("/?%74oken=t", Cookie="login=1"), known)
+    assert login_key(request(), known) != login_key(request(X_Remote_User="bob"), known)
+    assert login_key(request("/?jwt=1"), Sso()) != login_key(request("/?jwt=2"), Sso())
+
+
+def test_a_login_can_be_remembered_for_no_time_at_all() -> None:
+    logins = Logins(ttl=0)
+    logins.put("key", Login("alice", False))
+    assert logins.get("key") is None
+    logins = Logins(ttl=60)
+    logins.put("key", Login("alice", False))
+    assert logins.get("key") == Login("alice", False)
+
+
+def test_the_error_page_escapes_what_the_container_said() -> None:
+    page = error_page(ServiceExited("<b>", hint="<i>", log=["<script>"]), 502)
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "&lt;b&gt;" in page
+    assert "&lt;i&gt;" in page
