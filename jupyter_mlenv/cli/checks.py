@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from ..aliases import apply_alias, normalize
 from ..errors import MlenvError, PresetInvalid
 from ..model import ImageSource, Preset, Settings
 from . import output
@@ -74,10 +75,10 @@ def jupyter() -> Iterator[Check]:
         yield Check("Server extension", "problem", "disabled", hint)
     folders = jupyter_path("labextensions")
     found = get_federated_extensions(folders).get("jupyter-mlenv")
-    disabled = get_page_config(folders).get("disabledExtensions", {})
+    disabled = get_page_config(folders).get("disabledExtensions", [])
     if found is None:
         yield Check("Lab extension", "problem", "not installed, so the launcher shows no tiles", reinstall)
-    elif disabled.get("jupyter-mlenv"):
+    elif "jupyter-mlenv" in disabled:
         hint = "jupyter labextension enable jupyter-mlenv, then reload the page."
         yield Check("Lab extension", "problem", "disabled", hint)
     else:
@@ -138,16 +139,6 @@ def aliases(settings: Settings) -> Iterator[Check]:
 
 def registries(sources: Iterable[ImageSource], image_aliases: Mapping[str, str]) -> list[str]:
     """The hosts that images of these sources come from, `docker.io` for a name without one; aliases applied. Pure."""
-    hosts: dict[str, None] = {}
-    for source in sources:
-        reference = source.reference or source.base
-        if not reference:
-            continue
-        for name in sorted(image_aliases, key=len, reverse=True):
-            if reference == name or reference.startswith((name + ":", name + "/", name + "@")):
-                reference = image_aliases[name] + reference[len(name) :]
-                break
-        first, slash, _ = reference.partition("/")
-        is_host = slash and ("." in first or ":" in first or first == "localhost")
-        hosts[first if is_host else "docker.io"] = None
-    return list(hosts)
+    references = [source.reference or source.base for source in sources]
+    names = [normalize(apply_alias(reference, image_aliases)) for reference in references if reference]
+    return list(dict.fromkeys(name.split("/")[0] for name in names))

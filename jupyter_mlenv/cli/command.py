@@ -17,12 +17,12 @@ from traitlets import TraitError
 
 from ..config import MlenvConfig
 from ..errors import JobCancelled, MlenvError
+from ..model import Environment, State
 from . import output, usage
 
 if TYPE_CHECKING:
     from ..environments import Environments
     from ..jobs import Job
-    from ..model import Environment
 
 CANCELLED = 130
 """Exit status after Ctrl-C: 128 + SIGINT, as shells have it."""
@@ -167,11 +167,19 @@ def add_ids(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
     )
 
 
-async def here(environments: Environments, given: str) -> str:
-    """The project folder: `given`, else what the current directory belongs to; see `workspace.find` for errors."""
+async def here(environments: Environments, given: str = "", preset: str = "") -> str:
+    """The project folder: `given`, else what the current directory belongs to.
+
+    With a preset, a running environment of it that contains the current directory decides. Raises WorkspaceNotFound,
+    WorkspaceForbidden.
+    """
     from .. import workspace  # noqa: PLC0415
 
-    return await asyncio.to_thread(workspace.find, given or os.getcwd(), environments.settings)
+    if given:
+        return await asyncio.to_thread(workspace.check, given, environments.settings)
+    there = await environments.list() if preset else []
+    running = [e.workspace for e in there if e.preset == preset and e.state is State.RUNNING]
+    return await asyncio.to_thread(workspace.find, os.getcwd(), environments.settings, running)
 
 
 async def find(environments: Environments, words: Sequence[str]) -> list[Environment]:
@@ -182,7 +190,7 @@ async def find(environments: Environments, words: Sequence[str]) -> list[Environ
     workspace = ""
     with contextlib.suppress(MlenvError):
         # It only breaks a tie, so standing in a forbidden folder is no reason to fail.
-        workspace = await here(environments, "")
+        workspace = await here(environments)
     return list({e.id: e for e in (resolve(word, there, workspace) for word in words)}.values())
 
 

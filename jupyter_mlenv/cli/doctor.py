@@ -44,7 +44,7 @@ each problem it says what to do. The exit status is 1 if something is broken."""
                 report(await enginechecks.gpu(environments))
             workspace = ""
             with contextlib.suppress(MlenvError):  # standing in a forbidden folder is no finding about this machine
-                workspace = await here(environments, "")
+                workspace = await here(environments)
             presets, invalid = await environments.presets(workspace)
             report(*checks.presets(presets, invalid), *checks.aliases(environments.settings))
             if facts is not None:

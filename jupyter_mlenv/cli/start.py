@@ -52,7 +52,7 @@ second start is quick. The project's folder is mounted at the same path."""
         async with self.environments() as environments:
             request = StartRequest(
                 preset=args.preset,
-                workspace=await here(environments, args.workspace),
+                workspace=await here(environments, args.workspace, args.preset),
                 name=args.name,
                 gpus=args.gpu,
                 memory=args.memory,
