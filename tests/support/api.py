@@ -13,6 +13,8 @@ import aiohttp
 import pytest
 from jupyter_server.serverapp import ServerApp
 from tornado.httpserver import HTTPServer
+from traitlets.config import Config
+from yarl import URL
 
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.engines.base import Engine
@@ -54,15 +56,14 @@ class Api:
         found: MlenvExtension = self.app.extension_manager.extension_points["jupyter_mlenv"].app
         return found
 
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}{BASE_URL}mlenv/api/{path}"
+    def url(self, path: str) -> URL:
+        """The address of a path below `api/`, percent-encoded as it is written."""
+        return URL(f"http://127.0.0.1:{self.port}{BASE_URL}mlenv/api/{path}", encoded=True)
 
     async def call(self, verb: str, path: str, body: Any = None, *, raw: bytes | None = None, **options: Any) -> Answer:
         options.setdefault("headers", self.headers)
         data = raw if raw is not None else json.dumps(body).encode() if body is not None else None
-        from yarl import URL  # encoded paths must stay as the test wrote them
-
-        async with self.session.request(verb, URL(self.url(path), encoded=True), data=data, **options) as answer:
+        async with self.session.request(verb, self.url(path), data=data, **options) as answer:
             text = await answer.text()
             parsed = json.loads(text) if text else None
             return Answer(answer.status, dict(answer.headers), parsed)
@@ -131,8 +132,6 @@ async def running_api(
     }
     for section, traits in (config or {}).items():
         settings.setdefault(section, {}).update(traits)
-    from traitlets.config import Config
-
     app = ServerApp(config=Config(settings))
     app.initialize(argv=[], new_httpserver=False)
     server = HTTPServer(app.web_app)
