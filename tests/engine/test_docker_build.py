@@ -16,12 +16,12 @@ import docker
 import pytest
 
 from jupyter_mlenv.engines.docker import DockerEngine
-from jupyter_mlenv.errors import BuildFailed, EngineError, ImageNotFound, RegistryUnreachable
+from jupyter_mlenv.errors import BuildFailed, EngineError, EngineUnavailable, ImageNotFound, RegistryUnreachable
 from jupyter_mlenv.model import LABEL, BuildRecipe, FileEntry
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually, free_port
 
-from .docker_support import cleaning_engine
+from .docker_support import DOCKER_SOCKET, Relay, cleaning_engine
 from .registry_support import asking_for_a_login
 
 
@@ -144,6 +144,25 @@ async def test_a_cancelled_build_stops_at_once(engine: DockerEngine, owner: str,
     await eventually(lambda: not processes(mark), "the step's processes are gone")
     await eventually(lambda: not containers_running(mark), "its container is gone")
     assert await engine.image(wanted.tag) is None
+
+
+async def test_an_engine_that_goes_away_in_the_middle_of_a_build(
+    engine: DockerEngine, owner: str, base_image: str, mark: str, tmp_path: Path
+) -> None:
+    relay = Relay(DOCKER_SOCKET)
+    builder = "auto" if (await engine.facts()).buildkit else "classic"
+    watched = DockerEngine(await relay.listen_unix(tmp_path / "s"), builder=builder)  # type: ignore[arg-type]
+    recorder = Recorder()
+    wanted = recipe(owner, f"FROM {base_image}\nRUN echo begun-{mark}; sleep 300; : {mark}\n")
+    try:
+        building = asyncio.create_task(watched.build(wanted, recorder))
+        await eventually(lambda: building.done() or f"begun-{mark}" in recorder.lines, "the step runs")
+        await relay.cut()
+        with pytest.raises(EngineUnavailable):
+            await building
+    finally:
+        await watched.close()
+    await eventually(lambda: not processes(mark), "the step's processes are gone")
 
 
 async def test_a_mistake_in_the_dockerfile_is_a_failed_build(engine: DockerEngine, owner: str, base_image: str) -> None:

@@ -78,21 +78,17 @@ _BAD_REGISTRY = (
 )
 
 
-class StreamFailure(Exception):
-    """A message of the engine inside a stream whose HTTP status had already said 200."""
-
-
 def is_foreign(error: BaseException) -> bool:
     """Whether `translate` should see it: trouble with the engine, and not a bug of ours."""
     from docker.errors import DockerException  # noqa: PLC0415 - whoever gets here has imported docker
     from requests import RequestException  # noqa: PLC0415
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
-    return isinstance(error, (DockerException, RequestException, HTTPError, OSError, StreamFailure))
+    return isinstance(error, (DockerException, RequestException, HTTPError, OSError))
 
 
 def translate(error: BaseException, endpoint: EngineEndpoint, *, image: str = "", container: str = "") -> MlenvError:
-    """Our error for one of docker-py's, of the socket's, or of the engine's own stream.
+    """Our error for one of docker-py's or of the socket's.
 
     `image` and `container` name what the call was about.
     """
@@ -103,8 +99,6 @@ def translate(error: BaseException, endpoint: EngineEndpoint, *, image: str = ""
     for cause in _causes(error):
         if isinstance(cause, APIError) and cause.status_code is not None:
             return from_message(str(cause.explanation or cause), cause.status_code, image=image, container=container)
-    if isinstance(error, StreamFailure):
-        return from_message(str(error), 0, image=image, container=container)
     return _unreachable(error, endpoint)
 
 
