@@ -171,3 +171,6 @@ async def paced(
         return
     finally:
         coming.cancel()
+        await asyncio.wait({coming})
+        if isinstance(changes, AsyncGenerator):
+            await changes.aclose()  # it may have given its last change already, and then no cancel reaches it
