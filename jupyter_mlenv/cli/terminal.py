@@ -95,7 +95,7 @@ def _raw(session: ExecSession, stdin: int) -> Iterator[None]:
         return
     before = termios.tcgetattr(stdin)
     try:
-        tty.setraw(stdin)
+        tty.setraw(stdin, termios.TCSANOW)  # not the default, which throws away what was typed ahead
         yield
     finally:
         termios.tcsetattr(stdin, termios.TCSANOW, before)
