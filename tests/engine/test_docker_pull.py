@@ -120,7 +120,8 @@ async def test_a_pull_can_be_cancelled_before_the_registry_answers(engine: Docke
         pulling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await pulling
-        assert not [thread for thread in threading.enumerate() if "mlenv-docker-stream" in thread.name]
+        # While the registry is still silent: the thread's last instructions may come after its word that it is done.
+        await eventually(lambda: not any("stream" in thread.name for thread in threading.enumerate()), "no thread left")
         accepted.close()
 
 
