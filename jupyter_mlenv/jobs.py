@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -32,6 +33,8 @@ class Job:
         self.current = Progress("queued")
         self.error: MlenvError | None = None
         self.lines = 0
+        self._began = time.monotonic()
+        self._ended: float | None = None
         self._ring: deque[str] = deque(maxlen=RING)
         self._changed = changed
         self._wake = asyncio.Event()
@@ -53,6 +56,11 @@ class Job:
         """The number of the first line returned, and the lines from `number` on that are still kept."""
         first = max(number, self.lines - len(self._ring))
         return first, list(self._ring)[len(self._ring) - (self.lines - first) :] if first < self.lines else []
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began; of an ended job, how long it took. A reloaded page counts on from here."""
+        return (self._ended or time.monotonic()) - self._began
 
     def cancel(self) -> None:
         """Ask the work to stop; cancelling a finished job is no error."""
@@ -104,6 +112,7 @@ class Job:
             },
             "error": self.error.to_json() if self.error else None,
             "lines": self.lines,
+            "elapsed": round(self.elapsed, 3),
         }
 
     def run(self, work: Callable[[Job], Awaitable[Environment]]) -> None:
@@ -137,6 +146,7 @@ class Job:
 
     def _end(self, state: str) -> None:
         self.state = state
+        self._ended = time.monotonic()
         self._notify()
 
     def _notify(self) -> None:
