@@ -34,6 +34,9 @@ STDIN_CHUNK = 1 << 16
 STDIN, RESIZE, SIGNAL = 0, 1, 2
 STDOUT, STDERR, EXIT = 1, 2, 3
 
+BROKEN = (OSError, EOFError, ValueError, asyncio.LimitOverrunError)
+"""What reading an answer raises that breaks off or is not the agent's."""
+
 ERRORS: dict[str, type[MlenvError]] = {
     "service_exited": ServiceExited,
     "service_timeout": ServiceTimeout,
@@ -193,9 +196,9 @@ class AgentClient:
                 raise _error(status, await _read_body(reader, headers))
             yield {"event": "subscribed"}
             while line := await reader.readline():
-                yield json.loads(line)
+                yield _object(line)
             raise AgentUnreachable("The agent ended its stream of events.")
-        except (OSError, asyncio.IncompleteReadError, ValueError) as error:
+        except BROKEN as error:
             raise _broken(error) from error
         finally:
             writer.close()
@@ -222,7 +225,7 @@ class AgentClient:
             status, answer = await _read_head(reader)
             if status != 101:
                 raise _error(status, await _read_body(reader, answer))
-        except (OSError, asyncio.IncompleteReadError, ValueError) as error:
+        except BROKEN as error:
             writer.close()
             raise _broken(error) from error
         except BaseException:
@@ -263,7 +266,7 @@ class AgentClient:
         try:
             status, headers = await _read_head(reader)
             answer = await _read_body(reader, headers)
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
+        except BROKEN as error:
             raise _broken(error) from error
         finally:
             writer.close()
@@ -359,14 +362,18 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]
 
 
 async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> dict[str, Any]:
-    answer = json.loads(await reader.readexactly(int(headers["content-length"])))
-    if not isinstance(answer, dict):
+    return _object(await reader.readexactly(int(headers.get("content-length", "none"))))
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
         raise ValueError("this is not the agent's protocol")
-    return answer
+    return value
 
 
 def _broken(error: BaseException) -> AgentUnreachable:
-    why = "it closed the connection" if isinstance(error, asyncio.IncompleteReadError) else str(error)
+    why = "it closed the connection" if isinstance(error, EOFError) else str(error)
     return AgentUnreachable(f"The environment's agent broke off its answer: {why}.", hint="Restart the environment.")
 
 
