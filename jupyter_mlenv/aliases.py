@@ -16,7 +16,7 @@ def apply_alias(reference: str, aliases: Mapping[str, str]) -> str:
     name, tag = _split_tag(wanted)
     best, result = -1, reference
     for alias, replacement in aliases.items():
-        for key in {_normal_prefix(alias), normalize(alias, tag="")}:
+        for key in _forms(alias):
             target = replacement.rstrip("/")
             if key == wanted:
                 found = target
@@ -51,5 +51,7 @@ def _split_tag(reference: str) -> tuple[str, str]:
     return name, f"{at}{digest}"
 
 
-def _normal_prefix(alias: str) -> str:
-    return alias.rstrip("/").replace("index.docker.io", "docker.io")
+def _forms(alias: str) -> set[str]:
+    """What an alias may stand for: a registry or namespace as written, a namespace of Docker Hub, an image."""
+    prefix = alias.rstrip("/").replace("index.docker.io", "docker.io")
+    return {prefix, f"docker.io/{prefix}", normalize(prefix, tag="")}

@@ -55,16 +55,6 @@ def read(text: str, file: str) -> Document:
     return document
 
 
-def size(value: str | int) -> int:
-    """A size such as "8g" or "512 MiB" in bytes; units are powers of 1024, as the engine's own are."""
-    if isinstance(value, int):
-        return value
-    match = re.fullmatch(r"([0-9.]+) ?([bkmgt]?)(i?b)?", value.strip().lower())
-    if match is None:
-        raise ValueError(f"{value!r} is no size")
-    return int(float(match[1]) * 1024 ** " kmgt".index(match[2].replace("b", "") or " "))
-
-
 def nearest(name: str, names: Iterable[str]) -> str:
     """The name that was probably meant, or an empty text."""
     return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)), "")
@@ -72,10 +62,10 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def line_of(text: str, path: Sequence[str | int]) -> int:
     """The 1-based line where the value at `path`, or the nearest table around it, is written."""
-    best, best_length = 1, 0
+    wanted, best, best_length = tuple(path), 1, 0
     for number, found in _keys(text):
-        length = len(found) if tuple(path[: len(found)]) == found else 0
-        if length > best_length:
+        length = min(len(found), len(wanted))  # a dotted key is written deeper than what it makes
+        if length > best_length and found[:length] == wanted[:length]:
             best, best_length = number, length
     return best
 

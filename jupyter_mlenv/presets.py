@@ -26,8 +26,9 @@ from .model import (
     Resources,
     Settings,
 )
-from .presetfile import nearest, read, size
+from .presetfile import nearest, read
 from .presetrules import absolute, check, merge, merge_tables
+from .sizes import parse_size
 
 WORKSPACE_FILE = "mlenv.toml"
 """The preset file of a workspace."""
@@ -57,7 +58,10 @@ def parse(text: str, *, file: str, directory: str, extends: Lookup | None = None
 
 
 def load(settings: Settings, workspace: str = "") -> tuple[list[Preset], list[PresetInvalid]]:
-    """All presets a person can start in this workspace, and the errors of the files that hold no valid one."""
+    """All presets a person can start in this workspace, and the errors of the files that hold no valid one.
+
+    An error's `details["preset"]` is the name that the file would have had, unless a better file has it already.
+    """
     found: dict[str, Preset] = {}
     errors: list[PresetInvalid] = []
     trusted = _trusted_files(settings)
@@ -77,6 +81,9 @@ def load(settings: Settings, workspace: str = "") -> tuple[list[Preset], list[Pr
         try:
             preset = parse(_text(path), file=str(path), directory=str(path.parent), extends=lookup, confined=confined)
         except PresetInvalid as error:
+            name = "project" if path in own else path.stem
+            if name not in found:
+                error.details["preset"] = name
             errors.append(error)
         else:
             found.setdefault(preset.name, preset)
@@ -91,7 +98,7 @@ def find(name: str, presets: Sequence[Preset], errors: Sequence[PresetInvalid] =
     Raises PresetInvalid if a broken file has it, else PresetNotFound, which names the nearest.
     """
     for error in errors:
-        if _stem(error) == name:
+        if error.details.get("preset") == name:
             raise error
     for preset in presets:
         if preset.name == name:
@@ -168,11 +175,6 @@ def _text(path: Path) -> str:
         raise PresetInvalid(f"{path} cannot be read: {error}.", details={"file": str(path)}) from error
 
 
-def _stem(error: PresetInvalid) -> str:
-    path = Path(str(error.details.get("file", "")))
-    return "project" if path.name == WORKSPACE_FILE else path.stem
-
-
 def _merged(text: str, file: str, directory: str, extends: Lookup, confined: str) -> dict[str, Any]:
     """The file's data on top of what it extends, with absolute paths."""
     document = read(text, file)
@@ -217,7 +219,9 @@ def _build(data: Mapping[str, Any], file: str, directory: str) -> Preset:
 
 
 def _resources(table: Mapping[str, Any]) -> Resources:
-    values: dict[str, Any] = {key: size(value) if key in ("memory", "shm") else value for key, value in table.items()}
+    values: dict[str, Any] = {
+        key: parse_size(str(value)) if key in ("memory", "shm") else value for key, value in table.items()
+    }
     if "gpus" in values:
         values["gpus"] = "" if values["gpus"] in (0, "0") else str(values["gpus"])
     return Resources(**values)

@@ -1,0 +1,195 @@
+"""Generated Dockerfiles: what is in them, what never is, and what an earlier image saves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jupyter_mlenv import dockerfile, owndockerfile
+from jupyter_mlenv.dockerfile import ImageRequest
+
+KIT = Path(dockerfile.__file__).parent / "catalog" / "kit"
+REQUEST = ImageRequest("base:1", pip=("numpy", "pandas"))
+
+
+def runs(text: str) -> list[str]:
+    return [step.replace("\\\n", " ") for step in text.split("\nRUN ")[1:]]
+
+
+def test_one_layer_a_group_and_the_doors_first() -> None:
+    steps = runs(dockerfile.render(REQUEST, [("numpy",), ("pandas",)]))
+    assert len(steps) == 3
+    assert "jupyterlab" in steps[0]
+    assert "numpy" not in steps[0]
+    assert "numpy" in steps[1]
+    assert "pandas" not in steps[1]
+    # The request of the earlier group stays a constraint of the later one.
+    assert "numpy pandas" in steps[2]
+
+
+def test_presets_on_one_base_share_the_doors() -> None:
+    one = dockerfile.recipe(REQUEST, "a").dockerfile
+    other = dockerfile.recipe(
+        ImageRequest("base:1", pip=("torch",), pip_index="https://x.test/cpu", apt=("git",)), "b"
+    ).dockerfile
+    assert one.split("\nRUN ")[:2] == other.split("\nRUN ")[:2]
+
+
+@pytest.mark.parametrize(
+    ("requested", "previous", "groups"),
+    [
+        (["a", "b"], [], (("a", "b"),)),
+        (["a", "b", "c"], [["a", "b"]], (("a", "b"), ("c",))),
+        (["a", "b", "c", "d"], [["a"], ["b", "c"]], (("a",), ("b", "c"), ("d",))),
+        (["a", "c"], [["a"], ["b"], ["c"]], (("a",), ("c",))),
+        (["a>=2"], [["a"]], (("a>=2",),)),
+        (["a", "a"], [], (("a",),)),
+        ([], [["a"]], ()),
+    ],
+)
+def test_groups(requested: list[str], previous: list[list[str]], groups: tuple[tuple[str, ...], ...]) -> None:
+    assert dockerfile.groups_for(requested, previous) == groups
+
+
+def test_an_earlier_image_lends_its_layers() -> None:
+    small = dockerfile.recipe(REQUEST, "python")
+    unrelated = dockerfile.recipe(replace(REQUEST, base="other:1"), "x")
+    more = replace(REQUEST, pip=("seaborn", *REQUEST.pip))
+    fresh = dockerfile.recipe(more, "python")
+    later = dockerfile.recipe(
+        more, "python", earlier=[unrelated.labels, small.labels, {}, {"jupyter-mlenv.groups": "?"}]
+    )
+    assert later.dockerfile.startswith(small.dockerfile.rstrip("\n"))
+    assert not fresh.dockerfile.startswith(small.dockerfile.rstrip("\n"))
+    # The tag says what is in the image, whichever layers it came from: a second start finds it.
+    assert later.tag == fresh.tag
+    assert dockerfile.recipe(more, "python", earlier=[later.labels]).dockerfile == later.dockerfile
+
+
+def test_the_tag_follows_the_content() -> None:
+    tags = {
+        dockerfile.recipe(request, "p").tag
+        for request in (
+            REQUEST,
+            replace(REQUEST, base="base:2"),
+            replace(REQUEST, pip=("numpy",)),
+            replace(REQUEST, apt=("git",)),
+            replace(REQUEST, doors=False),
+            replace(REQUEST, requirements="--hash x"),
+            replace(REQUEST, pip_index="https://x.test"),
+            replace(REQUEST, python="/opt/python"),
+        )
+    }
+    assert len(tags) == 8
+    assert dockerfile.recipe(replace(REQUEST, pip=("pandas", "numpy")), "p").tag in tags
+
+
+def test_odd_specifications_are_quoted() -> None:
+    text = dockerfile.render(
+        ImageRequest("b", pip=()), [("pandas[excel]>=2,<3", "x @ https://h.test/a?b&c", "a; sys_platform=='linux'")]
+    )
+    command = runs(text)[1].split("install.sh ")[1]
+    words = subprocess.run(["sh", "-c", f'printf "%s\\n" {command}'], capture_output=True, text=True, check=True).stdout
+    assert words.splitlines()[-3:] == ["pandas[excel]>=2,<3", "x @ https://h.test/a?b&c", "a; sys_platform=='linux'"]
+
+
+def test_the_classic_form_has_no_mounts_and_cleans_up() -> None:
+    text = dockerfile.render(REQUEST, [("numpy",)], buildkit=False)
+    assert "--mount" not in text
+    assert "COPY .mlenv" in text
+    assert text.rstrip().splitlines()[-1].startswith("RUN rm -rf")
+
+
+def test_plain_requirements_become_packages() -> None:
+    assert dockerfile.fold_requirements("# c\nnumpy>=2  # why\n\nx[y]==1 ; python_version<'3.13'\n") == (
+        ("numpy>=2", "x[y]==1 ; python_version<'3.13'"),
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["-r more.txt", "--index-url https://x", "numpy==1 --hash=sha256:00", "numpy==1 \\\n  --hash=x", "./local"]
+)
+def test_other_requirements_stay_a_file(text: str) -> None:
+    assert dockerfile.fold_requirements(text) == ((), text)
+    recipe = dockerfile.recipe(ImageRequest("b", requirements=text), "p")
+    assert "-r /dev/mlenv/kit/requirements.txt" in recipe.dockerfile
+    assert {"path": ".mlenv/requirements.txt", "data": text.encode()} in [
+        {"path": file.path, "data": file.data} for file in recipe.files
+    ]
+
+
+def test_settings_with_credentials_only_travel_in_the_context() -> None:
+    text = dockerfile.env_file(
+        True,
+        {"https_proxy": "http://u:p'w@proxy.test"},
+        {"PIP_INDEX_URL": "https://u:secret@x.test", "BAD NAME": "$(touch /tmp/x)"},
+    )
+    names = ("HTTPS_PROXY", "https_proxy", "UV_DEFAULT_INDEX", "PIP_INDEX_URL", "SSL_CERT_FILE")
+    script = f"kit=/k\n{text}\n" + "".join(f'printf "%s|" "${name}"\n' for name in names)
+    shown = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=True, env={}).stdout
+    proxy, index = "http://u:p'w@proxy.test", "https://u:secret@x.test"
+    assert shown == f"{proxy}|{proxy}|{index}|{index}|/k/ca.pem|"
+    assert "BAD" not in text
+
+
+def test_labels_of_others_are_ignored() -> None:
+    for label in ("", "?", "{}", '["a"]', "[1]", "null"):
+        assert dockerfile.parse_groups(label) == ()
+    assert dockerfile.parse_groups('[["a", "b"]]') == (("a", "b"),)
+
+
+def test_the_scripts_are_posix_shell() -> None:
+    for name in ("install.sh", "apt.sh"):
+        subprocess.run(["sh", "-n", str(KIT / name)], check=True)
+
+
+def test_compile_leaves_only_tests_without_bytecode(tmp_path: Path) -> None:
+    """In a venv of its own, as `site.getsitepackages` is what the script compiles."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "v")], check=True)
+    site = next((tmp_path / "v" / "lib").glob("python*")) / "site-packages"
+    for name, text in {
+        "pkg/__init__.py": "",
+        "pkg/tests/test_x.py": "",
+        "pkg/bad.py": "def (",
+        "old.py": "x = 1",
+    }.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    script = shutil.copy(KIT / "compile.py", tmp_path)
+    subprocess.run([tmp_path / "v" / "bin" / "python", script], check=True, env={**os.environ, "PYTHONPATH": ""})
+    compiled = {(*path.relative_to(site).parts[:-2], path.name.split(".")[0]) for path in site.rglob("*.pyc")}
+    assert compiled == {("pkg", "__init__"), ("old",)}
+
+
+def test_a_persons_dockerfile_gets_nothing_of_ours_and_follows_what_it_copies(tmp_path: Path) -> None:
+    text = (
+        "FROM base:1 AS build\nCOPY --chown=1:1 requirements.txt \\\n  src/ /app/\nCOPY --from=build /x /y\nRUN make\n"
+    )
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a.py").write_text("1")
+    (tmp_path / "requirements.txt").write_text("numpy")
+    (tmp_path / ".dockerignore").write_text("*.log\n")
+
+    def tag() -> str:
+        return owndockerfile.recipe("p", text, str(tmp_path), proxies={"http_proxy": "x"}).tag
+
+    recipe = owndockerfile.recipe(
+        "p", text, str(tmp_path), args={"A": "b"}, proxies={"http_proxy": "x"}, target="build"
+    )
+    assert recipe.dockerfile == text
+    assert recipe.files == ()
+    assert recipe.args == {"A": "b", "http_proxy": "x"}
+    assert recipe.target == "build"
+    first = tag()
+    (tmp_path / "result.csv").write_text("not copied")
+    (tmp_path / "src" / "run.log").write_text("ignored")
+    assert tag() == first
+    (tmp_path / "src" / "a.py").write_text("22")
+    assert tag() != first

@@ -1,0 +1,111 @@
+"""What the host lends: its Python without its secrets, and helpers for builds."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jupyter_mlenv import hostpython
+from jupyter_mlenv.errors import MlenvError
+from jupyter_mlenv.model import Settings
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "home" / "ann"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
+def settings(*prefixes: str, python: str = "") -> Settings:
+    return Settings("me", 1000, 1000, "ann", "/run", host_python=python, host_prefixes=prefixes)
+
+
+def entries(data: bytes) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return {entry.name: entry for entry in archive}
+
+
+def test_the_image_is_empty_and_always_the_same() -> None:
+    assert hostpython.tar() == hostpython.tar()
+    found = entries(hostpython.tar())
+    assert not [name for name, entry in found.items() if entry.isfile()]
+    assert found["tmp"].mode == 0o1777
+    assert found["sbin"].isdir()  # the engine mounts its init there
+    assert found["bin"].issym() == os.path.islink("/bin")
+
+
+def test_the_links_are_the_hosts(tmp_path: Path) -> None:
+    (tmp_path / "bin").symlink_to("usr/bin")
+    (tmp_path / "lib").mkdir()  # a machine whose /lib is not merged into /usr
+    found = entries(hostpython.tar(str(tmp_path)))
+    assert found["bin"].linkname == "usr/bin"
+    assert found["lib"].isdir()
+    assert "lib64" not in found
+
+
+def test_only_public_files_and_all_read_only(home: Path) -> None:
+    prefix = home / "venv"
+    prefix.mkdir()
+    (home / ".ssh").mkdir()
+    mounts = hostpython.mounts(settings(str(prefix), "/usr", "/usr/local"))
+    sources = [mount.source for mount in mounts]
+    assert sources[0] == "/usr"
+    assert str(prefix) in sources
+    assert all(mount.read_only and mount.source == mount.target for mount in mounts)
+    assert all(os.path.exists(source) for source in sources)
+    secrets = ["/etc", "/etc/shadow", "/etc/passwd", "/etc/ssl", "/etc/ssl/private", "/", "/root", "/home", "/var"]
+    assert not set(sources) & {*secrets, str(home), str(home.parent), "/usr/local"}
+
+
+def test_a_prefix_that_is_the_home_directory_is_refused(home: Path) -> None:
+    link = home.parent / "link"
+    link.symlink_to(home)
+    for prefix in (str(home), str(home.parent), "/", str(link)):
+        with pytest.raises(MlenvError, match="home directory") as caught:
+            hostpython.mounts(settings(prefix))
+        assert caught.value.hint
+
+
+def test_every_link_on_the_way_to_the_interpreter_is_there(home: Path) -> None:
+    """uv and pyenv: venv/bin/python -> versions/3/bin/python -> builds/3.1/bin/python3."""
+    for name in ("venv", "versions/3", "builds/3.1"):
+        (home / name / "bin").mkdir(parents=True)
+    (home / "builds/3.1/bin/python3").touch()
+    (home / "versions/3/bin/python").symlink_to(home / "builds/3.1/bin/python3")
+    (home / "venv/bin/python").symlink_to("../../versions/3/bin/python")
+    found = hostpython.prefixes(settings(str(home / "venv"), python=str(home / "venv/bin/python")))
+    assert {os.path.normpath(path) for path in found} == {str(home / n) for n in ("venv", "versions/3", "builds/3.1")}
+
+
+def test_prefixes_inside_one_another_are_mounted_once(home: Path) -> None:
+    (home / "conda" / "envs" / "a").mkdir(parents=True)
+    found = hostpython.prefixes(settings(str(home / "conda" / "envs" / "a"), str(home / "conda"), "/nonexistent/x"))
+    assert found == (str(home / "conda"),)
+
+
+def test_what_a_build_gets(tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("certificates")
+    given = replace(settings(), ca_bundle=str(bundle), pip_env={"PIP_INDEX_URL": "https://x.test"})
+    files = {file.path: file for file in hostpython.build_files(given, os.uname().machine)}
+    assert files[".mlenv/ca.pem"].data == b"certificates"
+    assert b"https://x.test" in (files[".mlenv/env.sh"].data or b"")
+    assert files[".mlenv/uv"].mode == 0o755
+    assert (files[".mlenv/uv"].data or b"")[:4] == b"\x7fELF"
+
+
+def test_a_build_for_another_machine_gets_no_binary() -> None:
+    files = {file.path for file in hostpython.build_files(settings(), "riscv64")}
+    assert files == {".mlenv/env.sh"}
+
+
+def test_a_missing_ca_bundle_is_said() -> None:
+    with pytest.raises(MlenvError, match="CA bundle /nonexistent"):
+        hostpython.build_files(replace(settings(), ca_bundle="/nonexistent"), "x86_64")

@@ -1,0 +1,110 @@
+"""The layout of docs/architecture.md is what the imports say."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import jupyter_mlenv
+
+ROOT = Path(jupyter_mlenv.__file__).parent
+PAGE = ROOT.parent / "docs" / "architecture.md"
+CORE = ("errors", "model", "sizes", "presetfile", "presetrules", "presets", "workspace", "dockerfile", "owndockerfile")
+CORE += ("aliases", "planlabel", "plan", "hostpython")
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name below the package -> file, without the package's own entry point and what runs in other places."""
+    found = {}
+    for file in sorted(ROOT.rglob("*.py")):
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        if parts[:2] != ("catalog", "kit") and parts != ("__init__",) and "node_modules" not in parts:
+            found[".".join(part for part in parts if part != "__init__")] = file
+    return found
+
+
+def imports(name: str, file: Path) -> Iterator[tuple[str, bool]]:
+    """Every module that a file imports anywhere, and whether it is ours (then the name starts below the package)."""
+    package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                ours = alias.name.split(".")[0] == "jupyter_mlenv"
+                yield (alias.name.partition(".")[2] if ours else alias.name), ours
+        elif isinstance(node, ast.ImportFrom):
+            ours = bool(node.level) or (node.module or "").split(".")[0] == "jupyter_mlenv"
+            if not ours:
+                yield node.module or "", False
+                continue
+            base = package[: len(package) - node.level + 1] if node.level else []
+            base += (node.module or "").split(".")[0 if node.level else 1 :] if node.module else []
+            for alias in node.names:
+                full = ".".join([*base, alias.name])
+                yield (full if full in modules() else ".".join(base)), True
+
+
+def layout() -> dict[str, int]:
+    """Module or folder -> its line in the page's layout."""
+    text = PAGE.read_text()
+    block = re.search(r"## Layout.*?```\n(.*?)```", text, re.DOTALL)
+    assert block, "docs/architecture.md has no layout"
+    order = {}
+    for number, line in enumerate(block[1].splitlines()[1:]):
+        for word in re.match(r"((?:\S+ )+) ", line.strip() + "  ")[1].split():  # type: ignore[index]
+            order[re.sub(r"(\.py|/)$", "", word).replace("/", ".")] = number
+    return order
+
+
+def level(name: str, order: dict[str, int]) -> int | None:
+    while name:
+        if name in order:
+            return order[name]
+        name = name.rpartition(".")[0]
+    return None
+
+
+def test_every_module_is_in_the_layout() -> None:
+    order = layout()
+    empty = {name for name, file in modules().items() if file.name == "__init__.py"}
+    assert [name for name in modules() if name not in empty and level(name, order) is None] == []
+
+
+def test_imports_only_point_upward() -> None:
+    order = layout()
+    wrong = [
+        f"{name} imports {target}"
+        for name, file in modules().items()
+        for target, ours in imports(name, file)
+        if ours and target and (level(target, order) or 0) > (level(name, order) or 0)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_core_knows_no_server_and_no_engine(name: str) -> None:
+    foreign = {target.split(".")[0] for target, ours in imports(name, modules()[name]) if not ours}
+    assert foreign & {"tornado", "docker", "traitlets", "jupyter_server", "jupyter_core", "aiohttp"} == set()
+    ours = {target for target, ours in imports(name, modules()[name]) if ours}
+    assert ours <= {*CORE, "engines.base", "_version"}
+
+
+def test_only_the_docker_adapter_imports_docker() -> None:
+    users = {
+        name
+        for name, file in modules().items()
+        if any(target.split(".")[0] == "docker" and not ours for target, ours in imports(name, file))
+    }
+    assert users
+    assert {name for name in users if not name.startswith("engines.docker")} == set()
+
+
+def test_the_agent_is_standard_library_only() -> None:
+    for name in ("agent", "agent.agent"):
+        for target, ours in imports(name, modules()[name]):
+            assert not ours, f"{name} imports our {target}"
+            assert target.split(".")[0] in sys.stdlib_module_names, f"{name} imports {target}"
