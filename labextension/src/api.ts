@@ -51,7 +51,7 @@ export class Api {
   }
 
   presets(path = ''): Promise<IPresets> {
-    const query = path ? URLExt.objectToQueryString({ path }) : '';
+    const query = URLExt.objectToQueryString({ path });
     return this._request('GET', ['presets'], undefined, query);
   }
 

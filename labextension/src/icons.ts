@@ -2,11 +2,11 @@ import { LabIcon } from '@jupyterlab/ui-components';
 
 import anaconda from '../style/icons/anaconda.svg';
 import cuda from '../style/icons/cuda.svg';
-import dockerMl from '../style/icons/docker-ml.svg';
 import environment from '../style/icons/environment.svg';
 import badge from '../style/icons/gpu-badge.svg';
 import host from '../style/icons/host.svg';
 import jax from '../style/icons/jax.svg';
+import ml from '../style/icons/ml.svg';
 import python from '../style/icons/python.svg';
 import pytorch from '../style/icons/pytorch.svg';
 import scipy from '../style/icons/scipy.svg';
@@ -17,11 +17,12 @@ import tensorflow from '../style/icons/tensorflow.svg';
 const DRAWINGS: Record<string, string> = {
   anaconda,
   cuda,
-  'docker-ml': dockerMl,
   environment,
   gpu: cuda,
   host,
   jax,
+  jupyter: scipy,
+  ml,
   python,
   pytorch,
   scipy,

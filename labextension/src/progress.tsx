@@ -46,12 +46,13 @@ function Steps(props: {
 }): JSX.Element {
   const { phase, page, trans } = props;
   const now = STEP[phase] ?? 0;
-  const labels = [
-    trans.__('Prepare'),
-    phase === 'build' ? trans.__('Build') : trans.__('Download'),
-    trans.__('Start'),
-    page
-  ];
+  const software =
+    phase === 'pull'
+      ? trans.__('Download')
+      : phase === 'build'
+        ? trans.__('Build')
+        : trans.__('Software');
+  const labels = [trans.__('Prepare'), software, trans.__('Start'), page];
   return (
     <ol className="jp-mlenv-Steps">
       {labels.map((label, step) => (
@@ -106,6 +107,8 @@ export function ProgressView(props: IProgressViewProps): JSX.Element {
   const done = progress ? percent(progress) : null;
   const label = phaseLabel(phase, page, trans);
   const counted = progress ? amount(progress, trans) : '';
+  // Of a service the server knows the name alone, not what a person calls it.
+  const message = phase === 'service' ? '' : progress?.message;
   const numbers = [counted, done === null ? '' : trans.__('%1 %', done)];
   return (
     <div className="jp-mlenv-Card" aria-busy="true">
@@ -124,13 +127,8 @@ export function ProgressView(props: IProgressViewProps): JSX.Element {
         <div style={done === null ? undefined : { width: `${done}%` }} />
       </div>
       <div className="jp-mlenv-Progress-line">
-        <span
-          className="jp-mlenv-Progress-message"
-          title={progress?.message || label}
-        >
-          {props.cancelling
-            ? trans.__('Cancelling…')
-            : progress?.message || `${label}…`}
+        <span className="jp-mlenv-Progress-message" title={message || label}>
+          {props.cancelling ? trans.__('Cancelling…') : message || `${label}…`}
         </span>
         <span className="jp-mlenv-Progress-numbers">
           {numbers.filter(Boolean).join(' · ')}
