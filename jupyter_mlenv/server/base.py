@@ -98,11 +98,17 @@ class MlenvHandler(ErrorsAsJson, APIHandler):
         return requests.json_object(self.request.body)
 
     def argument(self, name: str, default: str = "") -> str:
-        """A query argument, not stripped of anything. Raises RequestInvalid if it is there twice."""
-        given = self.get_query_arguments(name, strip=False)
+        """A query argument as it was sent; tornado's own access turns control characters into spaces.
+
+        Raises RequestInvalid if it is there twice, or is no UTF-8.
+        """
+        given = self.request.query_arguments.get(name, [])
         if len(given) > 1:
             raise RequestInvalid(f"The argument {name!r} is there more than once.", details={"field": name})
-        return given[0] if given else default
+        try:
+            return given[0].decode() if given else default
+        except UnicodeDecodeError as error:
+            raise RequestInvalid(f"The argument {name!r} is not UTF-8.", details={"field": name}) from error
 
     def number(self, name: str, default: int, *, least: int, most: int) -> int:
         """A whole number of the query. Raises RequestInvalid."""

@@ -9,8 +9,10 @@ from contextlib import aclosing
 from typing import Any
 
 import aiohttp
+import jsonschema
 import pytest
 
+from jupyter_mlenv.server.handlers import document
 from jupyter_mlenv.server.watch import MAX_MESSAGE, paced
 from tests.support.api import TOKEN, Api
 from tests.support.fakes import FakeEngine
@@ -20,6 +22,10 @@ from tests.unit.conftest import Serve
 START = {"preset": "small", "path": "project"}
 
 
+DOCUMENTED = jsonschema.Draft202012Validator({**document(), "$ref": "#/components/schemas/Change"})
+"""What the OpenAPI document says about messages."""
+
+
 async def until(socket: Any, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
     """All messages up to and with the first wanted one."""
     seen: list[dict[str, Any]] = []
@@ -27,6 +33,7 @@ async def until(socket: Any, wanted: Callable[[dict[str, Any]], bool]) -> list[d
         message = await asyncio.wait_for(socket.receive(), 30)
         assert message.type is aiohttp.WSMsgType.TEXT, (message, seen)
         seen.append(json.loads(message.data))
+        DOCUMENTED.validate(seen[-1])
     return seen
 
 
