@@ -15,7 +15,7 @@ from . import workspace as workspaces
 from .agentclient import AgentClient
 from .changes import Changes, EnvironmentChanged, EnvironmentRemoved, Snapshot
 from .engines.base import ContainerInfo, Engine, EngineEvent, ImageInfo
-from .errors import ContainerNotFound, EnvironmentNotFound, EnvironmentNotRunning, PresetInvalid
+from .errors import ContainerNotFound, EnvironmentNotFound, EnvironmentNotRunning, MlenvError, PresetInvalid
 from .jobs import Job, Jobs
 from .lifecycle import Lifecycle
 from .model import LABEL, Environment, Plan, Preset, Progress, Settings, StartRequest, State, container_name
@@ -49,10 +49,18 @@ class Environments:
 
     async def ready(self, presets: Sequence[Preset], workspace: str = "") -> dict[str, bool]:
         """By preset name, whether its image is on the engine, so that a start neither pulls nor builds."""
-        earlier = await self._earlier()
-        plans = [await self._plan(StartRequest(preset.name, workspace or "/"), preset, earlier) for preset in presets]
-        found = await asyncio.gather(*(self.engine.image(plan.image.reference) for plan in plans))
-        return {plan.preset: image is not None for plan, image in zip(plans, found, strict=True)}
+        facts, earlier = await self.engine.facts(), await self._earlier()
+
+        async def ready(preset: Preset) -> bool:
+            try:
+                request = StartRequest(preset.name, workspace or "/")
+                plan = planning.make(preset, request, facts, self.settings, earlier=earlier)
+            except MlenvError:  # a file it names is missing: a start says so
+                return False
+            return await self.engine.image(plan.image.reference) is not None
+
+        answers = await asyncio.gather(*(ready(preset) for preset in presets))
+        return dict(zip((preset.name for preset in presets), answers, strict=True))
 
     async def list(self) -> list[Environment]:
         """All environments of this owner, in one engine call, and those that a job is about to make."""
@@ -80,7 +88,8 @@ class Environments:
         request = replace(request, workspace=workspace)
         presets, broken = await self.presets(workspace)
         preset = recipes.find(request.preset, presets, broken)
-        plan = await self._plan(request, preset, await self._earlier())
+        facts, earlier = await self.engine.facts(), await self._earlier()
+        plan = planning.make(preset, request, facts, self.settings, earlier=earlier)
 
         async def work(job: Job) -> Environment:
             async with self._locks[plan.id]:
@@ -162,9 +171,6 @@ class Environments:
     async def _earlier(self) -> Sequence[ImageInfo]:
         """Images we built before: a preset that only adds packages to one reuses its layers."""
         return await self.engine.images({f"{LABEL}.groups": ""})
-
-    async def _plan(self, request: StartRequest, preset: Preset, earlier: Sequence[ImageInfo]) -> Plan:
-        return planning.make(preset, request, await self.engine.facts(), self.settings, earlier=earlier)
 
     async def _again(self, kind: str, id: str, base_url: str, endpoint: str, stop: bool) -> tuple[Environment, Job]:
         environment = await self.get(id)

@@ -64,9 +64,10 @@ class Endpoint:
     """A named web service inside an environment, started by the agent on the first request.
 
     `command` is an argv with the placeholders `{python} {socket} {port} {base_url} {base_url_noslash} {path_prefix}
-    {workspace} {logdir}` (`path_prefix` is `base_url_noslash` percent-decoded, as WSGI servers want it); it listens on the unix socket `{socket}` or on `127.0.0.1:{port}` inside the container, never on
-    another address. `ready` and `open` are paths below the base URL: the first answers below 500 once the service
-    is up, the second is where a browser is sent. `timeout` in seconds from start to ready.
+    {workspace} {logdir}` (`path_prefix` is `base_url_noslash` percent-decoded, as WSGI servers want it); it listens on
+    the unix socket `{socket}` or on `127.0.0.1:{port}` inside the container, never on another address.
+    `ready` and `open` are paths below the base URL: the first answers below 500 once the service is up, the second is
+    where a browser is sent. `timeout` in seconds from start to ready.
     """
 
     name: str

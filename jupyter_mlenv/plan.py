@@ -240,12 +240,23 @@ def _files(settings: Settings, *, shared: bool) -> tuple[FileEntry, ...]:
         FileEntry("/etc/passwd", "".join(f"{user}\n" for user in users).encode()),
         FileEntry("/etc/group", "".join(f"{group}\n" for group in groups).encode()),
         FileEntry(home, None, 0o700, uid, gid),
+        *_quiet_lab(home, uid, gid),
         FileEntry(os.path.dirname(AGENT_PATH), None, 0o755),
         FileEntry(AGENT_PATH, _agent(), 0o644),
     ]
     if not shared:
         entries.append(FileEntry(RUN_DIR, None, 0o700, uid, gid))
     return tuple(entries)
+
+
+def _quiet_lab(home: str, uid: int, gid: int) -> list[FileEntry]:
+    """The setting by which a JupyterLab does not ask whether it may fetch news: the outer one has asked already."""
+    folder, entries = home, []
+    for name in (".jupyter", "lab", "user-settings", "@jupyterlab", "apputils-extension"):
+        folder = os.path.join(folder, name)
+        entries.append(FileEntry(folder, None, 0o700, uid, gid))
+    setting = json.dumps({"fetchNews": "false"}).encode()
+    return [*entries, FileEntry(f"{folder}/notification.jupyterlab-settings", setting, 0o600, uid, gid)]
 
 
 @functools.cache

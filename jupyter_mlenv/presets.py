@@ -122,7 +122,8 @@ def catalog() -> tuple[Preset, ...]:
 @functools.cache
 def default_endpoints() -> Mapping[str, Mapping[str, Any]]:
     """`notebook` and `tensorboard`, which every preset has unless it says otherwise."""
-    document = read((_catalog_folder() / "_endpoints.toml").read_text("utf-8"), "_endpoints.toml")
+    text = (_catalog_folder() / "_endpoints.toml").read_text("utf-8")
+    document = read(text, "_endpoints.toml", shipped=True)
     endpoints: Mapping[str, Mapping[str, Any]] = document.data["endpoints"]
     return endpoints
 
@@ -132,7 +133,7 @@ def _catalog_data() -> Mapping[str, Mapping[str, Any]]:
     texts = {name: (_catalog_folder() / f"{name}.toml").read_text("utf-8") for name in _order()}
 
     def merged(name: str) -> Mapping[str, Any] | None:
-        return _merged(texts[name], f"{name}.toml", "", merged, "") if name in texts else None
+        return _merged(texts[name], f"{name}.toml", "", merged, "", shipped=True) if name in texts else None
 
     return {name: data for name in texts if (data := merged(name)) is not None}
 
@@ -175,9 +176,11 @@ def _text(path: Path) -> str:
         raise PresetInvalid(f"{path} cannot be read: {error}.", details={"file": str(path)}) from error
 
 
-def _merged(text: str, file: str, directory: str, extends: Lookup, confined: str) -> dict[str, Any]:
+def _merged(
+    text: str, file: str, directory: str, extends: Lookup, confined: str, *, shipped: bool = False
+) -> dict[str, Any]:
     """The file's data on top of what it extends, with absolute paths."""
-    document = read(text, file)
+    document = read(text, file, shipped=shipped)
     data = absolute(document, directory)
     data.setdefault("name", "project" if os.path.basename(file) == WORKSPACE_FILE else Path(file).stem)
     base: Mapping[str, Any] = {}

@@ -77,9 +77,7 @@ def environment_frame(page: Page, endpoint: str) -> Frame:
 
     def found() -> Frame | None:
         page.wait_for_timeout(100)  # lets the browser go on: this is a single-threaded driver
-        return next(
-            (frame for frame in page.frames if f"/{endpoint}/" in frame.url and "/mlenv/envs/" in frame.url), None
-        )
+        return next((frame for frame in page.frames if address.search(frame.url)), None)
 
     frame = wait_until(found, f"a frame shows {endpoint}", timeout=SLOW / 1000)
     assert frame is not None

@@ -291,6 +291,12 @@ def test_a_project_may_mount_and_build_from_itself(tmp_path: Path) -> None:
     assert found[0].mounts == (Mount(str(tmp_path / "data"), "/data"),)
 
 
+@pytest.mark.parametrize("path", sorted(CATALOG.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_catalog_follows_the_published_schema(path: Path) -> None:
+    """What ships is not validated when it is read, so it is here."""
+    read(path.read_text("utf-8"), path.name)
+
+
 def test_the_catalog_is_complete_and_consistent() -> None:
     found = {preset.name: preset for preset in presets.catalog()}
     assert list(found)[:2] == ["host", "python"]
