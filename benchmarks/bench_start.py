@@ -19,7 +19,7 @@ import uuid
 ROUNDS = 11
 
 
-async def _measure() -> tuple[list[float], list[float], list[float]]:
+async def _measure() -> tuple[list[float], list[float]]:
     from jupyter_mlenv.config import MlenvConfig
     from jupyter_mlenv.environments import Environments
     from jupyter_mlenv.jobs import Jobs
@@ -32,7 +32,6 @@ async def _measure() -> tuple[list[float], list[float], list[float]]:
     environments = Environments(config.engine(), config.settings(), Jobs())
     ours: list[float] = []
     docker: list[float] = []
-    api: list[float] = []
     try:
         request = StartRequest("host", workspace)
         warm = await (await environments.start(request))[1].wait()
@@ -57,12 +56,12 @@ async def _measure() -> tuple[list[float], list[float], list[float]]:
         await environments.close()
         shutil.rmtree(run_root)
         shutil.rmtree(workspace)
-    return ours, docker, api
+    return ours, docker
 
 
 def main() -> None:
     """Print both medians, their difference and their ratio."""
-    ours, docker, _ = asyncio.run(_measure())
+    ours, docker = asyncio.run(_measure())
     a, b = statistics.median(ours) * 1000, statistics.median(docker) * 1000
     print(f"start to agent ready, {ROUNDS} rounds, {os.cpu_count()} cores, as {getpass.getuser()}")
     print(f"  jupyter_mlenv   {a:7.0f} ms   [{min(ours) * 1000:.0f}-{max(ours) * 1000:.0f}]")
