@@ -113,15 +113,17 @@ export class Tabs {
         other.seed.id === id &&
         other.seed.endpoint === endpoint
     );
-    if (id && older && !tab.isDisposed) {
-      const wasCurrent = this.current === tab;
-      tab.dispose();
-      if (older.session.view.kind !== 'frame') {
-        older.session.open();
-      }
-      if (wasCurrent) {
-        this._app.shell.activateById(older.id);
-      }
+    if (!id || !older || tab.isDisposed) {
+      return;
+    }
+    if (older.session.view.kind !== 'frame') {
+      older.dispose(); // an old failure, or the same start: the new tab shows what happens now
+      return;
+    }
+    const wasCurrent = this.current === tab;
+    tab.dispose();
+    if (wasCurrent) {
+      this._app.shell.activateById(older.id);
     }
   }
 
