@@ -86,10 +86,11 @@ class Knobs(LoggingConfigurable):
     image_aliases = Dict(
         value_trait=Unicode(),
         key_trait=Unicode(),
-        help="""Other names for images: an image name, or a prefix that ends in `/`, mapped to where it really
-        is. For mirrors, and for machines that reach no registry.
+        help="""What to use instead of an image: for mirrors, and for machines that reach no registry. An alias is an
+        image name with or without its tag, or a registry or namespace (`docker.io`, `quay.io/jupyter`) of which
+        the rest of the name is kept; the longest that matches counts.
 
-        Example: `c.MlenvConfig.image_aliases = {"docker.io/": "mirror.example.com/hub/"}`""",
+        Example: `c.MlenvConfig.image_aliases = {"docker.io": "mirror.example.com/hub"}`""",
     ).tag(config=True)
 
     network = Unicode(
@@ -226,8 +227,9 @@ class Knobs(LoggingConfigurable):
     login_cache_seconds = Float(
         5.0,
         min=0.0,
-        help="""How long the proxy takes the answer to "may this login use environments?" as given. A logout, or
-        a permission taken back, reaches the proxy that much later. `0`: asked for every request.
+        help="""How long the proxy remembers who a login belongs to and that it may use environments. A permission
+        taken back on the server's side reaches the proxy that much later; a logout in the browser at once. `0`:
+        asked for every request.
 
         Example: `c.MlenvConfig.login_cache_seconds = 0`""",
     ).tag(config=True)

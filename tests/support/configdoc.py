@@ -1,0 +1,53 @@
+"""The reference part of docs/configuration.md, written from the traits: `python -m tests.support.configdoc`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from jupyter_mlenv.config import MlenvConfig
+
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+MARK = "<!-- Written from the traits by `python -m tests.support.configdoc`. -->"
+
+GROUPS = {
+    "The engine": ("engine_url", "engine_threads", "shared_filesystem", "publish_host", "network"),
+    "Who, and which folders": ("owner", "allowed_workspaces", "allow_home", "run_root"),
+    "Presets and images": ("preset_paths", "image_aliases", "builder", "host_python"),
+    "Certificates, proxies, package index": (
+        "ca_bundle",
+        "pass_proxies",
+        "proxies",
+        "pip_index_url",
+        "pip_extra_index_urls",
+        "pip_trusted_hosts",
+        "pip_find_links",
+    ),
+    "Limits": ("default_memory", "default_cpus", "default_pids", "default_shm", "start_timeout"),
+    "The Jupyter server": ("tcp_nodelay", "gc_freeze", "login_cache_seconds"),
+}
+
+
+def reference() -> str:
+    """One section per trait: type, default where it does not depend on the machine, help, example."""
+    traits = MlenvConfig.class_own_traits() | MlenvConfig.class_traits(config=True)
+    lines = [MARK]
+    for title, names in GROUPS.items():
+        lines += ["", f"## {title}"]
+        for name in names:
+            trait = traits[name]
+            text, example = re.split(r"\n\s*\n\s*Example: ", trait.help)
+            kind = type(trait).__name__
+            default = "" if " Default: " in " ".join(text.split()) else f", default `{trait.default_value!r}`"
+            lines += ["", f"### `{name}`", "", f"*{kind}{default}.* {' '.join(text.split())}", ""]
+            lines += ["```python", example.strip("`"), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write the reference below the mark; what stands above it stays."""
+    PAGE.write_text(PAGE.read_text().split(MARK)[0] + reference())
+
+
+if __name__ == "__main__":
+    main()
