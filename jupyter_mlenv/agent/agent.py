@@ -45,6 +45,7 @@ CHUNK = 1 << 16  # bytes read at once from a pipe or a client
 BUFFER = 1 << 18  # bytes moved at once through a tunnel
 BACKLOG = 1000  # events that a subscriber may lag behind
 HEAD_TIMEOUT = 10.0  # seconds for the first request of a connection
+LINGER = 10.0  # seconds at most that a finished client may still send
 IDLE = 300.0  # seconds a connection is kept between requests
 STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 SHUTDOWN_GRACE = 3.0  # the same when the agent ends: the engine's own patience is 10 s
@@ -313,9 +314,9 @@ async def pump(source: Channel, target: Channel) -> None:
 async def linger(channel: Channel) -> None:
     """Close, but not before the other end did: a reset would cost it what it has not read, or a line in its log."""
     channel.shutdown(socket.SHUT_WR)
-    chunk = memoryview(bytearray(CHUNK))
+    chunk, deadline = memoryview(bytearray(CHUNK)), time.monotonic() + LINGER
     try:
-        for _ in range(BODY // CHUNK):
+        while time.monotonic() < deadline:
             if not await channel.read_into(chunk, 1.0):
                 return
     finally:
@@ -889,6 +890,8 @@ class Agent:
                 await join(task, client)
             if child.exit_code is not None and not client.gone:
                 await connection.frame(3, child.exit_code.to_bytes(4, "big", signed=True))
+                self.loop.cancel(feed)
+                await linger(client)
         finally:
             for task in (feed, *forwards):
                 self.loop.cancel(task)

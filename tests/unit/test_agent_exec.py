@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv.agentclient import ExecSession
 from jupyter_mlenv.cli.terminal import attach
 from jupyter_mlenv.errors import AgentUnreachable, RequestInvalid
+from jupyter_mlenv.execsession import ExecSession
 
 from .agents import RunningAgent, agent, gone, raw
 
