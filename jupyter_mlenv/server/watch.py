@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,6 +31,9 @@ JOB_INTERVAL = 0.1
 
 LOG_INTERVAL = 0.05
 """Seconds between two messages with log lines of one job."""
+
+LOG_CHARACTERS = 256 * 1024
+"""Characters of log lines in one message: clients refuse huge messages, and changes should not wait behind one."""
 
 MAX_FOLLOWED = 32
 """Job logs that one client follows at once."""
@@ -132,11 +135,25 @@ class WatchHandler(WebSocketMixin, ErrorsAsJson, WebSocketHandler, JupyterHandle
 async def follow(job: Job, since: int, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
     """Send the job's log from line `since` on, as it grows, until the job has ended."""
     async for _ in job.follow(job.lines):
-        first, lines = job.since(since)
-        if lines:
-            since = first + len(lines)
-            await send({"type": "log", "job": job.id, "from": first, "lines": lines})
-            await asyncio.sleep(LOG_INTERVAL)
+        while True:
+            first, lines = job.since(since)
+            if not lines:
+                break
+            batch = lines[: _fitting(lines)]
+            since = first + len(batch)
+            await send({"type": "log", "job": job.id, "from": first, "lines": batch})
+            if len(batch) == len(lines):
+                await asyncio.sleep(LOG_INTERVAL)
+
+
+def _fitting(lines: Sequence[str]) -> int:
+    """How many of the lines go into one message: what fits, and one at least."""
+    total = 0
+    for number, line in enumerate(lines):
+        total += len(line)
+        if total > LOG_CHARACTERS:
+            return max(1, number)
+    return len(lines)
 
 
 async def paced(

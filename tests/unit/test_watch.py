@@ -6,14 +6,17 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
 import jsonschema
 import pytest
 
+from jupyter_mlenv.jobs import Job
+from jupyter_mlenv.model import Environment, State
 from jupyter_mlenv.server.handlers import document
-from jupyter_mlenv.server.watch import MAX_MESSAGE, paced
+from jupyter_mlenv.server.watch import LOG_CHARACTERS, MAX_MESSAGE, paced
 from tests.support.api import TOKEN, Api
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually
@@ -190,6 +193,32 @@ async def test_a_closed_watch_leaves_nothing_running(api: Api) -> None:
 
     await eventually(lambda: not tasks(), "the watcher's tasks have ended")
     await eventually(lambda: not api.environments._changes._watchers, "nobody subscribes any more")
+
+
+async def test_nothing_piles_up_for_a_client_that_does_not_read(api: Api) -> None:
+    async def chatter(job: Job) -> Environment:
+        for number in range(4000):
+            job.log(f"{number} " + "x" * 5000)
+            await asyncio.sleep(0)
+        return Environment("chatty", "small", "", "", "", "/", State.RUNNING, "")
+
+    chatty = api.environments.jobs.start("start", "chatty", chatter)
+    async with api.watch() as socket:
+        await socket.send_json({"type": "follow", "job": chatty.id})
+        transport = socket._response.connection.transport
+        transport.pause_reading()
+        await chatty.wait()
+        (watcher,) = api.app.web_app.settings["mlenv_watchers"]
+        waiting = watcher.ws_connection.stream._write_buffer
+        assert len(waiting) <= 2 * LOG_CHARACTERS, "more waits than the one message that is being sent"
+        transport.resume_reading()
+        seen = await until(
+            socket, lambda message: message["type"] == "log" and message["lines"][-1].startswith("3999 ")
+        )
+    logs = [message for message in seen if message["type"] == "log"]
+    assert sum(len(message["lines"]) for message in logs) < 4000, "lines were lost to the ring, and it says so"
+    for before, after in pairwise(logs):
+        assert after["from"] >= before["from"] + len(before["lines"])
 
 
 def job(id: str, current: int, state: str = "running") -> dict[str, Any]:
