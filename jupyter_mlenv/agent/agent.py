@@ -1032,6 +1032,7 @@ def main(argv: list[str]) -> None:
     loop.run()
     if "--port" not in options:
         remove(os.path.join(run_dir, "agent.sock"))
+    os._exit(0)  # without taking leave of every client, which would run the rest of each half-done request
 
 
 if __name__ == "__main__":

@@ -118,9 +118,10 @@ def interpreters() -> list[str]:
     for minor in range(8, 16):
         path = shutil.which(f"python3.{minor}")
         if path:
-            # It may be a shim of pyenv, which is there whether or not it can run.
+            # It may be a shim of pyenv, which is there whether or not it can run, and wants to be told what to run.
             command = [path, "-I", "-S", "-c", "import sys; print(sys.executable)"]
-            found += subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()[:1]
+            env = {**os.environ, "PYENV_VERSION": f"3.{minor}"}
+            found += subprocess.run(command, env=env, capture_output=True, text=True, check=False).stdout.split()[:1]
     return found or [sys.executable]
 
 
