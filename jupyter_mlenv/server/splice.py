@@ -13,8 +13,11 @@ from contextlib import suppress
 
 from tornado.iostream import IOStream, StreamClosedError
 
-BUFFER = 256 * 1024
+BUFFER = 512 * 1024
 """Bytes moved at once."""
+
+SEND_BUFFER = 1 << 20
+"""Bytes a unix socket may hold for a service (the kernel's default is 208 KiB): half the work for large messages."""
 
 LINGER = 30.0
 """Seconds that a client may stay connected after the service has closed its side."""
@@ -80,6 +83,8 @@ class Splice:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 if sock.family in INET:
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                else:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._down.start(to_client)
         self._up.start(to_upstream)
 
@@ -97,9 +102,8 @@ class Splice:
         if self._linger is not None:
             self._linger.cancel()
         for sock in self._sockets:
-            self.loop.remove_reader(sock)
-            self.loop.remove_writer(sock)
-        for sock in self._sockets:
+            self.loop.remove_reader(sock.fileno())
+            self.loop.remove_writer(sock.fileno())
             sock.close()
         self.owner.closed(self)
 
@@ -121,6 +125,9 @@ class _Half:
         self._loop = splice.loop
         self._source = source
         self._sink = sink
+        # Numbers, since for a socket object asyncio's selector makes a text that asks the kernel for both addresses.
+        self._source_fd = source.fileno()
+        self._sink_fd = sink.fileno()
         self._buffer = splice.owner.buffer
         self._quickack = quickack and QUICKACK is not None
         self._activity = activity
@@ -130,9 +137,9 @@ class _Half:
     def start(self, first: bytes) -> None:
         if first:
             self._pending = memoryview(first)
-            self._loop.add_writer(self._sink, self._writable)
+            self._loop.add_writer(self._sink_fd, self._writable)
         else:
-            self._loop.add_reader(self._source, self._readable)
+            self._loop.add_reader(self._source_fd, self._readable)
 
     def _readable(self) -> None:
         try:
@@ -144,7 +151,7 @@ class _Half:
             return
         if size == 0:
             self._ended = True
-            self._loop.remove_reader(self._source)
+            self._loop.remove_reader(self._source_fd)
             self._end()
             return
         if self._activity is not None:
@@ -163,8 +170,8 @@ class _Half:
             return
         if sent < size:
             self._pending = memoryview(bytes(data[sent:]))
-            self._loop.remove_reader(self._source)
-            self._loop.add_writer(self._sink, self._writable)
+            self._loop.remove_reader(self._source_fd)
+            self._loop.add_writer(self._sink_fd, self._writable)
 
     def _writable(self) -> None:
         try:
@@ -176,11 +183,11 @@ class _Half:
             return
         self._pending = self._pending[sent:]
         if not self._pending:
-            self._loop.remove_writer(self._sink)
+            self._loop.remove_writer(self._sink_fd)
             if self._ended:
                 self._end()
             else:
-                self._loop.add_reader(self._source, self._readable)
+                self._loop.add_reader(self._source_fd, self._readable)
 
     def _end(self) -> None:
         with suppress(OSError):

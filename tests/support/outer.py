@@ -60,8 +60,11 @@ class OuterServer:
     def url(self, id: str, endpoint: str, rest: str = "/") -> str:
         return self.origin + self.path(id, endpoint, rest)
 
-    def start(self, extensions: Sequence[str] = ("tests.support.outerext",)) -> None:
-        """Returns when it answers. It sees no configuration of this machine and writes nothing outside its folder."""
+    def start(self, extensions: Sequence[str] = ("tests.support.outerext",), *, tuned: bool = False) -> None:
+        """Returns when it answers. It sees no configuration of this machine and writes nothing outside its folder.
+
+        `tuned` flips the switches of `server/tuning.py`, as the real extension does.
+        """
         enabled = ", ".join(f'"{name}": True' for name in extensions)
         command = [
             *(sys.executable, "-m", "jupyter_server", "--no-browser", "--ServerApp.ip=127.0.0.1"),
@@ -77,6 +80,7 @@ class OuterServer:
             "JUPYTER_RUNTIME_DIR": str(self.folder / "runtime"),
             "JUPYTER_DATA_DIR": str(self.folder / "data"),
             "MLENV_TEST_SOCKETS": str(self.sockets),
+            "MLENV_TEST_TUNED": "1" if tuned else "",
             "PYTHONPATH": str(ROOT),
         }
         with (self.folder / "server.log").open("wb") as log:
@@ -94,6 +98,11 @@ class OuterServer:
                 return True
         except OSError:
             return False
+
+    def tune(self, on: bool) -> None:
+        """With `tuned`: switch it on and off again, since a benchmark's peer runs in servers that do not have it."""
+        os.kill(self.pid, signal.SIGUSR1 if on else signal.SIGUSR2)
+        time.sleep(0.3)
 
     def log(self) -> str:
         """What the server has said."""

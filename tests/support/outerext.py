@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
+import socket
 from pathlib import Path
 from typing import Any
 
 from jupyter_mlenv.errors import EndpointNotFound, EnvironmentNotFound, EnvironmentNotRunning, ServiceExited
 from jupyter_mlenv.routes import Route, TcpRoute, UnixRoute
 from jupyter_mlenv.server.proxy import Proxy, proxy_handlers
+from jupyter_mlenv.server.tuning import freeze_gc, set_nodelay
 
 
 class FolderResolver:
@@ -57,3 +61,23 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 def _load_jupyter_server_extension(app: Any) -> None:
     app.web_app.settings["mlenv"] = FolderResolver(Path(os.environ["MLENV_TEST_SOCKETS"]))
     app.web_app.add_handlers(".*$", proxy_handlers(app.web_app.settings["base_url"], Proxy()))
+    if os.environ["MLENV_TEST_TUNED"]:
+        app.io_loop.add_callback(_tune, app)
+
+
+def _tune(app: Any) -> None:
+    sockets = list(app.http_server._sockets.values())
+
+    def on(*_: object) -> None:
+        set_nodelay(sockets)
+        freeze_gc()
+
+    def off(*_: object) -> None:
+        """What a server has without our extension; new connections inherit it."""
+        for sock in sockets:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        gc.unfreeze()
+
+    signal.signal(signal.SIGUSR1, on)
+    signal.signal(signal.SIGUSR2, off)
+    on()
