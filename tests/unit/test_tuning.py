@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import gc
 import socket
-import sys
 from pathlib import Path
-
-import pytest
 
 from jupyter_mlenv.server.tuning import freeze_gc, set_nodelay
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands the option down to accepted connections")
 def test_connections_inherit_nodelay_from_their_listening_socket(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(tmp_path / "s"))
