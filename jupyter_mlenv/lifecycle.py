@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
+from . import plan as planning
 from . import readback, rundir
 from .agentclient import AgentClient
 from .dockerfile import KIT
@@ -22,6 +23,9 @@ from .routes import TcpRoute, UnixRoute
 
 FOREIGN_START = 10.0
 """Seconds that another process gets between creating a container and starting it; usually 0.1."""
+
+CANNOT_RUN = (126, 127)
+"""Exit codes of an init that cannot run its command; the command is the image's Python, running the agent."""
 
 CHECK_EVERY = 0.25
 """Seconds between two looks whether the container still runs while its agent is awaited."""
@@ -189,6 +193,10 @@ class Lifecycle:
         hint = "The log below says why."
         if info.oom_killed:
             reason, hint = "because it ran out of memory", "Give it more with --memory, or in the preset."
+        elif info.exit_code in CANNOT_RUN:
+            python = planning.from_label(info.labels.get(f"{LABEL}.plan", "")).python
+            reason = f"because its image {info.image} has no {python} that runs"
+            hint = "Use an image with Python 3.8 or newer, or name the one it has in the preset: image.python."
         return ContainerExited(
             f"The container of {info.labels.get(f'{LABEL}.id', info.name)} stopped as soon as it started, {reason}.",
             hint=hint,

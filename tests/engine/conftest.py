@@ -2,9 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import docker
 import pytest
+
+from jupyter_mlenv.model import LABEL
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _engine(engine_ready: str) -> None:
     """Set up first, so torn down last: after every other fixture has cleaned up."""
+
+
+@pytest.fixture(scope="session")
+def preset_prefix(owner: str, engine_ready: str) -> Iterator[str]:
+    """What the names of this session's own presets start with: images built for them are removed at the end.
+
+    Images carry no owner, since environments of several people share them, so the name has to tell whose they are.
+    """
+    yield f"{owner}-"
+    with closing(docker.APIClient(version="auto")) as client:
+        for image in client.images(filters={"reference": f"mlenv/{owner}-*"}):
+            client.remove_image(image["Id"], force=True)
+
+
+@pytest.fixture
+def presets(tmp_path: Path) -> Path:
+    """An empty folder for presets, as `MlenvConfig.preset_paths` names one."""
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def named(presets: Path, preset_prefix: str) -> Callable[[str, str], str]:
+    """Writes a preset of this session's own from its TOML text, and returns its whole name."""
+
+    def write(name: str, text: str) -> str:
+        (presets / f"{preset_prefix}{name}.toml").write_text(f"schema = 1\n{text}")
+        return f"{preset_prefix}{name}"
+
+    return write
+
+
+@pytest.fixture
+def left(owner: str, run_root: str) -> Callable[[], list[str]]:
+    """Tells which containers and run directories of this session there are; none is what a failed start leaves."""
+
+    def look() -> list[str]:
+        with closing(docker.APIClient(version="auto")) as client:
+            containers = client.containers(all=True, filters={"label": f"{LABEL}.owner={owner}"})
+        return [entry["Names"][0] for entry in containers] + [str(path) for path in Path(run_root).iterdir()]
+
+    return look

@@ -40,7 +40,15 @@ def read_file(client: APIClient, id: str, path: str) -> bytes:
 
 
 def start(client: APIClient, id: str) -> ContainerInfo:
-    client.start(id)
+    """Start it, or let one that somebody paused go on."""
+    from docker.errors import APIError  # noqa: PLC0415 - there is a client, so it is imported
+
+    try:
+        client.start(id)
+    except APIError as error:
+        if error.status_code != 409 or "paused" not in str(error.explanation):
+            raise
+        client.unpause(id)
     return inspect(client, id)
 
 
