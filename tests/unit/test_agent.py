@@ -278,7 +278,7 @@ async def test_a_service_that_dies_is_reported_and_started_again_by_the_next_req
 async def test_signals_reach_the_whole_group_and_stopping_spares_nobody(tmp_path: Path) -> None:
     script = """
 import os, signal, sys
-signal.signal(signal.SIGINT, lambda *_: print("interrupted", os.getpid(), flush=True))
+signal.signal(signal.SIGINT, lambda *_: os.write(1, b"interrupted %d\\n" % os.getpid()))
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = os.fork()
 if not child:
