@@ -42,12 +42,15 @@ class LogsCommand(Command):
                     )
                 lines = [line for key in keys for line in await agent.service_log(key, tail=args.tail)]
             else:
-                lines = []
+                lines, silent = [], True
                 async for line in environments.logs(environment.id, tail=args.tail, follow=args.follow):
+                    silent = False
                     if args.json:
                         lines.append(line)
                     else:
                         output.write(line)
+                if silent and not args.json:
+                    output.write(f"{environment.id} has printed nothing yet.", stream=sys.stderr)
         if args.json:
             output.write_json({"lines": lines})
         else:
@@ -82,12 +85,18 @@ class ShellCommand(Command):
             session = await agent.exec(
                 args.command or ["/bin/sh", "-c", SHELL],
                 cwd=environment.workspace,
-                env={"TERM": os.environ.get("TERM", "dumb")} if terminal else {},
+                env=terminal_environment(environment.preset) if terminal else {},
                 tty=terminal,
                 rows=size.lines,
                 cols=size.columns,
             )
             return await attach(session)
+
+
+def terminal_environment(preset: str) -> dict[str, str]:
+    """What programs need to know about the person's terminal, and a prompt that says where one is."""
+    known = {name: os.environ[name] for name in ("TERM", "COLORTERM") if name in os.environ}
+    return {"PS1": f"({preset}) \\w \\$ "} | known
 
 
 SHELL = "if command -v bash >/dev/null; then exec bash -i; else exec sh -i; fi"

@@ -88,15 +88,15 @@ the extension is used; without one, this command serves it itself, to this machi
         cookies = scrub.CookieRule("", endpoint_url(secret, id, endpoint), endpoint not in scrub.COOKIELESS)
         relay = Relay(secret, cookies, connect)
         try:
-            output.write(f"Starting {endpoint} …", style="dim", stream=sys.stderr)
-            await environments.service(id, endpoint, secret)
             try:
                 port = await relay.start(args.port or 0)
             except OSError as error:
                 raise MlenvError(
-                    f"Port {args.port} cannot be used: {error.strerror or error}.",
+                    f"Port {args.port} cannot be used: {os.strerror(error.errno or 0)}.",
                     hint="Choose another one, or leave out --port to get a free one.",
                 ) from error
+            output.write(f"Starting {endpoint} …", style="dim", stream=sys.stderr)
+            await environments.service(id, endpoint, secret)
             url = f"http://127.0.0.1:{port}" + endpoint_url(secret, id, endpoint) + page
             async with shown(url, args, self.runtime_dir):
                 output.write("Press Ctrl-C to stop serving it. The environment goes on running.", stream=sys.stderr)

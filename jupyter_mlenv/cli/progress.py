@@ -26,6 +26,9 @@ PHASES = {
     "done": "Done",
 }
 
+BAR = 24
+"""Width of the bar in characters."""
+
 
 class Display(Protocol):
     """Also the `model.Reporter` that work reports to."""
@@ -50,6 +53,8 @@ def describe(progress: Progress, rate: float = 0.0) -> str:
         amount = f"{progress.fraction:.0%}, {progress.current} of {progress.total} {progress.unit}".rstrip()
     elif progress.current and progress.unit:
         amount = f"{progress.current} {progress.unit}"
+    if progress.message and not amount and progress.phase not in ("pull", "build"):
+        return progress.message  # a sentence of its own, such as "Starting the container"
     return " ".join(filter(None, (text, amount))) + (f": {progress.message}" if progress.message else "")
 
 
@@ -107,7 +112,9 @@ class Bar:
             row.add_row(spinner)
         else:
             row.add_column(no_wrap=True, overflow="ellipsis")
-            row.add_row(ProgressBar(total=1.0, completed=self._current.fraction, width=24), Text(said))
+            bar = ProgressBar(total=1.0, completed=self._current.fraction, width=BAR, complete_style="cyan")
+            row.columns[0].min_width = BAR
+            row.add_row(bar, Text(said))
         yield row
         if self._line:
             yield Text(self._line, style="dim", no_wrap=True, overflow="ellipsis")

@@ -98,7 +98,7 @@ class Relay:
         assert task is not None
         self._connections.add(task)
         try:
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(OSError):  # either side went away
                 await self._serve(reader, writer)
         except asyncio.CancelledError:
             pass  # close() ends us; asyncio's server would log the cancellation
@@ -144,7 +144,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     while data := await reader.read(CHUNK):
         writer.write(data)
         await writer.drain()
-    if writer.can_write_eof():
+    with contextlib.suppress(OSError):  # the other side is gone already
         writer.write_eof()
 
 

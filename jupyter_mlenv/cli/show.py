@@ -110,8 +110,13 @@ def image_source(preset: Preset) -> str:
     if image.host:
         return "this machine's Python"
     if image.reference:
-        return image.reference + (" + JupyterLab" if image.add_jupyter else "")
-    return f"built on {image.base}" if image.base else f"built from {image.dockerfile}"
+        return short_image(image.reference) + (" + JupyterLab" if image.add_jupyter else "")
+    return f"built on {short_image(image.base)}" if image.base else f"built from {output.short_path(image.dockerfile)}"
+
+
+def short_image(reference: str) -> str:
+    """An image's name as people know it: `docker.io/library/python:3.12` is `python:3.12`."""
+    return reference.removeprefix("docker.io/").removeprefix("library/")
 
 
 def preset_json(preset: Preset, ready: bool | None) -> dict[str, Any]:
@@ -150,7 +155,8 @@ def broken_lines(broken: Sequence[PresetInvalid]) -> list[str]:
     lines = ["", "Preset files that cannot be used:"] if broken else []
     for error in broken:
         file, number = error.details.get("file", ""), error.details.get("line")
+        # As compilers write places, so that editors and terminals can jump there.
         place = output.short_path(os.fspath(file)) + (f":{number}" if number else "")
-        said = error.message if not place or place in error.message else f"{place}: {error.message}"
-        lines += [f"  {said}"] + ([f"    {error.hint}"] if error.hint else [])
+        said = error.message.replace(f" in {file} line {number}", "")
+        lines += [f"  {place}: {said}" if place else f"  {said}"] + ([f"    {error.hint}"] if error.hint else [])
     return lines

@@ -166,8 +166,7 @@ def test_a_broken_preset_file_is_told_with_its_place(mlenv: Run, tmp_path: Path)
     done = mlenv("presets")
     assert done.returncode == 0
     assert "\nhost " in done.stdout
-    assert "mlenv.toml" in done.stdout
-    assert "referense" in done.stdout
+    assert "project/mlenv.toml:3: `image.referense` is not a known setting" in done.stdout
 
 
 def test_doctor_says_plainly_that_there_is_no_engine(mlenv: Run) -> None:

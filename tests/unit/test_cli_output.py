@@ -108,7 +108,7 @@ def test_an_error_in_a_pipe_says_log_message_hint() -> None:
         (Progress("pull", "pytorch", 340_000_000, 1_000_000_000, "bytes"), 11e6, "34% of 1.0 GB, 11.0 MB/s: pytorch"),
         (Progress("pull", "pytorch", 340_000_000, 0, "bytes"), 0.0, "Downloading 340 MB: pytorch"),
         (Progress("build", "RUN pip", 3, 9, "steps"), 0.0, "Building 33%, 3 of 9 steps: RUN pip"),
-        (Progress("create", "Creating the container"), 0.0, "Creating: Creating the container"),
+        (Progress("create", "Creating the container"), 0.0, "Creating the container"),
         (Progress("queued"), 0.0, "Waiting"),
     ],
 )
