@@ -17,6 +17,9 @@ from urllib.parse import quote
 from .errors import (
     AgentUnreachable,
     EnvironmentFailed,
+    KernelExists,
+    KernelExited,
+    KernelTimeout,
     MlenvError,
     NotFound,
     RequestInvalid,
@@ -35,6 +38,9 @@ BROKEN = (OSError, EOFError, ValueError, asyncio.LimitOverrunError)
 ERRORS: dict[str, type[MlenvError]] = {
     "service_exited": ServiceExited,
     "service_timeout": ServiceTimeout,
+    "kernel_exited": KernelExited,
+    "kernel_timeout": KernelTimeout,
+    "kernel_exists": KernelExists,
     "not_found": NotFound,
     "bad_request": RequestInvalid,
     "command_failed": RequestInvalid,
@@ -47,6 +53,8 @@ HINTS = {
     "unauthorized": "The environment's token has changed: restart the environment.",
     "service_exited": "The log says why; the next request starts it again.",
     "service_timeout": "The log says what it was doing; the next request starts it again.",
+    "kernel_exited": "The log says why; is ipykernel installed in the image?",
+    "kernel_timeout": "The log says what it was doing; start the kernel again.",
 }
 
 
@@ -83,6 +91,30 @@ class ServiceStatus:
     socket: str | None
     port: int | None
     exit_code: int | None
+
+
+@dataclass(frozen=True)
+class KernelStarted:
+    """A kernel whose sockets are bound. `forked`: from the zygote, not executed as a fresh interpreter."""
+
+    id: str
+    pid: int
+    forked: bool
+
+
+@dataclass(frozen=True)
+class KernelStatus:
+    """A kernel that was started and not stopped.
+
+    `state` is `starting`, `ready` or `exited`; `exit_code` is negative for a signal. `holders`: streams of `hold`.
+    """
+
+    id: str
+    pid: int | None
+    state: str
+    forked: bool
+    exit_code: int | None
+    holders: int
 
 
 class AgentClient:
@@ -174,6 +206,76 @@ class AgentClient:
         """SIGTERM, and SIGKILL 5 s later; returns when it has ended. Raises NotFound."""
         await self._call("DELETE", self._path(key))
 
+    async def start_kernel(
+        self,
+        id: str,
+        *,
+        connection: Mapping[str, Any],
+        argv: Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str = "",
+        preload: Sequence[str] = (),
+        fork: bool = True,
+        timeout: float = 60.0,
+        grace: float = 60.0,
+    ) -> KernelStarted:
+        """Start a kernel and wait, at most `timeout` seconds, until its sockets are bound.
+
+        Parameters
+        ----------
+        connection
+            The content of its connection file. With `transport` `ipc`, `ip` is a path prefix inside the container.
+        argv
+            The command of a kernel of another kind; `{connection_file}` is replaced. None: an ipykernel.
+        preload
+            Modules that are imported before the fork, in vain if they cannot be.
+        fork
+            False: an ipykernel in a fresh interpreter.
+        grace
+            Seconds after which it ends if nobody holds it.
+
+        Raises `KernelExited` and `KernelTimeout`, both with the last lines of its log, `KernelExists`, `RequestInvalid`.
+        """
+        body = {
+            "connection": dict(connection),
+            "argv": None if argv is None else list(argv),
+            "env": dict(env or {}),
+            "cwd": cwd,
+            "preload": list(preload),
+            "fork": fork,
+            "timeout": timeout,
+            "grace": grace,
+        }
+        answer = await self._call("PUT", _kernel_path(id), body, timeout=timeout + 30.0)
+        return KernelStarted(answer["id"], answer["pid"], answer["forked"])
+
+    async def kernels(self) -> list[KernelStatus]:
+        """Oldest start first."""
+        answer = await self._call("GET", "/v1/kernels")
+        names = [field.name for field in fields(KernelStatus)]
+        return [KernelStatus(**{name: kernel[name] for name in names}) for kernel in answer["kernels"]]
+
+    async def signal_kernel(self, id: str, name: str) -> None:
+        """Send a signal such as `SIGINT` to its process group. Raises NotFound, RequestInvalid."""
+        await self._call("POST", f"{_kernel_path(id)}/signal", {"signal": name})
+
+    async def stop_kernel(self, id: str) -> None:
+        """SIGTERM, and SIGKILL 5 s later; returns when it has ended and its files are gone. Raises NotFound."""
+        await self._call("DELETE", _kernel_path(id))
+
+    async def hold(self, id: str) -> AsyncIterator[dict[str, Any]]:
+        """Keep the kernel alive while this is iterated, and hear of its end.
+
+        `{"event": "held"}` first, then `{"event": "kernel_exited", "exit_code", "oom": bool, "memory_limit": bytes or
+        None}`, which is the last; also for a kernel that has ended already. Raises NotFound, and `AgentUnreachable` when
+        the agent has gone.
+        """
+        async for event in self._stream(f"{_kernel_path(id)}/hold"):
+            yield event
+            if event.get("event") == "kernel_exited":
+                return
+        raise AgentUnreachable("The agent let go of the kernel.")
+
     def tunnel(self, target: str) -> TunnelRoute:
         """The route to `127.0.0.1:<port>` or `unix:<name>.sock` inside the container."""
         return TunnelRoute(self.route, self.token, target)
@@ -184,19 +286,9 @@ class AgentClient:
         Ends with `AgentUnreachable` when the agent has gone or the reader was too slow: take stock with `services()`
         and subscribe again.
         """
-        reader, writer = await self._open("GET /v1/events")
-        try:
-            status, headers = await _read_head(reader)
-            if status != 200:
-                raise _error(status, await _read_body(reader, headers))
-            yield {"event": "subscribed"}
-            while line := await reader.readline():
-                yield _object(line)
-            raise AgentUnreachable("The agent ended its stream of events.")
-        except BROKEN as error:
-            raise _broken(error) from error
-        finally:
-            writer.close()
+        async for event in self._stream("/v1/events", {"event": "subscribed"}):
+            yield event
+        raise AgentUnreachable("The agent ended its stream of events.")
 
     async def exec(
         self,
@@ -255,6 +347,22 @@ class AgentClient:
                 hint="Restart the environment.",
             ) from None
 
+    async def _stream(self, path: str, first: dict[str, Any] | None = None) -> AsyncIterator[dict[str, Any]]:
+        """The lines of a stream, after `first`, which says that it has begun."""
+        reader, writer = await self._open(f"GET {path}")
+        try:
+            status, headers = await _read_head(reader)
+            if status != 200:
+                raise _error(status, await _read_body(reader, headers))
+            if first is not None:
+                yield first
+            while line := await reader.readline():
+                yield _object(line)
+        except BROKEN as error:
+            raise _broken(error) from error
+        finally:
+            writer.close()
+
     async def _exchange(self, method: str, path: str, body: Any) -> dict[str, Any]:
         data = b"" if body is None else json.dumps(body).encode()
         reader, writer = await self._open(f"{method} {path}", body=data)
@@ -268,6 +376,10 @@ class AgentClient:
         if status != 200:
             raise _error(status, answer)
         return answer
+
+
+def _kernel_path(id: str) -> str:
+    return f"/v1/kernels/{quote(id, safe='')}"
 
 
 async def _read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:

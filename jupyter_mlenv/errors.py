@@ -26,7 +26,10 @@
     │   ├── ContainerExited           with its log tail
     │   ├── AgentUnreachable
     │   ├── ServiceExited             with its log tail
-    │   └── ServiceTimeout            (504)
+    │   ├── ServiceTimeout            (504)
+    │   ├── KernelExited              with its log tail
+    │   ├── KernelTimeout             (504)
+    │   └── KernelExists              a kernel of this id runs already (409)
     ├── EnvironmentNotRunning         (409)
     └── JobCancelled                  (409)
 
@@ -199,6 +202,22 @@ class ServiceExited(EnvironmentFailed):
 class ServiceTimeout(EnvironmentFailed):
     code = "service_timeout"
     status = 504
+
+
+class KernelExited(EnvironmentFailed):
+    """`details` has `exit_code`, negative for a signal, and where known `oom` and `memory_limit` in bytes."""
+
+    code = "kernel_exited"
+
+
+class KernelTimeout(EnvironmentFailed):
+    code = "kernel_timeout"
+    status = 504
+
+
+class KernelExists(EnvironmentFailed):
+    code = "kernel_exists"
+    status = 409
 
 
 class EnvironmentNotRunning(MlenvError):
