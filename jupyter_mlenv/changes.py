@@ -124,12 +124,18 @@ class Changes:
         self._watchers: set[_Watcher] = set()
         self._task: asyncio.Task[None] | None = None
         self._state = ""
+        self._image_listeners: set[Callable[[], None]] = set()
         self._unlisten = jobs.listen(lambda job: self.publish(JobChanged(job)))
 
     def publish(self, change: Change) -> None:
         """Tell every watcher; a newer change of the same subject replaces one that was not read yet."""
         for watcher in self._watchers:
             watcher.put(change)
+
+    def on_images(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener()` when an image has come or gone; returns what takes it back."""
+        self._image_listeners.add(listener)
+        return lambda: self._image_listeners.discard(listener)
 
     async def subscribe(self, base_url: str) -> AsyncIterator[dict[str, Any]]:
         """A snapshot, then changes, until the consumer stops. With no engine the snapshot is of jobs alone."""
@@ -165,6 +171,9 @@ class Changes:
             if event.kind in ("connected", "disconnected"):
                 self._seen(event)
                 await self._engine_changed(event.kind)
+            elif event.kind == "image":
+                for listener in list(self._image_listeners):
+                    listener()
             elif event.environment and event.labels.get(f"{LABEL}.owner") == self._owner:
                 self._seen(event)
                 # An engine that went away between the event and the question says so by its next event.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -161,6 +161,10 @@ class Environments:
     def subscribe(self, base_url: str = "/") -> AsyncIterator[dict[str, Any]]:
         """The changes of `docs/architecture.md` as JSON objects, a snapshot first."""
         return self._changes.subscribe(base_url)
+
+    def on_images_changed(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener()` when an image has come or gone, while somebody subscribes; returns what takes it back."""
+        return self._changes.on_images(listener)
 
     async def close(self) -> None:
         """Cancel jobs, stop following the engine, let go of it. Environments keep running."""

@@ -233,3 +233,12 @@ class Knobs(LoggingConfigurable):
 
         Example: `c.MlenvConfig.login_cache_seconds = 0`""",
     ).tag(config=True)
+
+    auto_kernels = Bool(
+        True,
+        help="""Whether the Jupyter server keeps a kernel in the kernel menu for each preset whose image is ready. They
+        are files in your own Jupyter data directory, so `nbconvert` and others see them too. `jupyter mlenv
+        kernels` manages kernels by hand.
+
+        Example: `c.MlenvConfig.auto_kernels = False`""",
+    ).tag(config=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 SOCKET_PATH_BYTES = 107
 """Longest path of a unix socket on Linux: `sun_path` holds 108 with the closing NUL (unix(7))."""
 
-LONGEST_SOCKET = "/0123456789/s-01234567.sock"
-"""The longest socket path below `run_root`: ten hex digits of the environment, eight of the service."""
+LONGEST_SOCKET = "/0123456789/k-0123456789ab-ipc-5"
+"""The longest socket path below `run_root`: ten hex digits of the environment, a socket of a kernel."""
 
 CA_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine, Arch

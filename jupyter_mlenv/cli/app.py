@@ -21,6 +21,7 @@ COMMANDS = {
     "logs": ("inside.LogsCommand", "what an environment, or one of its services, has printed"),
     "shell": ("inside.ShellCommand", "a shell, or one command, inside an environment"),
     "open": ("open.OpenCommand", "open JupyterLab, TensorBoard or a port of an environment in the browser"),
+    "kernels": ("kernels.KernelsCommand", "the kernels of presets in the kernel menu: add, list, remove"),
     "doctor": ("doctor.DoctorCommand", "check this machine, and say what to do about each problem"),
     "base": ("base.BaseCommand", "make a base image from Debian's packages, with no image registry"),
     "version": ("show.VersionCommand", "the versions of jupyter_mlenv and what it runs on"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Mapping
 from typing import Any, cast
@@ -12,8 +13,10 @@ from jupyter_server.serverapp import ServerApp
 from ..config import MlenvConfig
 from ..environments import Environments
 from ..jobs import Jobs
+from ..kernels import background
 from . import tuning
 from .handlers import api_handlers
+from .kernelspecs import KernelMenu
 from .proxy import Proxy, proxy_handlers
 from .watch import GOING_AWAY, WatchHandler
 
@@ -40,6 +43,8 @@ class MlenvExtension(ExtensionApp):
             self.mlenv.engine(), self.mlenv.settings(root_dir=self.server.root_dir), Jobs()
         )
         self.proxy = Proxy(login_ttl=self.mlenv.login_cache_seconds)
+        self.kernels = background.use(self.mlenv, self.server.root_dir)
+        self.kernel_menu = KernelMenu(self.environments, self.log)
         self.settings["mlenv"] = self.environments
         # A lab with this option has our server half; the one inside a container has not, and shows nothing of ours.
         self.server.web_app.settings.setdefault("page_config_data", {})["mlenv"] = "true"
@@ -57,14 +62,18 @@ class MlenvExtension(ExtensionApp):
             tuning.set_nodelay(sockets.values())
         if self.mlenv.gc_freeze:
             tuning.freeze_gc()
+        if self.mlenv.auto_kernels:
+            self.kernel_menu.start()
 
     async def stop_extension(self) -> None:
         """Say goodbye to watchers, cancel jobs, let go of the engine. Environments keep running."""
         watchers: set[WatchHandler] = self.server.web_app.settings.get("mlenv_watchers", set())
         for watcher in list(watchers):
             watcher.close(GOING_AWAY, "The server stops.")
+        await self.kernel_menu.close()
         await self.proxy.close()
         await self.environments.close()
+        await asyncio.to_thread(background.release, self.kernels)
 
     def current_activity(self) -> Any:
         """Running jobs keep an idle server alive: who waits for a build has not gone away."""

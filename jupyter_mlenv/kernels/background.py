@@ -1,0 +1,150 @@
+"""The use cases for kernels, in a thread of their own: one per process, shared by all kernels, closed at its end.
+
+jupyter_client drives a provisioner from whatever event loop is at hand: a server's, one that runs only during a call
+(the synchronous `KernelManager`), another one per notebook. What must live on between the calls, above all the
+connections that hold kernels alive and tell of their ends, needs a loop that always runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import json
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from jupyter_core.application import JupyterApp
+from traitlets.config import Config
+
+from ..config import MlenvConfig
+from ..environments import Environments
+from ..jobs import Jobs
+
+T = TypeVar("T")
+
+CLOSE_SECONDS = 10.0
+"""How long the end of the process waits for what is being cleaned up."""
+
+
+class Background:
+    """A thread with an event loop, and the use cases in it."""
+
+    def __init__(self, config: MlenvConfig, root_dir: str = "") -> None:
+        self._config = config
+        self._settings = config.settings(root_dir=root_dir)
+        self._loop = asyncio.new_event_loop()
+        self._environments: Environments | None = None
+        self._thread = threading.Thread(target=self._loop.run_forever, name="mlenv-kernels", daemon=True)
+        self._thread.start()
+
+    async def run(self, work: Callable[[Environments], Coroutine[Any, Any, T]]) -> T:
+        """Await `work` in the thread's loop from any other; cancelled here, it is cancelled there."""
+        return await asyncio.wrap_future(self._submit(self._with(work)))
+
+    def start(self, work: Callable[[Environments], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
+        """Run `work` in the thread's loop; it goes on when the caller's loop does not."""
+        return self._submit(self._with(work))
+
+    def close(self) -> None:
+        """Let go of the engine and stop the thread. What still runs is cancelled. Environments keep running."""
+        if not self._thread.is_alive():
+            return
+        ended = self._submit(self._close())
+        concurrent.futures.wait([ended], CLOSE_SECONDS)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CLOSE_SECONDS)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    def _submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    async def _with(self, work: Callable[[Environments], Coroutine[Any, Any, T]]) -> T:
+        if self._environments is None:
+            self._environments = Environments(self._config.engine(), self._settings, Jobs())
+        return await work(self._environments)
+
+    async def _close(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        if self._environments is not None:
+            await self._environments.close()
+
+
+class _Files(JupyterApp):
+    """Reads the configuration files that the command line and the server read."""
+
+    name = "jupyter-mlenv"
+
+    def _config_file_name_default(self) -> str:
+        return "jupyter_server_config"
+
+    def given(self) -> Config:
+        """All of it: the server's settings first, then our own file."""
+        self.load_config_file()
+        self.config_file_name = "jupyter_mlenv_config"
+        self.load_config_file()
+        return Config(self.config)
+
+
+_lock = threading.Lock()
+_running: dict[str, Background] = {}
+_own: list[Background] = []
+_process = os.getpid()
+
+
+def shared(config: Config) -> Background:
+    """The background of this process: the server's own settings where a server runs, else configuration files and, on
+    top, `config`, as whoever starts the kernel has it."""
+    with _lock:
+        _forget_after_fork()
+        if _own:
+            return _own[-1]
+        key = json.dumps(config.get("MlenvConfig", {}), default=repr, sort_keys=True)
+        if key not in _running:
+            given = _Files().given()
+            given.merge({"MlenvConfig": config.get("MlenvConfig", {})})
+            _running[key] = Background(MlenvConfig(config=given))
+        return _running[key]
+
+
+def use(config: MlenvConfig, root_dir: str) -> Background:
+    """From now on kernels of this process have these settings, until `release`."""
+    with _lock:
+        _forget_after_fork()
+        _own.append(Background(config, root_dir))
+        return _own[-1]
+
+
+def release(background: Background) -> None:
+    """Take back `use`. Blocks until it is closed."""
+    with _lock:
+        if background in _own:
+            _own.remove(background)
+    background.close()
+
+
+@atexit.register
+def close() -> None:
+    """Close all; the next kernel opens one again."""
+    with _lock:
+        _forget_after_fork()
+        every = [*_running.values(), *_own]
+        _running.clear()
+        _own.clear()
+    for background in every:
+        background.close()
+
+
+def _forget_after_fork() -> None:
+    """A forked process has the objects and not the threads."""
+    global _process  # noqa: PLW0603  (the one fact about this process)
+    if _process != os.getpid():
+        _process = os.getpid()
+        _running.clear()
+        _own.clear()

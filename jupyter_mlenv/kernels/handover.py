@@ -1,0 +1,64 @@
+"""Pure: what crosses from this machine into the environment with a kernel, and what does not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ..model import RUN_DIR
+
+STAYS = frozenset(
+    (
+        "HOME",
+        "HOSTNAME",
+        "JPY_PARENT_PID",
+        "LD_LIBRARY_PATH",
+        "LOGNAME",
+        "MLENV_ID",
+        "MLENV_PRESET",
+        "MLENV_WORKSPACE",
+        "PATH",
+        "PWD",
+        "PYTHONEXECUTABLE",
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "SHELL",
+        "TMPDIR",
+        "USER",
+        "VIRTUAL_ENV",
+        "XDG_RUNTIME_DIR",
+    )
+)
+"""Variables that mean something else inside: they stay out whoever sets them."""
+
+
+def environment_variables(given: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
+    """What the kernel's environment gets of what a caller asked for.
+
+    `given` is usually a copy of `ours`, this process's environment, with a few variables added or changed (the name of
+    the notebook, what the kernelspec or the caller says). Those go in; this machine's own variables do not.
+    """
+    return {
+        name: value
+        for name, value in given.items()
+        if name not in STAYS and not name.startswith("JUPYTERHUB_") and ours.get(name) != value
+    }
+
+
+def socket_prefix(kernel_id: str) -> str:
+    """The beginning of the names of a kernel's sockets in the run directory: `k-` and 12 hex digits.
+
+    Short, since a socket's path holds 107 bytes, and always the same for a kernel, so that restarts keep it.
+    """
+    return f"k-{hashlib.sha256(kernel_id.encode()).hexdigest()[:12]}-ipc"
+
+
+def inner_connection(info: Mapping[str, Any], kernel_name: str) -> dict[str, Any]:
+    """The connection file that the kernel reads, from the one of this machine: the sockets' folder differs."""
+    inner = {key: value.decode() if isinstance(value, bytes) else value for key, value in info.items()}
+    inner["kernel_name"] = kernel_name
+    if inner["transport"] == "ipc":
+        inner["ip"] = f"{RUN_DIR}/{os.path.basename(inner['ip'])}"
+    return inner

@@ -1,0 +1,206 @@
+"""Where a kernel runs: the environment of a preset for the notebook's folder, found or started, never built."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+
+from .. import planlabel, rundir
+from .. import presets as recipes
+from .. import workspace as workspaces
+from ..agentclient import AgentClient
+from ..environments import Environments
+from ..errors import ContainerNotFound, EnvironmentNotFound, ImageNotFound, MlenvError, WorkspaceForbidden
+from ..model import (
+    LABEL,
+    RUN_DIR,
+    Environment,
+    KernelOptions,
+    Mount,
+    Preset,
+    StartRequest,
+    State,
+    container_name,
+    environment_id,
+)
+from ..routes import UnixRoute
+
+ISOLATED = "kernel-"
+"""What the name of an environment that belongs to one kernel starts with; the kernel's id follows."""
+
+LEFTOVER_AGE = 120.0
+"""Seconds after which an isolated environment without a kernel is the leftover of a process that died."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a kernelspec and whoever starts the kernel ask for. Paths of this machine; `workspace` may be empty."""
+
+    preset: str
+    cwd: str
+    kernel_id: str
+    workspace: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A running environment, and what a kernel in it needs. `cwd` is the folder as the environment sees it."""
+
+    environment: str
+    workspace: str
+    run_dir: str
+    agent: AgentClient
+    cwd: str
+    options: KernelOptions
+    isolated: bool = False
+
+    @property
+    def sockets(self) -> str:
+        """Where the host sees the run directory's sockets; empty where it cannot."""
+        return self.run_dir
+
+    def inside(self, path: str) -> str:
+        """A path of the run directory as the environment sees it."""
+        return f"{RUN_DIR}/{os.path.basename(path)}"
+
+
+async def find(environments: Environments, wish: Wish) -> Place:
+    """The environment for this kernel, started if it is stopped or not there; one engine call where it runs.
+
+    Raises
+    ------
+    ImageNotFound
+        The preset has no ready image; the hint is the command that builds or pulls it.
+    WorkspaceForbidden
+        The folder is in no mount of the environment, or can be no workspace; the hint says what to do.
+    MlenvError
+        What else finding the preset or starting the environment raises.
+    """
+    there = await environments.list()
+    running = [e.workspace for e in there if e.preset == wish.preset and e.state is State.RUNNING]
+    workspace, cwd = await asyncio.to_thread(_folders, wish, environments, running)
+    presets, broken = await environments.presets(workspace)
+    preset = recipes.find(wish.preset, presets, broken)
+    name = wish.name
+    if preset.kernel.isolate:
+        name = f"{ISOLATED}{wish.kernel_id}"
+        await _sweep(environments, [e for e in there if e.preset == preset.name and e.name.startswith(ISOLATED)])
+    id = environment_id(environments.settings.owner, workspace, preset.name, name)
+    environment = next((e for e in there if e.id == id), None)
+    if environment is None or environment.state is not State.RUNNING:
+        environment = await _start(environments, preset, environment, StartRequest(preset.name, workspace, name))
+    place = Place(
+        environment=id,
+        workspace=workspace,
+        run_dir=environment.run_dir,
+        agent=await client(environments, environment),
+        cwd=cwd,
+        options=preset.kernel,
+        isolated=preset.kernel.isolate,
+    )
+    if mapped(cwd, [Mount(workspace, workspace)]):
+        return place
+    return replace(place, cwd=await _visible(environments, place, preset))
+
+
+async def client(environments: Environments, environment: Environment) -> AgentClient:
+    """The agent of a running environment; no engine call where its socket is in a directory of this machine."""
+    if environment.run_dir:
+        return AgentClient(UnixRoute(f"{environment.run_dir}/agent.sock"), rundir.token(environment.run_dir))
+    return await environments.agent(environment.id)
+
+
+async def why_gone(environments: Environments, id: str) -> str:
+    """What has become of the environment of a kernel that ended with it, as a sentence; empty if it runs."""
+    try:
+        environment = await environments.get(id)
+    except EnvironmentNotFound:
+        return f"The environment {id} was removed."
+    except MlenvError as error:
+        return f"The environment {id} cannot be reached: {error.message}"
+    if environment.state is State.RUNNING:
+        return ""
+    if environment.oom_killed:
+        return f"The environment {id} ran out of memory and stopped."
+    return f"The environment {id} was stopped."
+
+
+def _folders(wish: Wish, environments: Environments, running: Sequence[str]) -> tuple[str, str]:
+    """The workspace, and the notebook's folder without links."""
+    settings = environments.settings
+    if wish.workspace:
+        return workspaces.check(wish.workspace, settings), os.path.realpath(wish.cwd)
+    return workspaces.find(wish.cwd, settings, running), os.path.realpath(wish.cwd)
+
+
+async def _start(
+    environments: Environments, preset: Preset, environment: Environment | None, request: StartRequest
+) -> Environment:
+    if environment is None and not preset.image.host:
+        ready = await environments.ready([preset], request.workspace)
+        if not ready[preset.name]:
+            raise ImageNotFound(
+                f'The image of the preset "{preset.name}" ({preset.title}) is not ready, and a kernel does not wait '
+                "for a build.",
+                hint=f"Make it ready with `jupyter mlenv start {preset.name}` in {request.workspace}, or with a click "
+                f'on "{preset.title}" in the launcher; then start the kernel again.',
+                details={"preset": preset.name, "workspace": request.workspace},
+            )
+    if environment is not None and environment.state is State.STOPPED and not environment.job:
+        _, job = await environments.resume(environment.id)
+    else:
+        _, job = await environments.start(request)
+    return await job.wait()
+
+
+async def _visible(environments: Environments, place: Place, preset: Preset) -> str:
+    """The notebook's folder as the environment sees it. Raises WorkspaceForbidden if it does not."""
+    info = await environments.engine.inspect(container_name(place.environment))
+    plan = planlabel.from_label(info.labels.get(f"{LABEL}.plan", ""))
+    mounts = [mount for mount in plan.container.mounts if mount.target != RUN_DIR]
+    mapped = mapped(place.cwd, mounts)
+    if mapped:
+        return mapped
+    shown = ", ".join(mount.source for mount in mounts if not preset.image.host or mount.source == place.workspace)
+    raise WorkspaceForbidden(
+        f"The notebook's folder {place.cwd} is not visible in the environment {place.environment}, which sees {shown}.",
+        hint=f"Add a mount: jupyter mlenv start {preset.name} --workspace '{place.workspace}' "
+        f"--mount '{place.cwd}' --recreate. Or use a kernel that is not tied to that project.",
+        details={"cwd": place.cwd, "environment": place.environment, "mount": place.cwd},
+    )
+
+
+def mapped(path: str, mounts: Sequence[Mount]) -> str:
+    """A path of this machine as a container with these mounts sees it; empty if it does not."""
+    best = max(
+        (m for m in mounts if path == m.source or path.startswith(m.source.rstrip("/") + "/")),
+        key=lambda mount: len(mount.source),
+        default=None,
+    )
+    return best.target + path[len(best.source.rstrip("/")) :] if best else ""
+
+
+async def _sweep(environments: Environments, isolated: Sequence[Environment]) -> None:
+    """Remove environments whose one kernel has ended without anybody there to remove them."""
+    for environment in isolated:
+        if _age(environment.created) < LEFTOVER_AGE:
+            continue
+        try:
+            if environment.state is State.RUNNING:
+                kernels = await (await client(environments, environment)).kernels()
+                if any(kernel.state != "exited" for kernel in kernels):
+                    continue
+            await environments.remove(environment.id)
+        except (MlenvError, ContainerNotFound):
+            continue  # the next one will try again
+
+
+def _age(created: str) -> float:
+    if not created:
+        return 0.0
+    text = created.rstrip("Z").split(".")[0].split("+")[0]
+    return (datetime.now(timezone.utc) - datetime.fromisoformat(text).replace(tzinfo=timezone.utc)).total_seconds()

@@ -1,0 +1,268 @@
+"""The provisioner: jupyter_client's door to kernels in environments.
+
+Everything that talks to an environment happens in the process's `Background`; what is remembered here is small, and
+`poll` only reads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
+from traitlets import Unicode
+
+from ..environments import Environments
+from ..errors import AgentUnreachable, EnvironmentFailed, KernelExists, MlenvError, NotFound
+from ..model import KernelOptions
+from . import background, places
+from .handover import environment_variables, inner_connection, socket_prefix
+from .kernelspec import own_argv
+from .life import GONE, Exit, follow
+from .places import Place, Wish
+
+START_TIMEOUT = 60.0
+"""Seconds from the start of a kernel's process to bound sockets."""
+
+EXIT_WAIT = 0.25
+"""Seconds that `poll` waits for an exit that has been asked for, rather than let the caller sleep over it."""
+
+
+class KernelError(RuntimeError):
+    """Why a kernel could not be started, all in its text: Jupyter shows nothing else of an exception."""
+
+    def __init__(self, error: MlenvError) -> None:
+        log = "".join(f"\n  {line}" for line in error.log[-20:])
+        super().__init__(f"{error.message} {error.hint}".strip() + log)
+        self.error = error
+
+
+class MlenvProvisioner(KernelProvisionerBase):
+    """Kernels in the environment of a preset; what the kernelspec's `config` can say."""
+
+    preset = Unicode(help="The preset of the environment.")
+    workspace = Unicode(help="The project folder; empty: that of the notebook.")
+    name = Unicode(help="The environment's name, where it has one.")
+
+    _place: Place | None = None
+    _life: concurrent.futures.Future[Exit] | None = None
+    _exit: Exit | None = None
+    _asked = False  # somebody wants the kernel to end, so that its end is no crash
+    _cwd = ""
+
+    @property
+    def has_process(self) -> bool:
+        return self._life is not None
+
+    async def poll(self) -> int | None:
+        """`None` while it runs, else its exit code; no engine call and, while it runs, no message either."""
+        if self._life is None:
+            return 0
+        if self._asked and not self._life.done():
+            await asyncio.wait([asyncio.wrap_future(self._life)], timeout=EXIT_WAIT)
+        return self._ended().code if self._life.done() else None
+
+    async def wait(self) -> int | None:
+        """Its exit code, once it has one."""
+        if self._life is None:
+            return 0
+        await asyncio.wait([asyncio.wrap_future(self._life)])
+        code = self._ended().code
+        self._life = None
+        return code
+
+    async def send_signal(self, signum: int) -> None:
+        """To the kernel's process group, so that what a cell has started hears it too."""
+        if self._life is None or self._place is None or signum == 0:
+            return
+        agent, name = self._place.agent, signal.Signals(signum).name
+        with suppress(NotFound, AgentUnreachable):  # it has just ended, which the next poll tells
+            await self._background.run(lambda _: agent.signal_kernel(self._id, name))
+
+    async def kill(self, restart: bool = False) -> None:
+        self._asked = True
+        await self.send_signal(signal.SIGKILL)
+
+    async def terminate(self, restart: bool = False) -> None:
+        self._asked = True
+        await self.send_signal(signal.SIGTERM)
+
+    async def shutdown_requested(self, restart: bool = False) -> None:
+        self._asked = True
+
+    async def cleanup(self, restart: bool = False) -> None:
+        """Let go of the kernel; with `isolate` its environment goes too."""
+        if restart or self._place is None:
+            return
+        place, self._place = self._place, None
+        await self._background.run(lambda environments: self._remove(environments, place))
+        if self._life is not None:
+            self._life.cancel()
+            self._life = None
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        """Find or start the environment, and decide on the sockets. Raises KernelError."""
+        manager: Any = self.parent
+        if self._ended_with_its_environment:
+            raise self._refused()
+        try:
+            place = await self._find(str(kwargs.pop("cwd", None) or os.getcwd()))
+        except MlenvError as error:
+            raise KernelError(error) from error
+        self._place = place
+        manager.transport = "ipc"
+        manager.cache_ports = False
+        prefix = os.path.join(place.sockets, socket_prefix(self._id))
+        if manager.ip != prefix:
+            manager.ip = prefix
+            manager.cleanup_connection_file()
+        manager.write_connection_file(jupyter_session=kwargs.get("env", {}).get("JPY_SESSION_NAME", ""))
+        self.connection_info = manager.get_connection_info()
+        kwargs.pop("transport_encryption", None)
+        kwargs = await super().pre_launch(**kwargs)
+        return {"cmd": [*self.kernel_spec.argv, *kwargs.pop("extra_arguments", [])], "cwd": place.cwd, **kwargs}
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Start the kernel; returns once its sockets are bound. Raises KernelError."""
+        place = self._place
+        assert place is not None
+        wish = {
+            "connection": inner_connection(self.connection_info, self._kernel_name),
+            "argv": own_argv(cmd),
+            "env": environment_variables(kwargs.get("env", {}), os.environ),
+            "cwd": kwargs.get("cwd", place.cwd),
+            "preload": list(place.options.preload),
+            "fork": place.options.fork,
+            "timeout": START_TIMEOUT,
+        }
+        self._exit, self._asked = None, False
+        try:
+            await self._background.run(lambda _: self._put(place, wish))
+        except MlenvError as error:
+            if place.isolated:
+                await self._background.run(lambda environments: self._remove(environments, place))
+            raise KernelError(error) from error
+        self._hold(place)
+        self._cwd = place.cwd
+        return self.connection_info
+
+    def resolve_path(self, path: str) -> str | None:
+        """A path of the kernel's as a path of this machine, where both have it in the same place."""
+        absolute = Path(self._cwd, os.path.expanduser(path)).resolve()
+        return str(absolute) if absolute.exists() else None
+
+    async def get_provisioner_info(self) -> dict[str, Any]:
+        info = await super().get_provisioner_info()
+        info["connection_info"] = {
+            key: value.decode() if isinstance(value, bytes) else value for key, value in self.connection_info.items()
+        }
+        place = self._place
+        return {**info, "environment": place.environment if place else "", "cwd": self._cwd}
+
+    async def load_provisioner_info(self, provisioner_info: dict[str, Any]) -> None:
+        """Take over a kernel that another process started and that still lives. Raises KernelError."""
+        await super().load_provisioner_info(provisioner_info)
+        self._cwd = provisioner_info["cwd"]
+        self.connection_info["key"] = str(self.connection_info["key"]).encode()  # type: ignore[typeddict-item]
+        id = provisioner_info["environment"]
+        try:
+            self._place = place = await self._background.run(lambda environments: self._again(environments, id))
+        except MlenvError as error:
+            raise KernelError(error) from error
+        self._exit, self._asked = None, False
+        self._hold(place)
+
+    @property
+    def reason(self) -> str:
+        """Why the kernel ended, as a sentence; empty while it runs and after an end that was asked for."""
+        return self._exit.reason if self._exit and not self._asked else ""
+
+    @property
+    def _id(self) -> str:
+        return str(self.kernel_id)
+
+    @property
+    def _kernel_name(self) -> str:
+        return str(getattr(self.parent, "kernel_name", ""))
+
+    @property
+    def _background(self) -> background.Background:
+        return background.shared(self.config)
+
+    @property
+    def _ended_with_its_environment(self) -> bool:
+        """Also when nobody asked: starting it again by itself would undo what a person has just stopped or removed."""
+        return self._life is not None and self._life.done() and self._ended().gone and not self._asked
+
+    async def _find(self, cwd: str) -> Place:
+        wish = Wish(self.preset, cwd, self._id, self.workspace, self.name)
+        return await self._background.run(lambda environments: places.find(environments, wish))
+
+    async def _put(self, place: Place, wish: dict[str, Any]) -> None:
+        try:
+            await place.agent.start_kernel(self._id, **wish)
+        except KernelExists:  # its end was asked for and has not come, or its last provisioner died
+            await place.agent.stop_kernel(self._id)
+            await place.agent.start_kernel(self._id, **wish)
+        except NotFound as error:
+            raise EnvironmentFailed(
+                f"The environment {place.environment} was made by a version of jupyter_mlenv without kernels.",
+                hint=f"Make it anew: jupyter mlenv start {self.preset} --workspace '{place.workspace}' --recreate",
+            ) from error
+
+    async def _again(self, environments: Environments, id: str) -> Place:
+        """The place of a kernel that is there already. Raises NotFound if it has ended."""
+        environment = await environments.get(id)
+        agent = await places.client(environments, environment)
+        if self._id not in [kernel.id for kernel in await agent.kernels() if kernel.state != "exited"]:
+            raise NotFound(f"The kernel {self._id} has ended.", hint="Start it anew.")
+        presets, _ = await environments.presets(environment.workspace)
+        options = next((p.kernel for p in presets if p.name == environment.preset), KernelOptions())
+        return Place(
+            id,
+            environment.workspace,
+            environment.run_dir,
+            agent,
+            self._cwd,
+            options,
+            isolated=environment.name == f"{places.ISOLATED}{self._id}",
+        )
+
+    async def _remove(self, environments: Environments, place: Place) -> None:
+        with suppress(MlenvError):
+            await place.agent.stop_kernel(self._id)
+        if place.isolated:
+            try:
+                await environments.remove(place.environment)
+            except MlenvError as error:
+                self.log.warning("The environment %s of an ended kernel stays: %s", place.environment, error.message)
+
+    def _hold(self, place: Place) -> None:
+        self._life = self._background.start(
+            lambda environments: follow(environments, place.environment, place.agent, self._id)
+        )
+
+    def _ended(self) -> Exit:
+        if self._exit is None:
+            assert self._life is not None
+            self._exit = GONE if self._life.cancelled() or self._life.exception() else self._life.result()
+            if not self._asked and self._exit.reason:
+                self.log.warning("Kernel %s: %s", self._id, self._exit.reason)
+                if self.parent is not None and self.parent.has_trait("reason"):
+                    self.parent.reason = self._exit.reason
+        return self._exit
+
+    def _refused(self) -> KernelError:
+        """Why it is not started again by itself; whoever watches the kernel hears that it is dead."""
+        reason = self._ended().reason
+        self._life, self._place = None, None
+        restarter = getattr(self.parent, "_restarter", None)
+        if restarter is not None:
+            restarter._fire_callbacks("dead")
+        return KernelError(EnvironmentFailed(reason, hint="Restart the kernel to start the environment again."))

@@ -1,0 +1,83 @@
+"""Keeps the kernel menu in step with the engine: a kernel for each preset whose image is ready, as they come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from contextlib import aclosing, suppress
+
+from jupyter_core.paths import jupyter_data_dir
+
+from ..environments import Environments
+from ..errors import MlenvError
+from ..kernels import kernelspec, specs
+
+PAUSE = 1.0
+"""Seconds between two looks at the engine, however much happens on it."""
+
+
+class KernelMenu:
+    """Writes and removes automatic kernelspecs from `start` to `close`; those a person added are left alone."""
+
+    def __init__(self, environments: Environments, log: logging.Logger) -> None:
+        self._environments = environments
+        self._log = log
+        self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+
+    def start(self) -> None:
+        """Look now, and again whenever an image or an environment has come or gone."""
+        self._task = asyncio.create_task(self._run(), name="mlenv-kernel-menu")
+
+    async def close(self) -> None:
+        """Stop; what is in the menu stays, since the kernels need no server."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        listener = asyncio.create_task(self._listen())
+        try:
+            while True:
+                self._changed.clear()
+                await self._sync()
+                await self._changed.wait()
+                await asyncio.sleep(PAUSE)
+        finally:
+            listener.cancel()
+            with suppress(asyncio.CancelledError):
+                await listener
+
+    async def _listen(self) -> None:
+        unlisten = self._environments.on_images_changed(self._changed.set)
+        try:
+            async with aclosing(self._environments.subscribe()) as changes:  # type: ignore[type-var]
+                async for change in changes:
+                    if change["type"] in ("snapshot", "environment", "removed", "engine"):
+                        self._changed.set()
+        finally:
+            unlisten()
+
+    async def _sync(self) -> None:
+        try:
+            presets, _ = await self._environments.presets()
+            ready = await self._environments.ready(presets)
+            used = {environment.preset for environment in await self._environments.list()}
+        except MlenvError as error:
+            self._log.debug("Which presets can be kernels is not known: %s", error)
+            return
+        # The `host` preset's image is made in a moment, whenever one is needed.
+        usable = [p for p in presets if p.image.host or ready.get(p.name) or p.name in used]
+        wanted = {kernelspec.spec_name(p.name): (kernelspec.kernel_json(p, automatic=True), p.icon) for p in usable}
+        folder = os.path.join(jupyter_data_dir(), "kernels")
+        try:
+            written, removed = await asyncio.to_thread(specs.sync, folder, wanted)
+        except MlenvError as error:
+            self._log.warning("The kernel menu cannot be kept: %s", error)
+            return
+        if written:
+            self._log.info("Kernels of presets that are ready: %s", ", ".join(written))
+        if removed:
+            self._log.info("Kernels of presets that are not ready any more are gone: %s", ", ".join(removed))
