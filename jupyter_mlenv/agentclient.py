@@ -234,7 +234,8 @@ class AgentClient:
         grace
             Seconds after which it ends if nobody holds it.
 
-        Raises `KernelExited` and `KernelTimeout`, both with the last lines of its log, `KernelExists`, `RequestInvalid`.
+        Raises `KernelExited` and `KernelTimeout`, both with the last lines of its log; `KernelExists`;
+        `RequestInvalid`, also for a folder that is not there.
         """
         body = {
             "connection": dict(connection),
@@ -267,8 +268,8 @@ class AgentClient:
         """Keep the kernel alive while this is iterated, and hear of its end.
 
         `{"event": "held"}` first, then `{"event": "kernel_exited", "exit_code", "oom": bool, "memory_limit": bytes or
-        None}`, which is the last; also for a kernel that has ended already. Raises NotFound, and `AgentUnreachable` when
-        the agent has gone.
+        None}`, which is the last; also for a kernel that has ended already. Raises NotFound, and `AgentUnreachable`
+        when the agent has gone.
         """
         async for event in self._stream(f"{_kernel_path(id)}/hold"):
             yield event

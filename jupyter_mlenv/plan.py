@@ -39,6 +39,9 @@ from .planlabel import from_label, to_label
 
 __all__ = ["apply_alias", "from_label", "make", "to_label"]
 
+AGENT_FILES = ("agent.py", "kernels.py", "zygote.py")
+"""What lies in the folder of `AGENT_PATH`."""
+
 
 def make(
     preset: Preset,
@@ -242,7 +245,7 @@ def _files(settings: Settings, *, shared: bool) -> tuple[FileEntry, ...]:
         FileEntry(home, None, 0o700, uid, gid),
         *_quiet_lab(home, uid, gid),
         FileEntry(os.path.dirname(AGENT_PATH), None, 0o755),
-        FileEntry(AGENT_PATH, _agent(), 0o644),
+        *(FileEntry(f"{os.path.dirname(AGENT_PATH)}/{name}", _agent(name), 0o644) for name in AGENT_FILES),
     ]
     if not shared:
         entries.append(FileEntry(RUN_DIR, None, 0o700, uid, gid))
@@ -260,8 +263,8 @@ def _quiet_lab(home: str, uid: int, gid: int) -> list[FileEntry]:
 
 
 @functools.cache
-def _agent() -> bytes:
-    return (files(__package__) / "agent" / "agent.py").read_bytes()
+def _agent(name: str) -> bytes:
+    return (files(__package__) / "agent" / name).read_bytes()
 
 
 def _hash(plan: Plan) -> str:

@@ -1,7 +1,8 @@
-"""The one program of ours inside a container: services, shells, tunnels, exit notices.
+"""The one program of ours inside a container: services, shells, tunnels, kernels, exit notices.
 
-Speaks HTTP/1.1 with a bearer token; the protocol is a section of `docs/architecture.md`. One self-contained file for
-Python >= 3.8 that imports only the standard library, started as a script by the image's own interpreter.
+Speaks HTTP/1.1 with a bearer token; the protocol is a section of `docs/architecture.md`. For Python >= 3.8, only the
+standard library, started as a script by the image's own interpreter. What concerns kernels lies in `kernels.py` beside
+this file, which is loaded when the first kernel is asked for.
 
 It is ready some 30 ms after it was started. Importing asyncio alone would add 35 ms (measured on 3.8, 3.11 and 3.13),
 so `Loop` below is the small part of it that is needed here, and what only some requests need is imported by them.
@@ -50,6 +51,7 @@ IDLE = 300.0  # seconds a connection is kept between requests
 STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 SHUTDOWN_GRACE = 3.0  # the same when the agent ends: the engine's own patience is 10 s
 DEAD_SERVICES = 100  # exited services whose log is kept
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n"
 PIPE, STDOUT, DEVNULL = -1, -2, -3  # of `subprocess`, which is imported late
 
 
@@ -360,9 +362,12 @@ class Child:
         if self.exit_code is None and os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             if kill_group:
                 self.signal(signal.SIGKILL)
-            self.exit_code = self.popen.wait()
+            self.exit_code = self.collect()
             self.loop.fire(self.changed)
         return self.ended()
+
+    def collect(self) -> int:
+        return int(self.popen.wait())
 
     def signal(self, number: int) -> None:
         if self.exit_code is None:
@@ -378,6 +383,21 @@ class Child:
         if not await until(self.changed, self.ended, grace):
             self.signal(signal.SIGKILL)
             await until(self.changed, self.ended, STOP_GRACE)
+
+
+class Adopted(Child):
+    """A process that somebody else forked and that has become our child, the leader of a session too."""
+
+    def __init__(self, loop: Loop, changed: Waiters, pid: int, exit_code: int | None) -> None:
+        self.loop, self.changed, self.pid, self.exit_code = loop, changed, pid, exit_code
+
+    def collect(self) -> int:
+        return exit_code(os.waitpid(self.pid, 0)[1])
+
+
+def exit_code(status: int) -> int:
+    """Of a wait status, negative for a signal: `os.waitstatus_to_exitcode` came with Python 3.9."""
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 class Request:
@@ -524,6 +544,23 @@ class Service:
         log(f"[{self.key}] {text}")
 
 
+async def collect(service: Service, output: Channel) -> None:
+    """Its output into the ring, line by line."""
+    chunk, rest = memoryview(bytearray(CHUNK)), b""
+    while True:
+        count = await output.read_into(chunk)
+        if not count:
+            break
+        *lines, rest = (rest + chunk[:count]).split(b"\n")
+        if len(rest) > LINE:
+            lines.append(rest)
+            rest = b""
+        for line in lines:
+            service.note(line)
+    if rest:
+        service.note(rest)
+
+
 class Services:
     def __init__(self, agent: Agent) -> None:
         self.agent, self.loop = agent, agent.loop
@@ -630,7 +667,7 @@ class Services:
         loop, pipe = self.loop, child.popen.stdout
         assert pipe is not None
         output = Channel(loop, pipe.fileno(), pipe)
-        reader = loop.spawn(self.collect(service, output))
+        reader = loop.spawn(collect(service, output))
         prober = loop.spawn(self.probe(service, url))
         settled = await until(service.changed, lambda: service.state == "ready" or child.ended(), timeout)
         loop.cancel(prober)
@@ -649,22 +686,6 @@ class Services:
         self.agent.publish(
             {"event": "service_exited", "key": service.key, "pid": child.pid, "exit_code": child.exit_code}
         )
-
-    async def collect(self, service: Service, output: Channel) -> None:
-        """Its output into the ring, line by line."""
-        chunk, rest = memoryview(bytearray(CHUNK)), b""
-        while True:
-            count = await output.read_into(chunk)
-            if not count:
-                break
-            *lines, rest = (rest + chunk[:count]).split(b"\n")
-            if len(rest) > LINE:
-                lines.append(rest)
-                rest = b""
-            for line in lines:
-                service.note(line)
-        if rest:
-            service.note(rest)
 
     async def probe(self, service: Service, url: str) -> None:
         """Ask until it answers below 500: every 2 ms at first, later every twentieth of the time it has taken."""
@@ -715,11 +736,36 @@ class Agent:
         self.children: dict[Child, bool] = {}  # whether its group dies with it
         self.subscribers: list[tuple[deque[Any], Channel]] = []
         self.services = Services(self)
+        self.kernels: Any = None
+        self.adopting = 0  # processes that are being forked for us
+        self.adopts = False
+        self.strays: dict[int, int] = {}  # pid -> exit code of children that nobody has claimed yet
 
     def child(self, changed: Waiters, argv: list[str], kill_group: bool = True, **options: Any) -> Child:
         child = Child(self.loop, changed, argv, **options)
         self.children[child] = kill_group
         return child
+
+    def adopt(self, changed: Waiters, pid: int) -> Child:
+        """A process that has been forked for us, whether or not it has ended since `adopting` was raised."""
+        child = Adopted(self.loop, changed, pid, self.strays.pop(pid, None))
+        if not child.ended():
+            self.children[child] = True
+        return child
+
+    def reap_strays(self) -> None:
+        """The ends of children that are nobody's: orphans of services and kernels, or an adoption under way."""
+        known = {child.pid for child in self.children}
+        while True:
+            try:
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if info is None or info.si_pid in known:
+                return
+            code = exit_code(os.waitpid(info.si_pid, 0)[1])
+            if self.adopting:
+                self.strays[info.si_pid] = code
 
     def publish(self, event: dict[str, Any]) -> None:
         for events, channel in self.subscribers:
@@ -771,6 +817,8 @@ class Agent:
             await self.events(connection)
         elif verb == "POST /v1/exec":
             await self.exec(connection, request)
+        elif verb.partition("/v1/")[2].partition("/")[0] == "kernels":
+            return await self.load_kernels().serve(connection, request)  # type: ignore[no-any-return]
         elif verb == "GET /v1/health":
             text = '{"version": "%s", "pid": %d, "python": "%d.%d.%d", "uptime": %.3f}'
             python = sys.version_info[:3]
@@ -809,12 +857,23 @@ class Agent:
             return {}
         raise Refused(405, "bad_method", f"{request.method} is not possible there.")
 
+    def load_kernels(self) -> Any:
+        if self.kernels is None:
+            # As "agent", since it imports from here; `-I` keeps our folder off the path, as is right for all the rest.
+            sys.modules["agent"] = sys.modules[__name__]
+            sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+            try:
+                self.kernels = __import__("kernels").Kernels(self)
+            finally:
+                del sys.path[0]
+        return self.kernels
+
     async def events(self, connection: Connection) -> None:
         client, events = connection.channel, deque[Any]() if TYPE_CHECKING else deque()
         subscriber = events, client
         self.subscribers.append(subscriber)
         try:
-            await client.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n")
+            await client.write(STREAM)
             while True:
                 await until(client.hangup, lambda: events or client.gone)
                 if client.gone:
@@ -964,6 +1023,8 @@ class Agent:
             numbers = set(chunk[: await channel.read_into(chunk)])
             for child in [child for child, kill_group in self.children.items() if child.reap(kill_group)]:
                 del self.children[child]
+            if self.adopts:
+                self.reap_strays()
             if numbers & {signal.SIGTERM, signal.SIGINT}:
                 self.loop.spawn(self.shut_down())
 

@@ -328,8 +328,11 @@ class FakeEngine:
         """The arguments of the process that stands for the container, and its working directory."""
         run_dir = next((mount.source for mount in box.spec.mounts if mount.target == RUN_DIR), "")
         given = box.files.get(AGENT_PATH)
-        agent = self._scratch / f"{box.info.id[:12]}.py"
+        agent = self._scratch / f"{box.info.id[:12]}-agent" / "agent.py"
+        agent.parent.mkdir(exist_ok=True)
         agent.write_bytes(given.data if given and given.data else PACKAGED_AGENT.read_bytes())
+        for name in ("kernels.py", "zygote.py"):  # what it finds beside itself
+            agent.with_name(name).write_bytes(PACKAGED_AGENT.with_name(name).read_bytes())
         box.output = self._scratch / f"{box.info.id[:12]}.log"
         box.ports = {port: _free_port() for port in box.spec.publish}
         if not run_dir:  # the host cannot reach the container's sockets: it has its own directory, and a published port

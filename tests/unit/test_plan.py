@@ -90,8 +90,9 @@ def test_the_person_exists_in_the_container() -> None:
     assert b"\nann:x:1001:\n" in (files["/etc/group"].data or b"")
     home = files["/home/ann"]
     assert (home.data, home.mode, home.uid, home.gid) == (None, 0o700, 1000, 1001)
-    agent = Path(planning.__file__).parent / "agent" / "agent.py"
-    assert files["/opt/jupyter-mlenv/agent.py"].data == agent.read_bytes()
+    for name in ("agent.py", "kernels.py", "zygote.py"):
+        source = Path(planning.__file__).parent / "agent" / name
+        assert files[f"/opt/jupyter-mlenv/{name}"].data == source.read_bytes()
 
 
 def test_root_is_only_root() -> None:
