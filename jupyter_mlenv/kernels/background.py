@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from jupyter_core.application import JupyterApp
+from jupyter_core.paths import jupyter_config_path
 from traitlets.config import Config
 
 from ..config import MlenvConfig
@@ -105,10 +106,10 @@ def shared(config: Config) -> Background:
         _forget_after_fork()
         if _own:
             return _own[-1]
-        key = json.dumps(config.get("MlenvConfig", {}), default=repr, sort_keys=True)
+        key = json.dumps([config.get("MlenvConfig", {}), jupyter_config_path()], default=repr, sort_keys=True)
         if key not in _running:
             given = _Files().given()
-            given.merge({"MlenvConfig": config.get("MlenvConfig", {})})
+            given.merge(Config({"MlenvConfig": config.get("MlenvConfig", {})}))
             _running[key] = Background(MlenvConfig(config=given))
         return _running[key]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,10 @@ from . import places
 
 PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts to hold again a kernel whose environment runs and whose agent does not answer."""
+
+
+STOPPING = (0.1, 0.2, 0.4, 0.8, 1.5)
+"""Seconds between looks whether an environment whose kernel was told to end has been stopped itself."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,17 @@ class Exit:
 GONE = Exit(-int(signal.SIGKILL), "The kernel's environment does not answer any more.", gone=True)
 
 
-async def follow(environments: Environments, environment: str, agent: AgentClient, id: str) -> Exit:
-    """Hold the kernel, so that it lives, until it ends."""
+async def follow(
+    environments: Environments, environment: str, agent: AgentClient, id: str, asked: Callable[[], bool]
+) -> Exit:
+    """Hold the kernel, so that it lives, until it ends. `asked`: whether somebody wants it to end."""
     for pause in (*PATIENCE, None):
         try:
             async for event in agent.hold(id):
                 if event["event"] == "kernel_exited":
-                    return told(event, environment)
+                    end = told(event, environment)
+                    unasked = end.code == -int(signal.SIGTERM) and not asked()
+                    return (await _stopped(environments, environment, agent) if unasked else None) or end
         except NotFound:
             return Exit(-int(signal.SIGKILL), "The kernel has ended while nobody was connected to it.")
         except AgentUnreachable:
@@ -45,6 +53,19 @@ async def follow(environments: Environments, environment: str, agent: AgentClien
         if pause is not None:
             await asyncio.sleep(pause)
     return GONE
+
+
+async def _stopped(environments: Environments, environment: str, agent: AgentClient) -> Exit | None:
+    """The end of a kernel whose environment is being stopped, which is what ends a kernel politely and unasked."""
+    for pause in STOPPING:
+        await asyncio.sleep(pause)
+        try:
+            await agent.health()
+        except AgentUnreachable:
+            reason = await places.why_gone(environments, environment)
+            if reason:
+                return Exit(-int(signal.SIGTERM), reason, gone=True)
+    return None
 
 
 def told(event: Mapping[str, Any], environment: str) -> Exit:

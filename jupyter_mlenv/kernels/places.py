@@ -34,6 +34,9 @@ ISOLATED = "kernel-"
 LEFTOVER_AGE = 120.0
 """Seconds after which an isolated environment without a kernel is the leftover of a process that died."""
 
+REMOVAL = 0.5
+"""Seconds that an engine may report a container as stopped which it is removing."""
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -118,6 +121,9 @@ async def why_gone(environments: Environments, id: str) -> str:
     """What has become of the environment of a kernel that ended with it, as a sentence; empty if it runs."""
     try:
         environment = await environments.get(id)
+        if environment.state is not State.RUNNING:
+            await asyncio.sleep(REMOVAL)
+            environment = await environments.get(id)
     except EnvironmentNotFound:
         return f"The environment {id} was removed."
     except MlenvError as error:
@@ -162,9 +168,8 @@ async def _visible(environments: Environments, place: Place, preset: Preset) -> 
     info = await environments.engine.inspect(container_name(place.environment))
     plan = planlabel.from_label(info.labels.get(f"{LABEL}.plan", ""))
     mounts = [mount for mount in plan.container.mounts if mount.target != RUN_DIR]
-    mapped = mapped(place.cwd, mounts)
-    if mapped:
-        return mapped
+    if cwd := mapped(place.cwd, mounts):
+        return cwd
     shown = ", ".join(mount.source for mount in mounts if not preset.image.host or mount.source == place.workspace)
     raise WorkspaceForbidden(
         f"The notebook's folder {place.cwd} is not visible in the environment {place.environment}, which sees {shown}.",

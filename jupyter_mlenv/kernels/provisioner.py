@@ -19,7 +19,7 @@ from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Unicode
 
 from ..environments import Environments
-from ..errors import AgentUnreachable, EnvironmentFailed, KernelExists, MlenvError, NotFound
+from ..errors import EnvironmentFailed, KernelExists, MlenvError, NotFound
 from ..model import KernelOptions
 from . import background, places
 from .handover import environment_variables, inner_connection, socket_prefix
@@ -54,6 +54,7 @@ class MlenvProvisioner(KernelProvisionerBase):
     _life: concurrent.futures.Future[Exit] | None = None
     _exit: Exit | None = None
     _asked = False  # somebody wants the kernel to end, so that its end is no crash
+    _lost = ""  # why it ended with its environment; nobody has asked for a restart since
     _cwd = ""
 
     @property
@@ -82,7 +83,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         if self._life is None or self._place is None or signum == 0:
             return
         agent, name = self._place.agent, signal.Signals(signum).name
-        with suppress(NotFound, AgentUnreachable):  # it has just ended, which the next poll tells
+        with suppress(NotFound, EnvironmentFailed):  # it has just ended, which the next poll tells
             await self._background.run(lambda _: agent.signal_kernel(self._id, name))
 
     async def kill(self, restart: bool = False) -> None:
@@ -94,7 +95,8 @@ class MlenvProvisioner(KernelProvisionerBase):
         await self.send_signal(signal.SIGTERM)
 
     async def shutdown_requested(self, restart: bool = False) -> None:
-        self._asked = True
+        """A person wants it to end, or to start anew; a restart after a crash does not come along here."""
+        self._asked, self._lost = True, ""
 
     async def cleanup(self, restart: bool = False) -> None:
         """Let go of the kernel; with `isolate` its environment goes too."""
@@ -109,7 +111,7 @@ class MlenvProvisioner(KernelProvisionerBase):
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Find or start the environment, and decide on the sockets. Raises KernelError."""
         manager: Any = self.parent
-        if self._ended_with_its_environment:
+        if self._lost:
             raise self._refused()
         try:
             place = await self._find(str(kwargs.pop("cwd", None) or os.getcwd()))
@@ -195,11 +197,6 @@ class MlenvProvisioner(KernelProvisionerBase):
     def _background(self) -> background.Background:
         return background.shared(self.config)
 
-    @property
-    def _ended_with_its_environment(self) -> bool:
-        """Also when nobody asked: starting it again by itself would undo what a person has just stopped or removed."""
-        return self._life is not None and self._life.done() and self._ended().gone and not self._asked
-
     async def _find(self, cwd: str) -> Place:
         wish = Wish(self.preset, cwd, self._id, self.workspace, self.name)
         return await self._background.run(lambda environments: places.find(environments, wish))
@@ -245,7 +242,7 @@ class MlenvProvisioner(KernelProvisionerBase):
 
     def _hold(self, place: Place) -> None:
         self._life = self._background.start(
-            lambda environments: follow(environments, place.environment, place.agent, self._id)
+            lambda environments: follow(environments, place.environment, place.agent, self._id, lambda: self._asked)
         )
 
     def _ended(self) -> Exit:
@@ -253,14 +250,15 @@ class MlenvProvisioner(KernelProvisionerBase):
             assert self._life is not None
             self._exit = GONE if self._life.cancelled() or self._life.exception() else self._life.result()
             if not self._asked and self._exit.reason:
+                self._lost = self._exit.reason if self._exit.gone else ""
                 self.log.warning("Kernel %s: %s", self._id, self._exit.reason)
                 if self.parent is not None and self.parent.has_trait("reason"):
                     self.parent.reason = self._exit.reason
         return self._exit
 
     def _refused(self) -> KernelError:
-        """Why it is not started again by itself; whoever watches the kernel hears that it is dead."""
-        reason = self._ended().reason
+        """Starting again by itself would undo what a person has just stopped or removed, so the kernel is dead."""
+        reason, self._lost = self._lost, ""
         self._life, self._place = None, None
         restarter = getattr(self.parent, "_restarter", None)
         if restarter is not None:
