@@ -134,8 +134,7 @@ class Zygote(Service):
         output.drain()
         await base.join(reader)
         output.close()
-        if not self.dead:
-            log(f"[zygote] ended with {child.exit_code}")
+        log(f"[zygote] ended with {child.exit_code}")
         self.close()
 
     def close(self) -> None:
