@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 
+from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.jobs import Jobs
+from jupyter_mlenv.kernels import background
 from jupyter_mlenv.model import LABEL
+from tests.support.kernels import Home, remove_all
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -58,3 +64,40 @@ def left(owner: str, run_root: str) -> Callable[[], list[str]]:
         return [entry["Names"][0] for entry in containers] + [str(path) for path in Path(run_root).iterdir()]
 
     return look
+
+
+@pytest.fixture
+async def make_home(
+    tmp_path: Path, owner: str, run_root: str, presets: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[..., Home]]:
+    """Makes a Jupyter home with settings of its own; in this process too kernels are those of this home."""
+    made: list[Home] = []
+
+    def make(**traits: Any) -> Home:
+        folder = tmp_path / "jupyter"
+        folder.mkdir()
+        home = Home(folder, owner, run_root, presets, **traits)
+        for name, value in home.environment.items():
+            if name != "PYTHONPATH":
+                monkeypatch.setenv(name, value)
+        made.append(home)
+        return home
+
+    yield make
+    await asyncio.to_thread(background.close)
+    for home in made:
+        await remove_all(Environments(home.config.engine(), home.config.settings(), Jobs()))
+
+
+@pytest.fixture
+def home(make_home: Callable[..., Home]) -> Home:
+    """A Jupyter home with the session's settings."""
+    return make_home()
+
+
+@pytest.fixture
+async def environments(home: Home) -> AsyncIterator[Environments]:
+    """The use cases, to look from outside at what kernels do."""
+    made = Environments(home.config.engine(), home.config.settings(), Jobs())
+    yield made
+    await made.close()

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,50 +16,15 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.jobs import Jobs
 from jupyter_mlenv.kernels import background
 from jupyter_mlenv.kernels.provisioner import KernelError
 from jupyter_mlenv.model import State
 from tests.engine.docker_support import Relay
 from tests.engine.environment_support import Named, by_hand, start
-from tests.support.kernels import Home, kernel, remove_all, said
+from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
 
 HOST = 'extends = "host"\ntitle = "Box"\n'
-
-
-@pytest.fixture
-async def make_home(
-    tmp_path: Path, owner: str, run_root: str, presets: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Callable[..., Home]]:
-    made: list[Home] = []
-
-    def make(**traits: Any) -> Home:
-        folder = tmp_path / "jupyter"
-        folder.mkdir()
-        home = Home(folder, owner, run_root, presets, **traits)
-        for name, value in home.environment.items():
-            if name != "PYTHONPATH":
-                monkeypatch.setenv(name, value)
-        made.append(home)
-        return home
-
-    yield make
-    await asyncio.to_thread(background.close)
-    for home in made:
-        await remove_all(Environments(home.config.engine(), home.config.settings(), Jobs()))
-
-
-@pytest.fixture
-def home(make_home: Callable[..., Home]) -> Home:
-    return make_home()
-
-
-@pytest.fixture
-async def environments(home: Home) -> AsyncIterator[Environments]:
-    made = Environments(home.config.engine(), home.config.settings(), Jobs())
-    yield made
-    await made.close()
 
 
 @pytest.fixture(params=["forked", "executed"])
