@@ -29,7 +29,7 @@ from jupyter_mlenv.errors import (
     RequestInvalid,
 )
 
-from .agents import RunningAgent, agent, free_port, gone, interpreters
+from .agents import RunningAgent, agent, alive, free_port, gone, interpreters
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 
@@ -361,33 +361,42 @@ async def test_death_by_a_signal_is_told_at_once_and_cleans_up() -> None:
             await running.client.signal_kernel(one.id, "SIGINT")
 
 
+async def started(running: RunningAgent, grace: float) -> tuple[str, int]:
+    id = uuid.uuid4().hex
+    answer = await running.client.start_kernel(id, connection=connection(running, id), grace=grace)
+    return id, answer.pid
+
+
 async def test_a_kernel_that_nobody_holds_ends_and_one_that_is_held_again_in_time_does_not() -> None:
-    async with agent() as running, kernel(running, grace=3) as one, kernel(running, grace=6) as other:
-        holds = [running.client.hold(k.id) for k in (one, other)]
+    async with agent() as running:
+        left, left_pid = await started(running, 1)
+        kept, kept_pid = await started(running, 2)
+        holds = [running.client.hold(id) for id in (left, kept)]
         for events in holds:
             assert await anext(events) == {"event": "held"}
-        await asyncio.sleep(3.5)
+        await asyncio.sleep(1.5)
         assert [k.state for k in await running.client.kernels()] == ["ready", "ready"]
         for events in holds:
             await events.aclose()
-        again = running.client.hold(other.id)
+        again = running.client.hold(kept)
         assert await anext(again) == {"event": "held"}
-        await gone(one.pid)
-        await asyncio.sleep(4)
-        assert await other.run("1 + 1") == "2"
+        await gone(left_pid)
+        await asyncio.sleep(2)
+        assert alive(kept_pid)
         await again.aclose()
-        await logged(running, "nobody has held it for 3 s")
+        await logged(running, "nobody has held it for 1 s")
 
 
 async def test_one_holder_is_enough() -> None:
-    async with agent() as running, kernel(running, grace=2) as one:
-        first, second = running.client.hold(one.id), running.client.hold(one.id)
+    async with agent() as running:
+        id, pid = await started(running, 1)
+        first, second = running.client.hold(id), running.client.hold(id)
         assert await anext(first) == await anext(second)
         await first.aclose()
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(1.5)
         assert [(k.state, k.holders) for k in await running.client.kernels()] == [("ready", 1)]
         await second.aclose()
-        await gone(one.pid)
+        await gone(pid)
 
 
 PRELOADS = {
