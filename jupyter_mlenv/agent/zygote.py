@@ -27,6 +27,7 @@ import warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 IMPORTS = (
@@ -51,11 +52,29 @@ IMPORTS = (
 )
 """What a kernel of ipykernel 7 has imported once it has run a cell. Older and newer ones may lack some."""
 
+LATER = (
+    "IPython.core.guarded_eval",
+    "IPython.core.magics.execution",
+    "jedi.api.completion",
+    "pexpect",
+    "pygments.formatters.terminal256",
+    "pygments.lexers.python",
+    "stack_data",
+)
+"""What the first completion, traceback or shell command imports: 120 ms, spent after the first kernel was forked."""
+IDLE = 1000
+"""Milliseconds without a request after which it is spent."""
+
 
 def import_all(preload: list[str]) -> None:
     """Raises ImportError only without ipykernel."""
     importlib.import_module("ipykernel.kernelapp")
-    for name in (*IMPORTS, *preload):
+    import_each(IMPORTS, [])
+    import_each(preload, preload)
+
+
+def import_each(names: Iterable[str], preload: list[str]) -> None:
+    for name in names:
         try:
             importlib.import_module(name)
         except BaseException as error:  # noqa: BLE001  whatever it does, even exit: kernels start without it
@@ -63,6 +82,8 @@ def import_all(preload: list[str]) -> None:
                 print(f"cannot preload {name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         if threading.active_count() > 1:
             print(f"{name} starts a thread when it is imported, so it is not preloaded", file=sys.stderr, flush=True)
+            if name not in preload:
+                os._exit(1)  # it will do so every time: the agent executes kernels instead
             start_anew([module for module in preload if module != name])
 
 
@@ -108,8 +129,16 @@ def serve(control: socket.socket, preload: list[str]) -> dict[str, Any]:
     begun = stamp()
     poll = select.poll()
     poll.register(control, select.POLLIN)
+    patience: int | None = None
+    idle: int | None = IDLE
     while True:
-        poll.poll()
+        if not poll.poll(patience):
+            patience = None
+            if stamp() == begun:
+                import_each(LATER, [])
+                gc.freeze()
+                begun = stamp()
+            continue
         if stamp() != begun:
             start_anew(preload)  # the request waits in the socket
         try:
@@ -125,6 +154,7 @@ def serve(control: socket.socket, preload: list[str]) -> dict[str, Any]:
             os.dup2(output, 2)
             os.close(output)
             return request
+        patience, idle = idle, None
         os.close(writer)
         os.close(output)
         pid = os.read(reader, 4)

@@ -492,6 +492,17 @@ async def test_many_variables_do_not_keep_many_zygotes() -> None:
         assert await one.run("import os; print(os.environ['N'])") == "first"
 
 
+async def test_what_a_session_imports_later_is_there_soon_after_the_first_kernel() -> None:
+    code = "import sys; print('jedi.api.completion' in sys.modules)"
+    async with agent() as running:
+        seen = []
+        for pause in (0, 3):
+            await asyncio.sleep(pause)
+            async with kernel(running) as one:
+                seen.append(await one.run(code))
+        assert seen == ["False", "True"]
+
+
 OTHER_KERNEL = """
 import json, sys, zmq
 from jupyter_client.session import Session
