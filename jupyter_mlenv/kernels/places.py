@@ -40,7 +40,10 @@ REMOVAL = 0.5
 
 @dataclass(frozen=True)
 class Wish:
-    """What a kernelspec and whoever starts the kernel ask for. Paths of this machine; `workspace` may be empty."""
+    """What a kernelspec and whoever starts the kernel ask for, in paths of this machine.
+
+    An empty `cwd` is the server's root directory, without a server the process's own. `workspace` may be empty.
+    """
 
     preset: str
     cwd: str
@@ -138,9 +141,10 @@ async def why_gone(environments: Environments, id: str) -> str:
 def _folders(wish: Wish, environments: Environments, running: Sequence[str]) -> tuple[str, str]:
     """The workspace, and the notebook's folder without links."""
     settings = environments.settings
+    cwd = os.path.realpath(wish.cwd or settings.root_dir or os.getcwd())
     if wish.workspace:
-        return workspaces.check(wish.workspace, settings), os.path.realpath(wish.cwd)
-    return workspaces.find(wish.cwd, settings, running), os.path.realpath(wish.cwd)
+        return workspaces.check(wish.workspace, settings), cwd
+    return workspaces.find(cwd, settings, running), cwd
 
 
 async def _start(

@@ -114,7 +114,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         if self._lost:
             raise self._refused()
         try:
-            place = await self._find(str(kwargs.pop("cwd", None) or os.getcwd()))
+            place = await self._find(str(kwargs.pop("cwd", None) or ""))
         except MlenvError as error:
             raise KernelError(error) from error
         self._place = place
