@@ -247,7 +247,9 @@ async def channels(name: str, workspace: str) -> AsyncIterator[Any]:
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: ASYNC220
     url = f"http://127.0.0.1:{port}/api/kernels"
     try:
-        async with aiohttp.ClientSession(headers={"Authorization": f"token {token}"}) as session:
+        # A new connection for each request: one made while the server was starting would be slow for ever.
+        connector = aiohttp.TCPConnector(force_close=True)
+        async with aiohttp.ClientSession(connector=connector, headers={"Authorization": f"token {token}"}) as session:
             id = ""
             while not id:
                 try:
