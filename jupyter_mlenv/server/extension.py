@@ -46,6 +46,8 @@ class MlenvExtension(ExtensionApp):
         self.kernels = background.use(self.mlenv, self.server.root_dir)
         self.kernel_menu = KernelMenu(self.environments, self.log)
         self.settings["mlenv"] = self.environments
+        if self.mlenv.tcp_nodelay:
+            tuning.quick_channels(self.settings)
         # A lab with this option has our server half; the one inside a container has not, and shows nothing of ours.
         self.server.web_app.settings.setdefault("page_config_data", {})["mlenv"] = "true"
 

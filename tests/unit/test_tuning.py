@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import socket
 from pathlib import Path
+from typing import Any
 
-from jupyter_mlenv.server.tuning import freeze_gc, set_nodelay
+from jupyter_mlenv.server.tuning import freeze_gc, quick_channels, set_nodelay
 
 
 def test_connections_inherit_nodelay_from_their_listening_socket(tmp_path: Path) -> None:
@@ -22,3 +23,22 @@ def test_what_is_alive_is_frozen() -> None:
         assert freeze_gc() == gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
+
+
+async def test_the_channels_of_kernels_send_at_once() -> None:
+    told: list[object] = []
+
+    class Handler:
+        def set_nodelay(self, value: bool) -> None:
+            told.append(value)
+
+    class Connection:
+        websocket_handler = Handler()
+
+        async def connect(self) -> None:
+            told.append("connected")
+
+    settings: dict[str, Any] = {"kernel_websocket_connection_class": Connection}
+    quick_channels(settings)
+    await settings["kernel_websocket_connection_class"]().connect()
+    assert told == [True, "connected"]
