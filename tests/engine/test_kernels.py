@@ -330,3 +330,15 @@ async def test_many_at_once_all_answer(named: Named, home: Home, workspace: Path
     assert len(set(answers)) == 1
     assert len(await environments.list()) == 1
     assert await files_of(environments) == []
+
+
+async def test_where_nothing_is_shared_kernels_go_through_the_agent(
+    make_home: Callable[..., Home], named: Named, workspace: Path, run_root: str
+) -> None:
+    home = make_home(shared_filesystem=False)
+    async with kernel(home.add(named("box", HOST)), workspace) as (manager, client):
+        assert await said(client, "print('x' * 3_000_000)") == "x" * 3_000_000
+        await manager.restart_kernel()
+        await client.wait_for_ready(timeout=60)
+        assert await said(client, "1 + 1") == "2"
+    assert os.listdir(run_root) == []
