@@ -67,7 +67,7 @@ class Endpoint:
     {workspace} {logdir}` (`path_prefix` is `base_url_noslash` percent-decoded, as WSGI servers want it); it listens on
     the unix socket `{socket}` or on `127.0.0.1:{port}` inside the container, never on another address.
     `ready` and `open` are paths below the base URL: the first answers below 500 once the service is up, the second is
-    where a browser is sent. `timeout` in seconds from start to ready.
+    where a browser is sent (a preset writes `{id}` for the environment's id). `timeout` in seconds from start to ready.
     """
 
     name: str

@@ -94,7 +94,7 @@ def make(
         name=request.name,
         image=image,
         container=spec,
-        endpoints=preset.endpoints,
+        endpoints=tuple(dataclasses.replace(e, open=e.open.replace("{id}", id)) for e in preset.endpoints),
         files=_files(settings, shared=bool(run_dir)),
         icon=preset.icon,
         gpu=preset.gpu,

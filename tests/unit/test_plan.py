@@ -223,3 +223,8 @@ def test_the_hash_says_what_the_container_sees() -> None:
         make(preset(), mounts=(Mount("/a", "/a"),)).hash,
     }
     assert len(different) == 6
+
+
+def test_pages_of_one_origin_do_not_share_a_lab_workspace() -> None:
+    plan = make(preset())
+    assert {e.name: e.open for e in plan.endpoints} == {"notebook": f"lab/workspaces/{plan.id}", "tensorboard": ""}
