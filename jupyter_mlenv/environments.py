@@ -23,6 +23,10 @@ from .routes import Route
 from .services import Services
 
 
+Run = tuple[str, str]
+"""Container and time of its start: one agent's life."""
+
+
 class Environments:
     """Everything about one person's environments on one engine.
 
@@ -38,7 +42,7 @@ class Environments:
         self._services = Services(self.get, self._agent)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._pending: dict[str, Environment] = {}
-        self._agents: dict[str, AgentClient] = {}
+        self._agents: dict[str, tuple[Run, AgentClient]] = {}
         self._changes = Changes(
             engine, jobs, settings.owner, snapshot=self._snapshot, refresh=self._refresh, seen=self._seen
         )
@@ -236,11 +240,13 @@ class Environments:
         return info
 
     async def _agent(self, environment: Environment) -> AgentClient:
-        client = self._agents.get(environment.id)
-        if client is None:
-            client = await self._lifecycle.client(await self._inspect(environment.id))
-            self._agents[environment.id] = client
-        return client
+        run = (environment.container, environment.started)
+        known = self._agents.get(environment.id)
+        # Another process may have made it anew, with another token, before its events got here.
+        if known is None or known[0] != run:
+            known = run, await self._lifecycle.client(await self._inspect(environment.id))
+            self._agents[environment.id] = known
+        return known[1]
 
     def _forget(self, id: str) -> None:
         self._services.forget(id)

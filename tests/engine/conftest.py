@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
+from traitlets.config import Config
 
+from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.model import LABEL
 
 
@@ -46,6 +49,17 @@ def named(presets: Path, preset_prefix: str) -> Callable[[str, str], str]:
         return f"{preset_prefix}{name}"
 
     return write
+
+
+@pytest.fixture
+def settings(owner: str, run_root: str, presets: Path) -> Callable[..., MlenvConfig]:
+    """Makes the configuration that a person would have, for this session's owner and the presets of this test."""
+
+    def make(**traits: Any) -> MlenvConfig:
+        given = {"owner": owner, "run_root": run_root, "preset_paths": [str(presets)], **traits}
+        return MlenvConfig(config=Config({"MlenvConfig": given}))
+
+    return make
 
 
 @pytest.fixture

@@ -28,13 +28,13 @@ from jupyter_mlenv.errors import (
 from jupyter_mlenv.model import Mount, StartRequest, State
 from jupyter_mlenv.routes import connect
 
-from .environment_support import BOX, Left, Named, by_hand, failure, opened, settings_of, start, watching
+from .environment_support import BOX, Left, Named, Settings, by_hand, failure, opened, start, watching
 
 
 @pytest.fixture
-async def environments(owner: str, run_root: str, presets: Path, tmp_path: Path) -> AsyncIterator[Environments]:
+async def environments(settings: Settings, tmp_path: Path) -> AsyncIterator[Environments]:
     allowed = [str(tmp_path / "project")]
-    async with opened(settings_of(owner, run_root, presets, allowed_workspaces=allowed)) as environments:
+    async with opened(settings(allowed_workspaces=allowed)) as environments:
         yield environments
         assert [e.id for e in await environments.list() if e.state is State.PENDING] == []
 

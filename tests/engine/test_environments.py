@@ -21,12 +21,12 @@ from .environment_support import (
     ECHO,
     Left,
     Named,
+    Settings,
     by_hand,
     inside,
     inspected,
     lines_of,
     opened,
-    settings_of,
     start,
     watching,
 )
@@ -69,8 +69,8 @@ def box(named: Named) -> str:
 
 
 @pytest.fixture
-async def environments(owner: str, run_root: str, presets: Path) -> AsyncIterator[Environments]:
-    async with opened(settings_of(owner, run_root, presets)) as environments:
+async def environments(settings: Settings) -> AsyncIterator[Environments]:
+    async with opened(settings()) as environments:
         yield environments
 
 
@@ -193,11 +193,11 @@ async def test_a_paused_container_starts_and_stops(environments: Environments, b
 
 
 async def test_without_a_shared_file_system_everything_goes_through_one_port(
-    owner: str, run_root: str, presets: Path, box: str, workspace: Path
+    settings: Settings, box: str, workspace: Path, run_root: str
 ) -> None:
     (workspace / "here.txt").write_text("x")
     await asyncio.to_thread(write_scalars, workspace / "runs", "loss", [1.0, 0.5])
-    async with opened(settings_of(owner, run_root, presets, shared_filesystem=False)) as environments:
+    async with opened(settings(shared_filesystem=False)) as environments:
         environment, _ = await start(environments, box, workspace)
         id = environment.id
         assert environment.run_dir == ""

@@ -21,6 +21,9 @@ TAIL = 20
 _STEP = re.compile(r"^\[(?:(?P<stage>[^\]]*?) )?(?P<number>\d+)/(?P<count>\d+)\] ")
 _SHOWN = 160
 
+_MOUNT = re.compile(r"--mount=\S+\s+")
+"""Options of a step that say nothing to a person; ours are four lines long."""
+
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 """Terminal colours and cursor moves, which a log view would show as litter."""
 
@@ -97,7 +100,7 @@ class BuildKitProgress:
     def _vertex(self, raw: dict[int, Any]) -> list[str]:
         digest = raw[1].decode()
         vertex = self._vertices.setdefault(digest, Vertex(digest))
-        vertex.name = raw.get(3, b"").decode(errors="replace") or vertex.name
+        vertex.name = _MOUNT.sub("", raw.get(3, b"").decode(errors="replace")) or vertex.name
         vertex.cached = bool(raw.get(4, vertex.cached))
         vertex.error = raw.get(7, b"").decode(errors="replace") or vertex.error
         vertex.started = vertex.started or 5 in raw
