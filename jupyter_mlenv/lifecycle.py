@@ -22,7 +22,8 @@ from .model import AGENT_PORT, LABEL, RUN_DIR, BuildRecipe, FileEntry, Plan, Pro
 from .routes import TcpRoute, UnixRoute
 
 FOREIGN_START = 10.0
-"""Seconds that another process gets between creating a container and starting it; usually 0.1."""
+"""Seconds that another process gets between creating a container and starting it, where no lock of the run directory
+tells whether it still lives; usually it takes 0.1."""
 
 CANNOT_RUN = (126, 127)
 """Exit codes of an init that cannot run its command; the command is the image's Python, running the agent."""
@@ -111,29 +112,44 @@ class Lifecycle:
         while True:
             try:
                 info = await self.engine.inspect(name)
+                if info.status in ("running", "exited", "paused"):
+                    return info
+                # created, removing, dead: another process may be at work on it, else it is a leftover.
+                late = time.monotonic() > deadline or _older(info.created, FOREIGN_START)
+                if info.status == "dead" or late or await self._abandoned(info):
+                    await self.remove(info)
+                    return None
             except ContainerNotFound:
-                return None
-            if info.status in ("running", "exited", "paused"):
-                return info
-            # created, removing, dead: another process may be at work on it, else it is a leftover.
-            if info.status == "dead" or time.monotonic() > deadline or _older(info.created, FOREIGN_START):
-                await self.remove(info)
                 return None
             await asyncio.sleep(0.05)
 
+    async def _abandoned(self, info: ContainerInfo) -> bool:
+        """Whether the process that created this container was killed before it started it."""
+        if not rundir.abandoned(info.labels.get(f"{LABEL}.run", "")):
+            return False
+        # Nobody works on it, so whoever did has started it by now, or never will.
+        return (await self.engine.inspect(info.id)).status == "created"
+
     async def _create(self, plan: Plan, report: Reporter) -> ContainerInfo:
         report.progress(Progress("create", "Creating the container"))
-        files = plan.files
-        if not plan.container.labels.get(f"{LABEL}.run"):
-            owner = {"uid": self.settings.uid, "gid": self.settings.gid}
-            files = (*files, FileEntry(f"{RUN_DIR}/token", rundir.new_token().encode(), 0o600, **owner))
         self._prepare(plan.container.labels)
         try:
-            info = await self.engine.create(plan.container)
+            with rundir.at_work(plan.container.labels.get(f"{LABEL}.run", "")):
+                return await self._made(plan, report)
         except NameConflict:
             # The other process won; its container is as good as ours would have been.
             other = await self._existing(plan.container.name)
             return await (self._create(plan, report) if other is None else self.wake(other, report))
+
+    async def _made(self, plan: Plan, report: Reporter) -> ContainerInfo:
+        files = plan.files
+        if not plan.container.labels.get(f"{LABEL}.run"):
+            owner = {"uid": self.settings.uid, "gid": self.settings.gid}
+            files = (*files, FileEntry(f"{RUN_DIR}/token", rundir.new_token().encode(), 0o600, **owner))
+        try:
+            info = await self.engine.create(plan.container)
+        except NameConflict:
+            raise
         except BaseException:
             await _finish(self._remove_created(plan))
             raise
