@@ -119,7 +119,10 @@ async def test_what_a_build_needs_to_know_stays_out_of_the_image(
             said = await inside(
                 environments, environment.id, f"import {package}, json; print(json.dumps({package}.word))"
             )
-    assert said == "from the private index"
+            proxy = await inside(
+                environments, environment.id, "import json, os; print(json.dumps(os.environ['https_proxy']))"
+            )
+    assert (said, proxy) == ("from the private index", index.proxy_url)
     assert {path.rpartition("/")[2].rpartition(".")[2] for path in index.served} == {"", "whl"}
 
     authority = index.ca_pem.read_text().splitlines()[1]

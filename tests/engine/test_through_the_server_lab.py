@@ -24,7 +24,7 @@ from .person_support import BASE_URL, Person, launch, person_at
 PIECE = 8 << 20
 """Bytes per request of an upload; JupyterLab takes one MiB, which only makes more requests of it."""
 
-PIECES = int(os.environ.get("MLENV_TEST_UPLOAD", 320 << 20)) // PIECE
+PIECES = int(os.environ.get("MLENV_TEST_UPLOAD", "335544320")) // PIECE
 """Of them; two GiB (`MLENV_TEST_UPLOAD=2147483648`) pass too, and take a minute."""
 
 LOOK = """
