@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...dockerfile import step_text
 from ...model import Progress
 
 TAIL = 20
@@ -131,7 +132,7 @@ class BuildKitProgress:
 
 
 def _describe(vertex: Vertex) -> str:
-    name = " ".join(vertex.name.split())
+    name = step_text(vertex.name)
     if len(name) > _SHOWN:
         name = name[: _SHOWN - 1] + "…"
     now = sum(current for current, total in vertex.moved.values() if total)
