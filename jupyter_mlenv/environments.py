@@ -22,7 +22,6 @@ from .model import LABEL, Environment, Plan, Preset, Progress, Settings, StartRe
 from .routes import Route
 from .services import Services
 
-
 Run = tuple[str, str]
 """Container and time of its start: one agent's life."""
 
@@ -181,7 +180,12 @@ class Environments:
 
         async def work(job: Job) -> Environment:
             async with self._locks[id]:
-                info = await self._inspect(id)
+                info = await self._lifecycle.existing(container_name(id))
+                if info is None:
+                    raise EnvironmentNotFound(
+                        f"The environment {id} was only half made when its start was interrupted; it is removed now.",
+                        hint=f"Start it anew: jupyter mlenv start {environment.preset}",
+                    )
                 if stop:
                     job.progress(Progress("stop", "Stopping"))
                     self._forget(id)

@@ -44,7 +44,7 @@ class Lifecycle:
 
         Raises what the engine raises, `ContainerExited`, `AgentUnreachable`, `GpuUnavailable`.
         """
-        existing = await self._existing(plan.container.name)
+        existing = await self.existing(plan.container.name)
         if existing is not None and recreate:
             await self.remove(existing)
             existing = None
@@ -106,7 +106,7 @@ class Lifecycle:
         token = (await self.engine.read_file(info.id, f"{RUN_DIR}/token")).decode().strip()
         return AgentClient(TcpRoute(facts.publish_host, info.ports[AGENT_PORT]), token)
 
-    async def _existing(self, name: str) -> ContainerInfo | None:
+    async def existing(self, name: str) -> ContainerInfo | None:
         """The container of this name, unless it is a leftover of a start that died half-way."""
         deadline = time.monotonic() + FOREIGN_START
         while True:
@@ -138,7 +138,7 @@ class Lifecycle:
                 return await self._made(plan, report)
         except NameConflict:
             # The other process won; its container is as good as ours would have been.
-            other = await self._existing(plan.container.name)
+            other = await self.existing(plan.container.name)
             return await (self._create(plan, report) if other is None else self.wake(other, report))
 
     async def _made(self, plan: Plan, report: Reporter) -> ContainerInfo:

@@ -29,7 +29,8 @@ def preset_prefix(owner: str, engine_ready: str) -> Iterator[str]:
     yield f"{owner}-"
     with closing(docker.APIClient(version="auto")) as client:
         for image in client.images(filters={"reference": f"mlenv/{owner}-*"}):
-            client.remove_image(image["Id"], force=True)
+            for tag in image["RepoTags"] or ():
+                client.remove_image(tag)
 
 
 @pytest.fixture

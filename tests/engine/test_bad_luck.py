@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -190,6 +191,19 @@ async def test_a_run_directory_removed_under_it(environments: Environments, name
     assert "restart" in caught.value.hint.lower()
     restarted = await (await environments.restart(environment.id))[1].wait()
     (await connect(await environments.service(restarted.id, "echo", "/"))).close()
+
+
+async def test_a_project_that_was_deleted_while_its_environment_was_stopped(
+    environments: Environments, named: Named, workspace: Path
+) -> None:
+    environment, _ = await start(environments, named("box", BOX), workspace)
+    await environments.stop(environment.id)
+    shutil.rmtree(workspace)
+    _, job = await environments.resume(environment.id)
+    with pytest.raises(EngineError, match="no such file or directory") as caught:
+        await job.wait()
+    assert str(workspace) in caught.value.message
+    assert [e.state for e in await environments.list()] == [State.STOPPED]
 
 
 async def test_an_agent_that_is_killed_takes_its_container_along(

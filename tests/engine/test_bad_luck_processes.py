@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.errors import EnvironmentNotFound
 from jupyter_mlenv.model import State
 
 from .environment_support import BOX, Left, Named, Settings, inspected, opened, start
@@ -31,17 +32,14 @@ from traitlets.config import Config
 
 owner, run_root, presets, preset, workspace, at = sys.argv[1:]
 
-class Dies(DockerEngine):
-    pass
-
 async def killed(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 async def main():
-    setattr(Dies, at, killed)
+    setattr(DockerEngine, at, killed)
     config = {"owner": owner, "run_root": run_root, "preset_paths": [presets]}
     settings = MlenvConfig(config=Config({"MlenvConfig": config})).settings()
-    _, job = await Environments(Dies(), settings, Jobs()).start(StartRequest(preset, workspace))
+    _, job = await Environments(DockerEngine(), settings, Jobs()).start(StartRequest(preset, workspace))
     await job.wait()
 
 asyncio.run(main())
@@ -115,13 +113,8 @@ async def test_one_that_is_killed_in_the_middle_of_a_build(
 async def test_one_that_is_killed_on_the_way(
     environments: Environments, named: Named, workspace: Path, left: Left, at: str
 ) -> None:
-    settings = environments.settings
     preset = named("box", BOX)
-    arguments = [settings.owner, settings.run_root, settings.preset_paths[0], preset, str(workspace), at]
-    died = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", DIES, *arguments), env=os.environ | {"PYTHONPATH": os.getcwd()}
-    )
-    assert await died.wait() == -signal.SIGKILL
+    await die(environments, preset, workspace, at)
     assert left() != []
     environment, _ = await start(environments, preset, workspace)
     assert environment.state is State.RUNNING
@@ -129,6 +122,31 @@ async def test_one_that_is_killed_on_the_way(
     assert len(left()) == 2  # one container, one run directory
     await environments.remove(environment.id)
     assert left() == []
+
+
+async def test_what_a_killed_one_left_is_not_started_as_it_is(
+    environments: Environments, named: Named, workspace: Path, left: Left
+) -> None:
+    """A container without its files would only fail in a stranger way."""
+    preset = named("box", BOX)
+    await die(environments, preset, workspace, "put_files")
+    (half,) = await environments.list()
+    assert half.state is State.STARTING
+    _, job = await environments.resume(half.id)
+    with pytest.raises(EnvironmentNotFound, match="interrupted") as caught:
+        await job.wait()
+    assert preset in caught.value.hint
+    assert left() == []
+
+
+async def die(environments: Environments, preset: str, workspace: Path, at: str) -> None:
+    """A start in another process that is killed when it would call this method of the engine."""
+    settings = environments.settings
+    arguments = [settings.owner, settings.run_root, settings.preset_paths[0], preset, str(workspace), at]
+    died = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", DIES, *arguments), env=os.environ | {"PYTHONPATH": os.getcwd()}
+    )
+    assert await died.wait() == -signal.SIGKILL
 
 
 async def test_one_that_is_made_anew_by_another_process(

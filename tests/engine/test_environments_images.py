@@ -16,7 +16,7 @@ import pytest
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.jobs import Job
-from jupyter_mlenv.model import BuildRecipe, State
+from jupyter_mlenv.model import LABEL, BuildRecipe, State
 from tests.support.reporting import Recorder
 
 from .environment_support import Named, Settings, inside, inspected, lines_of, opened, start
@@ -36,7 +36,8 @@ async def fresh_base(preset_prefix: str, base_image: str) -> str:
     engine = DockerEngine()
     try:
         text = f"FROM {base_image}\nRUN echo {reference} > /etc/session\n"
-        await engine.build(BuildRecipe(tag=reference, dockerfile=text), Recorder())
+        labels = {f"{LABEL}.preset": "base"}
+        await engine.build(BuildRecipe(tag=reference, dockerfile=text, labels=labels), Recorder())
     finally:
         await engine.close()
     return reference
