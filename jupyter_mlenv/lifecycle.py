@@ -6,19 +6,17 @@ import asyncio
 import time
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from . import plan as planning
 from . import readback, rundir
 from .agentclient import AgentClient
-from .dockerfile import KIT
 from .engines.base import ContainerInfo, Engine
 from .errors import ContainerExited, ContainerNotFound, EnvironmentFailed, GpuUnavailable, MlenvError, NameConflict
-from .hostpython import build_files
-from .hostpython import tar as host_tar
-from .model import AGENT_PORT, LABEL, RUN_DIR, BuildRecipe, FileEntry, Plan, Progress, Reporter, Settings
+from .images import Images, with_twin
+from .model import AGENT_PORT, LABEL, RUN_DIR, FileEntry, Plan, Progress, Reporter, Settings
 from .routes import TcpRoute, UnixRoute
 
 FOREIGN_START = 10.0
@@ -49,7 +47,7 @@ class Lifecycle:
             await self.remove(existing)
             existing = None
         if existing is None:
-            await self.ensure_image(plan, report)
+            await Images(self.engine, self.settings).ensure(plan, report)
             return await self._create(plan, report)
         return await self.wake(existing, report)
 
@@ -67,28 +65,6 @@ class Lifecycle:
                 await _finish(self.engine.stop(info.id, 1))
             raise
         return info
-
-    async def ensure_image(self, plan: Plan, report: Reporter) -> None:
-        """Import, pull or build the plan's image unless the engine has it."""
-        image = plan.image
-        if await self.engine.image(image.reference) is not None:
-            return
-        if image.kind == "host":
-            await self.engine.import_image(image.reference, host_tar(), {f"{LABEL}.preset": plan.preset})
-        elif image.recipe is not None:
-            report.progress(Progress("build", f"Building {image.reference}"))
-            await self.engine.build(await self._equipped(image.recipe), report)
-        else:
-            report.progress(Progress("pull", f"Pulling {image.reference}"))
-            await self.engine.pull(image.reference, report)
-
-    async def _equipped(self, recipe: BuildRecipe) -> BuildRecipe:
-        """The recipe with what this host adds to a build of ours: uv, the CA bundle, proxy and index settings."""
-        if not any(entry.path.startswith(f"{KIT}/") for entry in recipe.files):
-            return recipe
-        facts = await self.engine.facts()
-        files = await asyncio.to_thread(build_files, self.settings, facts.architecture)
-        return replace(recipe, files=(*recipe.files, *files))
 
     async def remove(self, info: ContainerInfo) -> None:
         """Remove the container and its run directory."""
@@ -169,10 +145,7 @@ class Lifecycle:
         try:
             return await self.engine.start(info.id)
         except GpuUnavailable as error:
-            if not plan.twin:
-                raise
-            hint = f'Use the preset "{plan.twin}", which runs on the CPU. {error.hint}'.strip()
-            raise GpuUnavailable(error.message, hint=hint, details=error.details, log=error.log) from error
+            raise with_twin(error, plan) from error
 
     async def _remove_created(self, plan: Plan) -> None:
         """After a create that failed or was cancelled: the engine may have made the container all the same."""

@@ -120,8 +120,7 @@ def make(
 def _image(preset: Preset, facts: EngineFacts, settings: Settings, earlier: Sequence[Mapping[str, str]]) -> ImagePlan:
     source = preset.image
     if source.host:
-        tag = hashlib.sha256(hostpython.tar()).hexdigest()[:12]
-        return ImagePlan("host", f"{hostpython.IMAGE}:{tag}")
+        return ImagePlan("host", hostpython.reference())
     buildkit = facts.buildkit and settings.builder != "classic"
     if source.dockerfile:
         recipe = _own_dockerfile(preset, settings)
