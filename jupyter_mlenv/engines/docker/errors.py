@@ -114,7 +114,7 @@ def from_message(text: str, status: int = 0, *, image: str = "", container: str 
     if _has(low, _GPU):
         return GpuUnavailable(
             f"The engine cannot give a GPU to a container: {text}",
-            hint="Use the CPU twin of the preset, or install the NVIDIA driver and the NVIDIA Container Toolkit here.",
+            hint="For a GPU, this machine needs the NVIDIA driver and the NVIDIA Container Toolkit.",
             details={"engine_message": text, "no_driver": _has(low, _NO_DRIVER)},
         )
     if status == 409 and "is already in use by container" in low:
