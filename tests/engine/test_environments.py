@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_mlenv import hostpython
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import EnvironmentNotFound, EnvironmentNotRunning
 from jupyter_mlenv.model import RUN_DIR, State
@@ -61,7 +62,7 @@ print(json.dumps({
     "no_new_privileges": status["NoNewPrivs"].strip(), "seccomp": status["Seccomp"].strip(),
     "writable": sorted(m[4] for m in mounts if "rw" in m[5].split(",")),
     "processes": sorted(int(p) for p in os.listdir("/proc") if p.isdigit()),
-    "homes": os.listdir("/home"),
+    "personal": sorted(m[4] for m in mounts if m[4].startswith(("/home/", "/root/"))),
     "seen": [path for path in PATHS if readable(path)],
     "shm": os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize,
     "memory": limit("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -106,7 +107,8 @@ async def test_inside_there_is_the_project_and_nothing_else(
     assert (seen["cwd"], seen["uid"], seen["gid"]) == (str(workspace), os.getuid(), os.getgid())
     assert seen["home"] == ("/root" if os.getuid() == 0 else f"/home/{seen['name']}")
     assert seen["seen"] == []
-    assert set(seen["homes"]) <= {seen["name"]}
+    # Of anybody's files only the interpreter's own, where it is installed in a home directory.
+    assert set(seen["personal"]) <= {str(workspace), *hostpython.prefixes(environments.settings)}
     # What can be written at all: the container's own disposable layer, the project, the run directory, /dev, /proc,
     # and what the engine makes for every container.
     engines = {"/", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/sys/fs/cgroup"}

@@ -32,7 +32,7 @@ import json, os
 status = dict(line.split(':', 1) for line in open('/proc/self/status'))
 open('made by a cell', 'w').close()
 print(json.dumps([os.getcwd(), os.getuid(), os.getgid(), int(status['CapEff'], 16), status['NoNewPrivs'].strip(),
-                  os.path.exists('/etc/shadow'), os.listdir('/home'), os.path.expanduser('~')]))
+                  os.path.exists('/etc/shadow')]))
 """
 
 
@@ -70,10 +70,9 @@ async def test_a_cell_runs_as_the_person_in_the_project_alone(lab: Lab, person: 
     seen = json.loads(await person.execute(host, LOOK))
     assert seen[:3] == [str(project), lab.uid, os.stat(project).st_gid]
     assert seen[3] == 0 or lab.uid == 0
-    assert seen[4:6] == ["1", False]
+    assert seen[4:] == ["1", False]
     made = (project / "made by a cell").stat()
     assert made.st_uid == lab.uid
-    assert not [name for name in os.listdir("/home") if f"/home/{name}" != seen[7] and name in seen[6]]
     outside = await person.execute(host, f"import os; print(os.path.exists({str(lab.root_dir / 'outside.txt')!r}))")
     assert outside == "False\n"
 
