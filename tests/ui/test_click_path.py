@@ -42,5 +42,5 @@ def test_a_click_opens_the_environments_own_lab_and_tensorboard(lab: Lab, page: 
 
     page.reload()
     environment_frame(page, "tensorboard")
-    page.locator(".lm-TabBar-tab", has_text=HOST).first.click()
-    inner_lab(page)
+    page.locator(".lm-TabBar-tab", has_text=HOST).click()
+    expect(inner_lab(page).locator(".lm-TabBar-tab", has_text="Untitled.ipynb")).to_be_visible(timeout=SLOW)
