@@ -52,9 +52,9 @@ http.server.HTTPServer(("127.0.0.1", int("{{port}}")), Page).serve_forever()
 
 
 @pytest.fixture
-def name(lab: Lab) -> Iterator[str]:
+def name(lab: Lab, owner: str) -> Iterator[str]:
     """The name of one test's preset; its images are removed afterwards."""
-    name = f"ui-{secrets.token_hex(4)}"
+    name = f"{owner}-{secrets.token_hex(2)}"
     yield name
     lab.tidy()  # an image that a container uses would only lose its tag
     with closing(connect()) as client:
