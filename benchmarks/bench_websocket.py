@@ -2,8 +2,8 @@
 
 Targets: 100 B round trips at >= 1.4x the rate, 100 B messages pipelined at >= 5x, 1 MB round trips at >= 20x; a
 message of 64 MB passes. Payloads are random. The client offers no compression; the echo server has its library's
-defaults and so compresses with whoever offers it, which jupyter-server-proxy does. Without that the 1 MB case is closer;
-it is shown, too.
+defaults and so compresses with whoever offers it, which jupyter-server-proxy does. Without that the 1 MB case is
+closer, and shown, too.
 """
 
 from __future__ import annotations

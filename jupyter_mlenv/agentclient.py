@@ -27,7 +27,7 @@ from .errors import (
     ServiceTimeout,
 )
 from .execsession import ExecSession
-from .routes import TcpRoute, TunnelRoute, UnixRoute, connect
+from .routes import TcpRoute, TunnelRoute, UnixRoute, connect, within
 
 LIMIT = 1 << 18
 """Bytes read ahead from an agent before it has to wait."""
@@ -341,8 +341,8 @@ class AgentClient:
 
     async def _call(self, method: str, path: str, body: Any = None, *, timeout: float = 30.0) -> dict[str, Any]:
         try:
-            return await asyncio.wait_for(self._exchange(method, path, body), timeout)
-        except asyncio.TimeoutError:  # not the builtin one before Python 3.11
+            return await within(timeout, self._exchange(method, path, body))
+        except TimeoutError:
             raise AgentUnreachable(
                 f"The environment's agent did not answer {method} {path} within {timeout:g} s.",
                 hint="Restart the environment.",

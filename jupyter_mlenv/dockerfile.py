@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -221,6 +222,25 @@ def _mounted(command: str) -> str:
         for name, (sharing, path) in caches.items()
     ]
     return " \\\n    ".join(["RUN " + mounts[0], *mounts[1:], command])
+
+
+def step_text(step: str) -> str:
+    """A step of a build as a person reads it: its number is told elsewhere, and what our own scripts do has words."""
+    text = re.sub(r"^\[[^\]]*\d+/\d+\] ", "", " ".join(step.split()))
+    match = re.match(r"RUN sh \S*/(install|apt)\.sh (.+)", text)
+    if not match:
+        return text
+    try:
+        words = shlex.split(match[2])
+    except ValueError:  # cut in the middle of a quotation
+        words = match[2].split()
+    if match[1] == "apt":
+        return f"Installing Debian packages: {', '.join(words)}"
+    after = dict(itertools.pairwise(words))  # an option's value is no package
+    values = {after.get(option) for option in ("--index", "--index-strategy")}
+    named = [os.path.basename(word) for word in words[1:] if not word.startswith("-") and word not in values]
+    packages = [word for word in named if word not in DOORS] or named
+    return f"Installing {', '.join(re.split('[<>=!~;@ ]', word)[0] for word in packages)}"
 
 
 def _layer_key(request: ImageRequest) -> str:

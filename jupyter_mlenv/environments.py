@@ -22,6 +22,9 @@ from .model import LABEL, Environment, Plan, Preset, Progress, Settings, StartRe
 from .routes import Route
 from .services import Services
 
+Run = tuple[str, str]
+"""Container and time of its start: one agent's life."""
+
 
 class Environments:
     """Everything about one person's environments on one engine.
@@ -38,7 +41,7 @@ class Environments:
         self._services = Services(self.get, self._agent)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._pending: dict[str, Environment] = {}
-        self._agents: dict[str, AgentClient] = {}
+        self._agents: dict[str, tuple[Run, AgentClient]] = {}
         self._changes = Changes(
             engine, jobs, settings.owner, snapshot=self._snapshot, refresh=self._refresh, seen=self._seen
         )
@@ -181,7 +184,12 @@ class Environments:
 
         async def work(job: Job) -> Environment:
             async with self._locks[id]:
-                info = await self._inspect(id)
+                info = await self._lifecycle.existing(container_name(id))
+                if info is None:
+                    raise EnvironmentNotFound(
+                        f"The environment {id} was only half made when its start was interrupted; it is removed now.",
+                        hint=f"Start it anew: jupyter mlenv start {environment.preset}",
+                    )
                 if stop:
                     job.progress(Progress("stop", "Stopping"))
                     self._forget(id)
@@ -240,11 +248,13 @@ class Environments:
         return info
 
     async def _agent(self, environment: Environment) -> AgentClient:
-        client = self._agents.get(environment.id)
-        if client is None:
-            client = await self._lifecycle.client(await self._inspect(environment.id))
-            self._agents[environment.id] = client
-        return client
+        run = (environment.container, environment.started)
+        known = self._agents.get(environment.id)
+        # Another process may have made it anew, with another token, before its events got here.
+        if known is None or known[0] != run:
+            known = run, await self._lifecycle.client(await self._inspect(environment.id))
+            self._agents[environment.id] = known
+        return known[1]
 
     def _forget(self, id: str) -> None:
         self._services.forget(id)

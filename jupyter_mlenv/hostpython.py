@@ -7,6 +7,7 @@ download and no build. Nothing is mounted that could hold secrets: no `/etc` but
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import platform
@@ -83,6 +84,11 @@ def tar(root: str = "/") -> bytes:
             elif path.is_dir():
                 archive.addfile(_entry(name, tarfile.DIRTYPE, 0o755))
     return buffer.getvalue()
+
+
+def reference() -> str:
+    """The image's name with its content hash as the tag."""
+    return f"{IMAGE}:{hashlib.sha256(tar()).hexdigest()[:12]}"
 
 
 def mounts(settings: Settings) -> tuple[Mount, ...]:

@@ -6,23 +6,22 @@ import asyncio
 import time
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from . import plan as planning
 from . import readback, rundir
 from .agentclient import AgentClient
-from .dockerfile import KIT
 from .engines.base import ContainerInfo, Engine
 from .errors import ContainerExited, ContainerNotFound, EnvironmentFailed, GpuUnavailable, MlenvError, NameConflict
-from .hostpython import build_files
-from .hostpython import tar as host_tar
-from .model import AGENT_PORT, LABEL, RUN_DIR, BuildRecipe, FileEntry, Plan, Progress, Reporter, Settings
+from .images import Images, with_twin
+from .model import AGENT_PORT, LABEL, RUN_DIR, FileEntry, Plan, Progress, Reporter, Settings
 from .routes import TcpRoute, UnixRoute
 
 FOREIGN_START = 10.0
-"""Seconds that another process gets between creating a container and starting it; usually 0.1."""
+"""Seconds that another process gets between creating a container and starting it, where no lock of the run directory
+tells whether it still lives; usually it takes 0.1."""
 
 CANNOT_RUN = (126, 127)
 """Exit codes of an init that cannot run its command; the command is the image's Python, running the agent."""
@@ -43,12 +42,12 @@ class Lifecycle:
 
         Raises what the engine raises, `ContainerExited`, `AgentUnreachable`, `GpuUnavailable`.
         """
-        existing = await self._existing(plan.container.name)
+        existing = await self.existing(plan.container.name)
         if existing is not None and recreate:
             await self.remove(existing)
             existing = None
         if existing is None:
-            await self.ensure_image(plan, report)
+            await Images(self.engine, self.settings).ensure(plan, report)
             return await self._create(plan, report)
         return await self.wake(existing, report)
 
@@ -67,28 +66,6 @@ class Lifecycle:
             raise
         return info
 
-    async def ensure_image(self, plan: Plan, report: Reporter) -> None:
-        """Import, pull or build the plan's image unless the engine has it."""
-        image = plan.image
-        if await self.engine.image(image.reference) is not None:
-            return
-        if image.kind == "host":
-            await self.engine.import_image(image.reference, host_tar(), {f"{LABEL}.preset": plan.preset})
-        elif image.recipe is not None:
-            report.progress(Progress("build", f"Building {image.reference}"))
-            await self.engine.build(await self._equipped(image.recipe), report)
-        else:
-            report.progress(Progress("pull", f"Pulling {image.reference}"))
-            await self.engine.pull(image.reference, report)
-
-    async def _equipped(self, recipe: BuildRecipe) -> BuildRecipe:
-        """The recipe with what this host adds to a build of ours: uv, the CA bundle, proxy and index settings."""
-        if not any(entry.path.startswith(f"{KIT}/") for entry in recipe.files):
-            return recipe
-        facts = await self.engine.facts()
-        files = await asyncio.to_thread(build_files, self.settings, facts.architecture)
-        return replace(recipe, files=(*recipe.files, *files))
-
     async def remove(self, info: ContainerInfo) -> None:
         """Remove the container and its run directory."""
         await self.engine.remove(info.id)
@@ -105,35 +82,50 @@ class Lifecycle:
         token = (await self.engine.read_file(info.id, f"{RUN_DIR}/token")).decode().strip()
         return AgentClient(TcpRoute(facts.publish_host, info.ports[AGENT_PORT]), token)
 
-    async def _existing(self, name: str) -> ContainerInfo | None:
+    async def existing(self, name: str) -> ContainerInfo | None:
         """The container of this name, unless it is a leftover of a start that died half-way."""
         deadline = time.monotonic() + FOREIGN_START
         while True:
             try:
                 info = await self.engine.inspect(name)
+                if info.status in ("running", "exited", "paused"):
+                    return info
+                # created, removing, dead: another process may be at work on it, else it is a leftover.
+                late = time.monotonic() > deadline or _older(info.created, FOREIGN_START)
+                if info.status == "dead" or late or await self._abandoned(info):
+                    await self.remove(info)
+                    return None
             except ContainerNotFound:
-                return None
-            if info.status in ("running", "exited", "paused"):
-                return info
-            # created, removing, dead: another process may be at work on it, else it is a leftover.
-            if info.status == "dead" or time.monotonic() > deadline or _older(info.created, FOREIGN_START):
-                await self.remove(info)
                 return None
             await asyncio.sleep(0.05)
 
+    async def _abandoned(self, info: ContainerInfo) -> bool:
+        """Whether the process that created this container was killed before it started it."""
+        if not rundir.abandoned(info.labels.get(f"{LABEL}.run", "")):
+            return False
+        # Nobody works on it, so whoever did has started it by now, or never will.
+        return (await self.engine.inspect(info.id)).status == "created"
+
     async def _create(self, plan: Plan, report: Reporter) -> ContainerInfo:
         report.progress(Progress("create", "Creating the container"))
+        self._prepare(plan.container.labels)
+        try:
+            with rundir.at_work(plan.container.labels.get(f"{LABEL}.run", "")):
+                return await self._made(plan, report)
+        except NameConflict:
+            # The other process won; its container is as good as ours would have been.
+            other = await self.existing(plan.container.name)
+            return await (self._create(plan, report) if other is None else self.wake(other, report))
+
+    async def _made(self, plan: Plan, report: Reporter) -> ContainerInfo:
         files = plan.files
         if not plan.container.labels.get(f"{LABEL}.run"):
             owner = {"uid": self.settings.uid, "gid": self.settings.gid}
             files = (*files, FileEntry(f"{RUN_DIR}/token", rundir.new_token().encode(), 0o600, **owner))
-        self._prepare(plan.container.labels)
         try:
             info = await self.engine.create(plan.container)
         except NameConflict:
-            # The other process won; its container is as good as ours would have been.
-            other = await self._existing(plan.container.name)
-            return await (self._create(plan, report) if other is None else self.wake(other, report))
+            raise
         except BaseException:
             await _finish(self._remove_created(plan))
             raise
@@ -153,10 +145,7 @@ class Lifecycle:
         try:
             return await self.engine.start(info.id)
         except GpuUnavailable as error:
-            if not plan.twin:
-                raise
-            hint = f'Use the preset "{plan.twin}", which runs on the CPU. {error.hint}'.strip()
-            raise GpuUnavailable(error.message, hint=hint, details=error.details, log=error.log) from error
+            raise with_twin(error, plan) from error
 
     async def _remove_created(self, plan: Plan) -> None:
         """After a create that failed or was cancelled: the engine may have made the container all the same."""

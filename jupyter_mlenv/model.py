@@ -67,7 +67,7 @@ class Endpoint:
     {workspace} {logdir}` (`path_prefix` is `base_url_noslash` percent-decoded, as WSGI servers want it); it listens on
     the unix socket `{socket}` or on `127.0.0.1:{port}` inside the container, never on another address.
     `ready` and `open` are paths below the base URL: the first answers below 500 once the service is up, the second is
-    where a browser is sent. `timeout` in seconds from start to ready.
+    where a browser is sent (a preset writes `{id}` for the environment's id). `timeout` in seconds from start to ready.
     """
 
     name: str
@@ -103,6 +103,15 @@ class ImageSource:
     add_jupyter: bool = False
     python: str = "python3"  # the interpreter inside the image that runs agent, kernels and services
 
+    @property
+    def origin(self) -> str:
+        """Where the image comes from, in a few words for a person."""
+        if self.host:
+            return "this machine's Python"
+        if self.reference:
+            return _short(self.reference) + (" + JupyterLab" if self.add_jupyter else "")
+        return f"built on {_short(self.base)}" if self.base else f"built from {self.dockerfile}"
+
 
 @dataclass(frozen=True)
 class KernelOptions:
@@ -133,6 +142,11 @@ class Preset:
     network: str = ""
     source: str = "catalog"
     directory: str = ""  # what relative paths in it are relative to
+
+    def to_json(self, ready: bool | None) -> dict[str, Any]:
+        """The preset object of the REST API and of `--json`. `ready`: its image is on the engine; `None`: not known."""
+        names = ("name", "title", "description", "icon", "gpu", "twin", "source")
+        return {name: getattr(self, name) for name in names} | {"image": self.image.origin, "ready": ready}
 
 
 @dataclass(frozen=True)
@@ -345,6 +359,11 @@ class Settings:
     shared_filesystem: bool | None = None  # None: find out
     host_python: str = ""  # the interpreter of the `host` preset
     host_prefixes: tuple[str, ...] = ()  # its sys.prefix, base_prefix, exec_prefix
+
+
+def _short(reference: str) -> str:
+    """An image's name as people know it: `docker.io/library/python:3.12` is `python:3.12`."""
+    return reference.removeprefix("docker.io/").removeprefix("library/")
 
 
 def environment_id(owner: str, workspace: str, preset: str, name: str = "") -> str:

@@ -97,7 +97,7 @@ def make(
         name=request.name,
         image=image,
         container=spec,
-        endpoints=preset.endpoints,
+        endpoints=tuple(dataclasses.replace(e, open=e.open.replace("{id}", id)) for e in preset.endpoints),
         files=_files(settings, shared=bool(run_dir)),
         icon=preset.icon,
         gpu=preset.gpu,
@@ -123,8 +123,7 @@ def make(
 def _image(preset: Preset, facts: EngineFacts, settings: Settings, earlier: Sequence[Mapping[str, str]]) -> ImagePlan:
     source = preset.image
     if source.host:
-        tag = hashlib.sha256(hostpython.tar()).hexdigest()[:12]
-        return ImagePlan("host", f"{hostpython.IMAGE}:{tag}")
+        return ImagePlan("host", hostpython.reference())
     buildkit = facts.buildkit and settings.builder != "classic"
     if source.dockerfile:
         recipe = _own_dockerfile(preset, settings)
@@ -157,14 +156,13 @@ def _own_dockerfile(preset: Preset, settings: Settings) -> BuildRecipe:
     source = preset.image
     text = _read(preset, source.dockerfile)
     context = source.context or os.path.dirname(os.path.join(preset.directory, source.dockerfile))
-    proxies = {form: value for name, value in settings.proxies.items() for form in (name.lower(), name.upper())}
     return owndockerfile.recipe(
         preset.name,
         text,
         os.path.join(preset.directory, context),
         target=source.target,
         args=source.args,
-        proxies=proxies,
+        proxies=_proxies(settings),
     )
 
 
@@ -214,7 +212,12 @@ def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, pyt
     if preset.image.host:
         # The image has no PATH of its own, and a venv's programs are found only through it.
         env["PATH"] = ":".join(dict.fromkeys([os.path.dirname(python), "/usr/local/bin", "/usr/bin", "/bin"]))
-    return {**env, **preset.env}
+    return {**env, **_proxies(settings), **preset.env}
+
+
+def _proxies(settings: Settings) -> dict[str, str]:
+    """In both cases, since programs disagree about which one they read."""
+    return {form: value for name, value in settings.proxies.items() for form in (name.lower(), name.upper())}
 
 
 def _mounts(preset: Preset, request: StartRequest, settings: Settings, run_dir: str) -> tuple[Mount, ...]:

@@ -12,9 +12,13 @@ import contextlib
 import os
 import socket
 import stat
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from .errors import AgentUnreachable
+
+T = TypeVar("T")
 
 LONGEST_PATH = 107
 """Bytes that a unix socket's path can have on Linux: `sun_path` holds 108 with the final zero (unix(7))."""
@@ -68,14 +72,34 @@ async def connect(route: Route, timeout: float = 10.0) -> socket.socket:
         with contextlib.suppress(BlockingIOError):
             return _unix_socket(route.path)  # at once, without a task and a timer
     try:
-        return await asyncio.wait_for(_connect(route), timeout)
-    except asyncio.TimeoutError:  # not the builtin one before Python 3.11
+        return await within(timeout, _connect(route))
+    except TimeoutError:
         if isinstance(route, TunnelRoute):
             raise AgentUnreachable(
                 f"The agent opened no tunnel to {route.target} within {timeout:g} s.",
                 hint="Restart the environment.",
             ) from None
-        raise TimeoutError(f"No answer within {timeout:g} s.") from None
+        raise
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, or `TimeoutError` after `seconds`.
+
+    `asyncio.wait_for` loses a cancel to work that ends in the same turn of the loop (until Python 3.12): the caller
+    then goes on as if nobody had cancelled it.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if task.done():
+            return task.result()
+        raise TimeoutError(f"No answer within {seconds:g} s.")
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # where the caller has gone, nobody else looks at it
 
 
 async def _connect(route: Route) -> socket.socket:

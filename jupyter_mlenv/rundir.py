@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import secrets
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import MlenvError
+from .errors import DiskFull, MlenvError
 
 TOKEN_BYTES = 32
 """Entropy of an agent token, in bytes."""
@@ -23,26 +27,37 @@ def prepare(run_root: str, run_dir: str) -> None:
     """Make the run directory ready for a start: private, and with a token.
 
     What is there is kept: another process may be using it at this moment. Raises MlenvError if the directory or its
-    parent belongs to somebody else, or if `run_dir` is not directly below `run_root`.
+    parent belongs to somebody else or cannot be made, or if `run_dir` is not directly below `run_root`; DiskFull.
     """
     root, path = Path(run_root), Path(run_dir)
     _check_place(root, path)
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.mkdir(exist_ok=True, mode=0o700)
-    for directory in (root, path):
-        _check_private(directory)
-    token = path / "token"
-    if not token.exists():
-        # Written aside and linked, so that of two processes one wins and nobody ever reads half a token.
-        aside = path / f".token-{os.getpid()}-{secrets.token_hex(4)}"
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(new_token())
-        try:
-            os.link(aside, token)
-        except FileExistsError:
-            pass
-        finally:
-            aside.unlink()
+    there = path.is_dir()
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.mkdir(exist_ok=True, mode=0o700)
+        for directory in (root, path):
+            _check_private(directory)
+        if not (path / "token").exists():
+            _write_token(path)
+    except OSError as error:
+        if not there:
+            remove(run_root, run_dir)
+        raise _cannot(path, error) from error
+
+
+@contextmanager
+def at_work(run_dir: str) -> Iterator[None]:
+    """Mark the directory as worked on, by a lock that goes with this process however it ends; see `abandoned`."""
+    with _opened(run_dir) as descriptor:
+        if descriptor is not None:
+            _lock(descriptor, fcntl.LOCK_SH)
+        yield
+
+
+def abandoned(run_dir: str) -> bool:
+    """Whether certainly nobody works on it; false also where the file system does not tell (NFS)."""
+    with _opened(run_dir) as descriptor:
+        return descriptor is not None and _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def token(run_dir: str) -> str:
@@ -61,6 +76,47 @@ def remove(run_root: str, run_dir: str) -> None:
     root, path = Path(run_root), Path(run_dir)
     if path.parent == root and path.name not in ("", ".", "..") and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _write_token(path: Path) -> None:
+    """Written aside and linked, so that of two processes one wins and nobody ever reads half a token."""
+    aside = path / f".token-{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(new_token())
+        os.link(aside, path / "token")
+    except FileExistsError:
+        pass
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _cannot(path: Path, error: OSError) -> MlenvError:
+    message = f"The run directory {path} cannot be made: {error.strerror}."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(message, hint="Free some space there, or choose another place with --MlenvConfig.run_root.")
+    return MlenvError(message, hint="Choose another place with --MlenvConfig.run_root.")
+
+
+@contextmanager
+def _opened(run_dir: str) -> Iterator[int | None]:
+    try:
+        descriptor = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how)
+    except OSError:
+        return False
+    return True
 
 
 def _check_place(root: Path, path: Path) -> None:

@@ -28,7 +28,7 @@ as_root() {
 not_installed() {
   local package
   for package in "$@"; do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' || echo "$package"
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep '^install ok installed' >/dev/null || echo "$package"
   done
 }
 
@@ -45,8 +45,8 @@ apt_lists() {
   mkdir -p .cache && touch "$mark"
 }
 
-# Whether apt could install this package.
-available() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
+# Whether apt could install this package. (grep -q would end early, and with pipefail the broken pipe would be a "no".)
+available() { apt-cache policy "$1" 2>/dev/null | grep 'Candidate: [^(]' >/dev/null; }
 
 # install WHAT-FOR PACKAGE…: Debian packages, if they are missing.
 install() {

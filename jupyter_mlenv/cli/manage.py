@@ -86,13 +86,11 @@ def confirmed(environments: list[Environment]) -> bool:
     for environment in environments:
         output.write(f"  {environment.id}  {output.short_path(environment.workspace)}", stream=sys.stderr)
     what = "this environment" if len(environments) == 1 else f"these {len(environments)} environments"
-    print(
-        f"Remove {what}, with all that was installed inside? Files of the project stay. [y/N] ", end="", file=sys.stderr
-    )
-    sys.stderr.flush()
     # A blocking read is right here, since nothing else runs while a person thinks; Ctrl-C must end it at once.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        question = f"Remove {what}, with all that was installed inside? Files of the project stay. [y/N] "
+        print(question, end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
     finally:
         signal.signal(signal.SIGINT, handler)

@@ -53,7 +53,8 @@ def describe(progress: Progress, rate: float = 0.0) -> str:
         amount = f"{progress.fraction:.0%}, {progress.current} of {progress.total} {progress.unit}".rstrip()
     elif progress.current and progress.unit:
         amount = f"{progress.current} {progress.unit}"
-    if progress.message and not amount and progress.phase not in ("pull", "build"):
+    speaks = progress.phase not in ("pull", "build") or progress.message.startswith(text)
+    if progress.message and not amount and speaks:
         return progress.message  # a sentence of its own, such as "Starting the container"
     return " ".join(filter(None, (text, amount))) + (f": {progress.message}" if progress.message else "")
 

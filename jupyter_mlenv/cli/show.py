@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from .._version import __version__
 from ..errors import EnginePermission, EngineUnavailable, MlenvError, PresetInvalid, WorkspaceForbidden
@@ -63,7 +62,7 @@ class PresetsCommand(Command):
             except (EngineUnavailable, EnginePermission) as error:
                 missing = error
         if args.json:
-            output.write_json([preset_json(preset, ready.get(preset.name)) for preset in presets])
+            output.write_json([preset.to_json(ready.get(preset.name)) for preset in presets])
         else:
             output.write_table(presets_table(presets, ready))
         for line in broken_lines(broken):
@@ -104,36 +103,6 @@ class VersionCommand(Command):
         return 0
 
 
-def image_source(preset: Preset) -> str:
-    """In a few words, where a preset's image comes from."""
-    image = preset.image
-    if image.host:
-        return "this machine's Python"
-    if image.reference:
-        return short_image(image.reference) + (" + JupyterLab" if image.add_jupyter else "")
-    return f"built on {short_image(image.base)}" if image.base else f"built from {output.short_path(image.dockerfile)}"
-
-
-def short_image(reference: str) -> str:
-    """An image's name as people know it: `docker.io/library/python:3.12` is `python:3.12`."""
-    return reference.removeprefix("docker.io/").removeprefix("library/")
-
-
-def preset_json(preset: Preset, ready: bool | None) -> dict[str, Any]:
-    """The preset object of the REST API. `ready` is None where no engine can be asked."""
-    return {
-        "name": preset.name,
-        "title": preset.title,
-        "description": preset.description,
-        "icon": preset.icon,
-        "gpu": preset.gpu,
-        "twin": preset.twin,
-        "source": preset.source,
-        "image": image_source(preset),
-        "ready": ready,
-    }
-
-
 def presets_table(presets: Sequence[Preset], ready: Mapping[str, bool]) -> Table:
     """The table of `jupyter mlenv presets`."""
     table = Table(("PRESET", "TITLE", "GPU", "READY", "IMAGE", "FROM"))
@@ -144,7 +113,7 @@ def presets_table(presets: Sequence[Preset], ready: Mapping[str, bool]) -> Table
             preset.title,
             Cell("GPU", "magenta") if preset.gpu else "",
             Cell({True: "yes", False: "no", None: "?"}[there], "green" if there else "bright_black"),
-            image_source(preset),
+            preset.image.origin,
             Cell("built in" if preset.source == "catalog" else output.short_path(preset.source), "bright_black"),
         )
     return table

@@ -40,7 +40,7 @@ class Presets(MlenvHandler):
         workspace = await self.workspace()
         presets, broken = await self.environments.presets(workspace or "")
         ready = await self.ready(presets, workspace or "")
-        shown = [preset_object(preset, ready.get(preset.name)) for preset in presets]
+        shown = [preset.to_json(ready.get(preset.name)) for preset in presets]
         self.answer({"presets": shown, "errors": [e.to_json() for e in broken], "workspace": workspace})
 
     async def workspace(self) -> str | None:
@@ -194,14 +194,6 @@ def api_handlers(base_url: str) -> list[tuple[str, type[web.RequestHandler]]]:
     api = re.escape(base_url) + "mlenv/api"
     known = [(api + re.escape(path).replace(r"\{id\}", "([^/]+)"), handler) for path, handler in ROUTES]
     return [*known, (api + "(?:/.*)?", NothingHere)]
-
-
-def preset_object(preset: Preset, ready: bool | None) -> dict[str, Any]:
-    """The preset object of the REST API. `ready`: its image is on the engine; `None`: not known."""
-    names = ("name", "title", "description", "icon", "gpu", "twin", "source")
-    image = preset.image
-    shown = image.reference or image.base or image.dockerfile
-    return {name: getattr(preset, name) for name in names} | {"image": shown, "ready": ready}
 
 
 @lru_cache(maxsize=1)

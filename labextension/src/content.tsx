@@ -6,7 +6,7 @@ import React from 'react';
 
 import { MlenvError } from './api';
 import { EnvironmentLog, JobLog } from './logview';
-import { IAction, Notice, ProgressView } from './progress';
+import { BusyView, IAction, Notice, ProgressView } from './progress';
 import { Session, View } from './session';
 import { IEnvironment } from './tokens';
 
@@ -14,6 +14,8 @@ import { IEnvironment } from './tokens';
 export interface ITabLook {
   icon: LabIcon;
   /** Of the environment, without its folder. */
+  environment: string;
+  /** What is started: the environment, or a page of it. */
   name: string;
   /** What is opened, e.g. `JupyterLab`. */
   page: string;
@@ -121,7 +123,7 @@ export class TabContent extends ReactWidget {
   private _status(view: View): JSX.Element | null {
     const trans = this._trans;
     const session = this._session;
-    const { icon, name, page, title, workspace } = this._look();
+    const { environment, icon, name, page, workspace } = this._look();
     const notice = (
       text: string,
       message: string | undefined,
@@ -161,9 +163,17 @@ export class TabContent extends ReactWidget {
             trans={trans}
           />
         );
+      case 'ending':
+        return (
+          <BusyView
+            icon={icon}
+            title={trans.__('Stopping %1', environment)}
+            detail={workspace}
+          />
+        );
       case 'failed':
         return notice(
-          trans.__('%1 could not be started', title),
+          trans.__('%1 could not be started', name),
           undefined,
           [
             {
@@ -191,7 +201,7 @@ export class TabContent extends ReactWidget {
         );
       case 'stopped':
         return notice(
-          trans.__('%1 is stopped', title),
+          trans.__('%1 is stopped', environment),
           this._whyStopped(view.environment),
           [
             {
@@ -205,7 +215,7 @@ export class TabContent extends ReactWidget {
         );
       case 'gone':
         return notice(
-          trans.__('%1 no longer exists', title),
+          trans.__('%1 no longer exists', environment),
           trans.__('It was removed. The files of your project are untouched.'),
           [
             {
@@ -234,7 +244,10 @@ export class TabContent extends ReactWidget {
       case 'connecting':
         return (
           <p className="jp-mlenv-muted" role="status">
-            {trans.__('Asking the Jupyter server about %1…', title)}
+            {trans.__(
+              'Asking the Jupyter server about %1…',
+              this._look().title
+            )}
           </p>
         );
       default:

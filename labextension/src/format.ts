@@ -26,7 +26,7 @@ export function clock(seconds: number): string {
     .join(':');
 }
 
-/** `412 MB of 1.2 GB`, `step 3 of 7`; empty when nothing is counted. */
+/** `412 MB of 1.2 GB`, `3 of 7 steps`; empty when nothing is counted. */
 export function amount(progress: IProgress, trans: TranslationBundle): string {
   const { current, total, unit } = progress;
   if (unit === 'bytes') {
@@ -39,7 +39,7 @@ export function amount(progress: IProgress, trans: TranslationBundle): string {
     return '';
   }
   return unit === 'steps'
-    ? trans.__('step %1 of %2', current, total)
+    ? trans.__('%1 of %2 steps', current, total)
     : trans.__('%1 of %2', current, total);
 }
 
@@ -56,14 +56,14 @@ export function basename(path: string): string {
   return path.split('/').filter(Boolean).pop() ?? '';
 }
 
-/** `Python · myproject`, with the name of a named environment. */
+/** `myproject · Python`, with the name of a named environment; tabs and panels cut the end off. */
 export function tabTitle(
   title: string,
   workspace: string,
   name: string
 ): string {
   const folder = basename(workspace);
-  const text = folder ? `${title} · ${folder}` : title;
+  const text = folder ? `${folder} · ${title}` : title;
   return name ? `${text} (${name})` : text;
 }
 

@@ -3,7 +3,7 @@ import {
   JupyterFrontEnd,
   JupyterFrontEndPlugin
 } from '@jupyterlab/application';
-import { ICommandPalette } from '@jupyterlab/apputils';
+import { ICommandPalette, IThemeManager } from '@jupyterlab/apputils';
 import { PageConfig } from '@jupyterlab/coreutils';
 import { IDefaultFileBrowser } from '@jupyterlab/filebrowser';
 import { ILauncher } from '@jupyterlab/launcher';
@@ -17,11 +17,13 @@ import { Tiles } from './launcher';
 import { Model } from './model';
 import { runningManager } from './running';
 import { Tabs } from './tabs';
+import { commonTheme } from './theme';
 import { CommandIDs, ISettings, PAGE_OPTION, PLUGIN_ID } from './tokens';
 
 const DEFAULTS: ISettings = {
   showTiles: true,
   showLog: false,
+  followTheme: true,
   confirmStop: true,
   confirmRemove: true
 };
@@ -40,6 +42,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     ILayoutRestorer,
     IRunningSessionManagers,
     ISettingRegistry,
+    IThemeManager,
     ITranslator
   ],
   activate: (
@@ -50,6 +53,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     restorer: ILayoutRestorer | null,
     managers: IRunningSessionManagers | null,
     registry: ISettingRegistry | null,
+    themes: IThemeManager | null,
     translator: ITranslator | null
   ) => {
     if (PageConfig.getOption(PAGE_OPTION) !== 'true') {
@@ -59,7 +63,13 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const { contents, serverSettings } = app.serviceManager;
     const model = new Model(new Api(serverSettings));
     let settings = DEFAULTS;
-    const tabs = new Tabs(app, model, () => settings, trans);
+    const theme = () => {
+      const name = themes?.theme;
+      return name && settings.followTheme
+        ? commonTheme(name, themes.isLight(name))
+        : '';
+    };
+    const tabs = new Tabs(app, model, () => settings, theme, trans);
 
     addCommands({
       app,

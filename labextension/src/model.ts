@@ -148,14 +148,20 @@ export class Model implements IDisposable {
     return environment;
   }
 
-  async stop(id: string): Promise<IEnvironment> {
-    return this.put(await this.api.stop(id));
+  stop(id: string): Promise<IEnvironment> {
+    return this._ending(id, async () => this.put(await this.api.stop(id)));
   }
 
-  async remove(id: string): Promise<void> {
-    await this.api.remove(id);
-    this._environments.delete(id);
-    this._changed.emit();
+  remove(id: string): Promise<void> {
+    return this._ending(id, async () => {
+      await this.api.remove(id);
+      this._environments.delete(id);
+    });
+  }
+
+  /** Whether this page is stopping or removing it just now. */
+  isEnding(id: string): boolean {
+    return this._ends.has(id);
   }
 
   /** The log of a job, as far as it was followed. */
@@ -235,6 +241,17 @@ export class Model implements IDisposable {
     this._changed.emit();
   }
 
+  private async _ending<T>(id: string, end: () => Promise<T>): Promise<T> {
+    this._ends.add(id);
+    this._changed.emit();
+    try {
+      return await end();
+    } finally {
+      this._ends.delete(id);
+      this._changed.emit();
+    }
+  }
+
   private _engineChanged(available: boolean): void {
     this._engine = { facts: null, error: null, ...this._engine, available };
     // The message says whether; only the engine's status says why.
@@ -250,6 +267,7 @@ export class Model implements IDisposable {
 
   private _changed = new Signal<this, void>(this);
   private _connected = false;
+  private _ends = new Set<string>();
   private _engine: IEngineStatus | null = null;
   private _environments = new Map<string, IEnvironment>();
   private _followed = new Map<string, number>();

@@ -84,6 +84,39 @@ export function Elapsed(props: { since: number }): JSX.Element {
   );
 }
 
+/** `done` per cent; `null` when unknown. */
+function Bar(props: { done: number | null; label: string }): JSX.Element {
+  const { done, label } = props;
+  return (
+    <div
+      className={
+        done === null ? 'jp-mlenv-Bar jp-mod-indeterminate' : 'jp-mlenv-Bar'
+      }
+      role="progressbar"
+      aria-label={label}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuenow={done ?? undefined}
+    >
+      <div style={done === null ? undefined : { width: `${done}%` }} />
+    </div>
+  );
+}
+
+/** Something that takes a moment and cannot be cancelled. */
+export function BusyView(props: {
+  icon: LabIcon;
+  title: string;
+  detail: string;
+}): JSX.Element {
+  return (
+    <div className="jp-mlenv-Card" aria-busy="true">
+      <Head {...props} />
+      <Bar done={null} label={props.title} />
+    </div>
+  );
+}
+
 export interface IProgressViewProps {
   icon: LabIcon;
   title: string;
@@ -114,18 +147,7 @@ export function ProgressView(props: IProgressViewProps): JSX.Element {
     <div className="jp-mlenv-Card" aria-busy="true">
       <Head icon={props.icon} title={props.title} detail={props.detail} />
       <Steps phase={phase} page={page} trans={trans} />
-      <div
-        className={
-          done === null ? 'jp-mlenv-Bar jp-mod-indeterminate' : 'jp-mlenv-Bar'
-        }
-        role="progressbar"
-        aria-label={label}
-        aria-valuemin={0}
-        aria-valuemax={100}
-        aria-valuenow={done ?? undefined}
-      >
-        <div style={done === null ? undefined : { width: `${done}%` }} />
-      </div>
+      <Bar done={done} label={label} />
       <div className="jp-mlenv-Progress-line">
         <span className="jp-mlenv-Progress-message" title={message || label}>
           {props.cancelling ? trans.__('Cancelling…') : message || `${label}…`}

@@ -11,6 +11,8 @@ export type View =
   | { kind: 'connecting' }
   /** A job works on it; `job` is null while the server is asked. `since`: when it began, as of `Date.now()`. */
   | { kind: 'working'; job: IJob | null; since: number; cancelling: boolean }
+  /** It is being stopped or removed from this page. */
+  | { kind: 'ending' }
   | { kind: 'failed'; error: MlenvError }
   | { kind: 'cancelled' }
   /** The page of the endpoint. Another `key`: another container, load it anew. */
@@ -21,10 +23,18 @@ export type View =
 
 /** One endpoint of one environment from click to page: asks, follows the job, notices when it stops. Draws nothing. */
 export class Session implements IDisposable {
-  constructor(model: Model, endpoint: string, id = '') {
+  /** `prepare`: what to do with the endpoint once it answers, before it is shown. It may not reject. */
+  constructor(
+    model: Model,
+    endpoint: string,
+    id = '',
+    prepare: (environment: IEnvironment) => Promise<void> = () =>
+      Promise.resolve()
+  ) {
     this.model = model;
     this.endpoint = endpoint;
     this._id = id;
+    this._prepare = prepare;
     model.changed.connect(this._sync, this);
   }
 
@@ -58,6 +68,9 @@ export class Session implements IDisposable {
   }
 
   get view(): View {
+    if (this.model.isEnding(this._id)) {
+      return { kind: 'ending' };
+    }
     const job = this._job ? this.model.job(this._job) : undefined;
     if (this._asking || this._job) {
       const cancelling = this._cancelling;
@@ -240,6 +253,7 @@ export class Session implements IDisposable {
     this._asking = true;
     try {
       const environment = await this.model.api.environment(this._id);
+      await this._prepare(environment);
       this._served = true;
       this._started = environment.started;
       this._generation += 1;
@@ -295,6 +309,7 @@ export class Session implements IDisposable {
   private _isDisposed = false;
   private _job = '';
   private _last: IEnvironment | undefined;
+  private _prepare: (environment: IEnvironment) => Promise<void>;
   private _request: (() => Promise<IStarted>) | null = null;
   private _served = false;
   private _since = Date.now();

@@ -64,6 +64,7 @@ export class EnvironmentTab extends MainAreaWidget<TabContent> {
     const page = this.pageTitle(endpoint);
     return {
       icon: endpoint === TENSORBOARD ? tensorboardIcon : iconFor(icon),
+      environment: title,
       name: endpoint === NOTEBOOK ? title : page,
       page,
       workspace,

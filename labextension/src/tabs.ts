@@ -5,20 +5,24 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { Model } from './model';
 import { Session } from './session';
 import { EnvironmentTab, ITabSeed } from './tab';
-import { IStartRequest, NOTEBOOK } from './tokens';
+import { setTheme } from './theme';
+import { IEnvironment, IStartRequest, NOTEBOOK } from './tokens';
 import { fillToolbar } from './toolbar';
 
 /** The open tabs: at most one per environment and endpoint. */
 export class Tabs {
+  /** `theme`: of the Labs inside environments; empty to leave them alone. */
   constructor(
     app: JupyterFrontEnd,
     model: Model,
     settings: () => { showLog: boolean },
+    theme: () => string,
     trans: TranslationBundle
   ) {
     this._app = app;
     this._model = model;
     this._settings = settings;
+    this._theme = theme;
     this._trans = trans;
   }
 
@@ -90,7 +94,12 @@ export class Tabs {
   }
 
   private _add(seed: ITabSeed): EnvironmentTab {
-    const session = new Session(this._model, seed.endpoint, seed.id);
+    const session = new Session(
+      this._model,
+      seed.endpoint,
+      seed.id,
+      environment => this._dress(environment, seed.endpoint)
+    );
     const tab = new EnvironmentTab(session, seed, this._trans);
     fillToolbar(tab, this._app.commands, this._trans);
     this._app.shell.add(tab, 'main');
@@ -102,6 +111,25 @@ export class Tabs {
       }
     });
     return tab;
+  }
+
+  /** A Lab inside a dark one is dark, too. What cannot be dressed is shown as it is. */
+  private async _dress(
+    environment: IEnvironment,
+    endpoint: string
+  ): Promise<void> {
+    const page = environment.endpoints[endpoint];
+    const theme = this._theme();
+    if (
+      theme &&
+      endpoint === NOTEBOOK &&
+      page?.open.startsWith(`${page.url}lab`)
+    ) {
+      const { api } = this._model;
+      await setTheme(api.settings, api.address(page.url), theme).catch(
+        () => undefined
+      );
+    }
   }
 
   /** The server has said which environment it is: another tab may show it already. */
@@ -130,5 +158,6 @@ export class Tabs {
   private _app: JupyterFrontEnd;
   private _model: Model;
   private _settings: () => { showLog: boolean };
+  private _theme: () => string;
   private _trans: TranslationBundle;
 }

@@ -141,4 +141,5 @@ export interface ISettings {
   confirmStop: boolean;
   confirmRemove: boolean;
   showLog: boolean;
+  followTheme: boolean;
 }

@@ -120,6 +120,9 @@ function State(props: {
   if (view.kind === 'working') {
     mood = 'starting';
     label = trans.__('Starting');
+  } else if (view.kind === 'ending') {
+    mood = 'starting';
+    label = trans.__('Stopping');
   } else if (view.kind === 'failed') {
     mood = 'failed';
     label = trans.__('Failed');

@@ -67,7 +67,7 @@ describe('numbers', () => {
 
   it('counts steps', () => {
     const steps = progress({ current: 3, total: 7, unit: 'steps' });
-    expect(amount(steps, trans)).toBe('step 3 of 7');
+    expect(amount(steps, trans)).toBe('3 of 7 steps');
     expect(amount(progress(), trans)).toBe('');
   });
 

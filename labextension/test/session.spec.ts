@@ -126,6 +126,50 @@ describe('a session', () => {
     expect(server.count('POST', `environments/${ID}/start`)).toBe(0);
   });
 
+  it('takes the page away as soon as this page stops the environment', async () => {
+    const session = await started();
+    say({ type: 'job', job: job({ state: 'done' }) });
+    await settled();
+    let answer: (value: object) => void = () => undefined;
+    server.answers[`POST environments/${ID}/stop`] = () =>
+      new Promise(resolve => (answer = resolve));
+    const stopping = model.stop(ID);
+    expect(session.view.kind).toBe('ending');
+    await settled();
+    answer({ body: environment({ state: 'stopped' }) });
+    await stopping;
+    expect(session.view.kind).toBe('stopped');
+  });
+
+  it('shows the page again when a stop was refused', async () => {
+    const session = await started();
+    say({ type: 'job', job: job({ state: 'done' }) });
+    await settled();
+    server.answers[`POST environments/${ID}/stop`] = {
+      status: 503,
+      body: { code: 'engine_unavailable', message: 'No engine.' }
+    };
+    await expect(model.stop(ID)).rejects.toThrow('No engine.');
+    expect(session.view.kind).toBe('frame');
+  });
+
+  it('prepares the page before it is shown', async () => {
+    let prepared: () => void = () => undefined;
+    const session = new Session(
+      model,
+      'notebook',
+      '',
+      () => new Promise(resolve => (prepared = resolve))
+    );
+    await session.start({ preset: 'python', path: '' });
+    say({ type: 'job', job: job({ state: 'done' }) });
+    await settled();
+    expect(session.view.kind).toBe('working');
+    prepared();
+    await settled();
+    expect(session.view.kind).toBe('frame');
+  });
+
   it('says gone when the environment was removed', async () => {
     const session = await started();
     say({ type: 'job', job: job({ state: 'done' }) });

@@ -10,7 +10,9 @@ from typing import Any
 
 import docker
 import pytest
+from traitlets.config import Config
 
+from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.jobs import Jobs
 from jupyter_mlenv.kernels import background
@@ -32,7 +34,8 @@ def preset_prefix(owner: str, engine_ready: str) -> Iterator[str]:
     yield f"{owner}-"
     with closing(docker.APIClient(version="auto")) as client:
         for image in client.images(filters={"reference": f"mlenv/{owner}-*"}):
-            client.remove_image(image["Id"], force=True)
+            for tag in image["RepoTags"] or ():
+                client.remove_image(tag)
 
 
 @pytest.fixture
@@ -52,6 +55,17 @@ def named(presets: Path, preset_prefix: str) -> Callable[[str, str], str]:
         return f"{preset_prefix}{name}"
 
     return write
+
+
+@pytest.fixture
+def settings(owner: str, run_root: str, presets: Path) -> Callable[..., MlenvConfig]:
+    """Makes the configuration that a person would have, for this session's owner and the presets of this test."""
+
+    def make(**traits: Any) -> MlenvConfig:
+        given = {"owner": owner, "run_root": run_root, "preset_paths": [str(presets)], **traits}
+        return MlenvConfig(config=Config({"MlenvConfig": given}))
+
+    return make
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, closing, suppress
@@ -12,7 +11,6 @@ from typing import Any
 
 import docker
 import pytest
-from traitlets.config import Config
 
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.engines.base import Engine
@@ -24,6 +22,9 @@ from tests.support.waiting import eventually
 
 Named = Callable[[str, str], str]
 """The fixture that writes a preset: name and text in, whole name out."""
+
+Settings = Callable[..., MlenvConfig]
+"""The fixture that makes the configuration, as a person would have it, for this session; traits by name."""
 
 Left = Callable[[], list[str]]
 """The fixture that tells what is on the engine and in the run root."""
@@ -76,12 +77,6 @@ timeout = 1
 command = ["{{python}}", "-c", "import time; print('still thinking', flush=True); time.sleep(600)", "{{port}}"]
 """
 """The `host` preset with limits, and services that echo, exit, and never listen."""
-
-
-def settings_of(owner: str, run_root: str, presets: Path | str, **traits: Any) -> MlenvConfig:
-    """The configuration as a person would have it, for this session's owner and these presets."""
-    given = {"owner": owner, "run_root": run_root, "preset_paths": [str(presets)], **traits}
-    return MlenvConfig(config=Config({"MlenvConfig": given}))
 
 
 @asynccontextmanager
@@ -139,13 +134,6 @@ def by_hand(verb: str, id: str, *options: Any, **more: Any) -> None:
     """What somebody does to the container with the docker command line: `kill`, `pause`, `remove_container`, …"""
     with closing(docker.APIClient(version="auto")) as client:
         getattr(client, verb)(f"mlenv-{id}", *options, **more)
-
-
-def gateway() -> str:
-    """The address at which containers and build steps on the default bridge reach this machine."""
-    with closing(docker.APIClient(version="auto")) as client:
-        configured = client.inspect_network("bridge")["IPAM"]["Config"][0]
-    return str(configured.get("Gateway") or next(ipaddress.ip_network(configured["Subnet"]).hosts()))
 
 
 class Watch:

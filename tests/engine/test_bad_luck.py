@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -28,13 +29,13 @@ from jupyter_mlenv.errors import (
 from jupyter_mlenv.model import Mount, StartRequest, State
 from jupyter_mlenv.routes import connect
 
-from .environment_support import BOX, Left, Named, by_hand, failure, opened, settings_of, start, watching
+from .environment_support import BOX, Left, Named, Settings, by_hand, failure, opened, start, watching
 
 
 @pytest.fixture
-async def environments(owner: str, run_root: str, presets: Path, tmp_path: Path) -> AsyncIterator[Environments]:
+async def environments(settings: Settings, tmp_path: Path) -> AsyncIterator[Environments]:
     allowed = [str(tmp_path / "project")]
-    async with opened(settings_of(owner, run_root, presets, allowed_workspaces=allowed)) as environments:
+    async with opened(settings(allowed_workspaces=allowed)) as environments:
         yield environments
         assert [e.id for e in await environments.list() if e.state is State.PENDING] == []
 
@@ -190,6 +191,19 @@ async def test_a_run_directory_removed_under_it(environments: Environments, name
     assert "restart" in caught.value.hint.lower()
     restarted = await (await environments.restart(environment.id))[1].wait()
     (await connect(await environments.service(restarted.id, "echo", "/"))).close()
+
+
+async def test_a_project_that_was_deleted_while_its_environment_was_stopped(
+    environments: Environments, named: Named, workspace: Path
+) -> None:
+    environment, _ = await start(environments, named("box", BOX), workspace)
+    await environments.stop(environment.id)
+    shutil.rmtree(workspace)
+    _, job = await environments.resume(environment.id)
+    with pytest.raises(EngineError, match="no such file or directory") as caught:
+        await job.wait()
+    assert str(workspace) in caught.value.message
+    assert [e.state for e in await environments.list()] == [State.STOPPED]
 
 
 async def test_an_agent_that_is_killed_takes_its_container_along(

@@ -16,8 +16,6 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.support.waiting import wait_until
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -132,6 +130,34 @@ def test_two_of_a_preset_are_told_apart(cli: Cli) -> None:
     assert states == {first: "stopped", second: "running"}
 
 
+def test_rm_asks_on_a_terminal(cli: Cli) -> None:
+    id = json.loads(cli.run("start", "host", "--json").stdout)["id"]
+    for answer, status, left in ((b"n\n", 1, [id]), (b"\n", 1, [id]), (None, 130, [id]), (b"yes\n", 0, [])):
+        terminal, side = os.openpty()
+        try:
+            process = subprocess.Popen(
+                cli.command("rm", "host"),
+                cwd=cli.workspace,
+                env=cli.environment | {"TERM": "xterm"},
+                stdin=side,
+                stdout=side,
+                stderr=side,
+            )
+            shown = b""
+            while b"[y/N]" not in shown:
+                shown += os.read(terminal, 1024)
+            assert id.encode() in shown
+            if answer is None:
+                process.send_signal(signal.SIGINT)
+            else:
+                os.write(terminal, answer)
+            assert process.wait(timeout=30) == status
+        finally:
+            os.close(side)
+            os.close(terminal)
+        assert [e["id"] for e in cli.list()] == left
+
+
 def test_an_unknown_preset_names_the_nearest(cli: Cli) -> None:
     error = json.loads(cli.run("start", "hots", "--json", status=1).stdout)
     assert error["code"] == "preset_not_found"
@@ -160,7 +186,7 @@ def test_open_serves_only_who_knows_the_address_and_leaves_nothing(cli: Cli) -> 
     assert process.stdout is not None
     try:
         url = process.stdout.readline().strip()
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32,}/mlenv/envs/host-\w{10}/notebook/lab", url), url
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32,}/mlenv/envs/host-\w{10}/notebook/lab\S*", url), url
         with urllib.request.urlopen(url, timeout=30) as page:
             assert "JupyterLab" in page.read().decode()
         secret = url.split("/")[3]
@@ -232,22 +258,15 @@ def test_logs_follow_until_ctrl_c(cli: Cli) -> None:
     assert process.returncode == 130
 
 
-def test_doctor_really_starts_a_container_and_removes_it(cli: Cli, owner: str) -> None:
-    report = json.loads(
-        subprocess.run(
-            cli.command("doctor", "--json"),
-            cwd=cli.workspace,
-            env=cli.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        ).stdout
+def test_doctor_really_starts_a_container_and_removes_it(cli: Cli) -> None:
+    # Its status depends on whether the extension is installed where the tests run.
+    done = subprocess.run(
+        cli.command("doctor", "--json"), cwd=cli.workspace, env=cli.environment, capture_output=True, check=False
     )
+    report = json.loads(done.stdout)
     found = {check["name"]: check for check in report["checks"]}
     assert found["Engine"]["status"] == "ok"
     assert found["Container"]["status"] == "ok", found["Container"]
     version = ".".join(map(str, sys.version_info[:3]))
     assert version in found["Container"]["message"]
     assert cli.list() == []
-    wait_until(lambda: cli.list() == [], "nothing is left")

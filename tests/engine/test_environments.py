@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_mlenv import hostpython
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import EnvironmentNotFound, EnvironmentNotRunning
 from jupyter_mlenv.model import RUN_DIR, State
@@ -21,18 +22,27 @@ from .environment_support import (
     ECHO,
     Left,
     Named,
+    Settings,
     by_hand,
     inside,
     inspected,
     lines_of,
     opened,
-    settings_of,
     start,
     watching,
 )
 
-PERSONAL = ("DAC_READ_SEARCH", "NET_ADMIN", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE", "SYS_RAWIO", "MKNOD", "NET_RAW")
-"""Capabilities that nothing in an environment has, even where the person is root."""
+NEVER = {
+    "DAC_READ_SEARCH": 2,
+    "NET_ADMIN": 12,
+    "NET_RAW": 13,
+    "SYS_MODULE": 16,
+    "SYS_RAWIO": 17,
+    "SYS_PTRACE": 19,
+    "SYS_ADMIN": 21,
+    "MKNOD": 27,
+}
+"""Capabilities that nothing in an environment can get, even where the person is root; bits of linux/capability.h."""
 
 LOOK = """
 import json, os, socket
@@ -52,7 +62,7 @@ print(json.dumps({
     "no_new_privileges": status["NoNewPrivs"].strip(), "seccomp": status["Seccomp"].strip(),
     "writable": sorted(m[4] for m in mounts if "rw" in m[5].split(",")),
     "processes": sorted(int(p) for p in os.listdir("/proc") if p.isdigit()),
-    "homes": os.listdir("/home"),
+    "personal": sorted(m[4] for m in mounts if m[4].startswith(("/home/", "/root/"))),
     "seen": [path for path in PATHS if readable(path)],
     "shm": os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize,
     "memory": limit("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -69,8 +79,8 @@ def box(named: Named) -> str:
 
 
 @pytest.fixture
-async def environments(owner: str, run_root: str, presets: Path) -> AsyncIterator[Environments]:
-    async with opened(settings_of(owner, run_root, presets)) as environments:
+async def environments(settings: Settings) -> AsyncIterator[Environments]:
+    async with opened(settings()) as environments:
         yield environments
 
 
@@ -97,7 +107,8 @@ async def test_inside_there_is_the_project_and_nothing_else(
     assert (seen["cwd"], seen["uid"], seen["gid"]) == (str(workspace), os.getuid(), os.getgid())
     assert seen["home"] == ("/root" if os.getuid() == 0 else f"/home/{seen['name']}")
     assert seen["seen"] == []
-    assert set(seen["homes"]) <= {seen["name"]}
+    # Of anybody's files only the interpreter's own, where it is installed in a home directory.
+    assert set(seen["personal"]) <= {str(workspace), *hostpython.prefixes(environments.settings)}
     # What can be written at all: the container's own disposable layer, the project, the run directory, /dev, /proc,
     # and what the engine makes for every container.
     engines = {"/", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/sys/fs/cgroup"}
@@ -113,7 +124,7 @@ async def test_nothing_is_privileged_and_every_limit_holds(
     seen = await inside(environments, environment.id, f"PATHS = []\n{LOOK}")
     assert seen["no_new_privileges"] == "1"
     assert seen["seccomp"] == "2"
-    assert [name for name in PERSONAL if seen["capabilities"] >> CAPABILITIES[name] & 1] == []
+    assert [name for name, bit in NEVER.items() if seen["capabilities"] >> bit & 1] == []
     assert os.getuid() == 0 or seen["effective"] == 0
     assert seen["memory"] == str(600 << 20)
     assert seen["pids"] == "321"
@@ -131,18 +142,6 @@ async def test_nothing_is_privileged_and_every_limit_holds(
     assert host["Init"] is True
     assert not any("docker.sock" in mount["Source"] for mount in inspected(environment.id)["Mounts"])
     assert not host["PortBindings"]
-
-
-CAPABILITIES = {  # linux/capability.h
-    "DAC_READ_SEARCH": 2,
-    "NET_ADMIN": 12,
-    "NET_RAW": 13,
-    "SYS_MODULE": 16,
-    "SYS_RAWIO": 17,
-    "SYS_PTRACE": 19,
-    "SYS_ADMIN": 21,
-    "MKNOD": 27,
-}
 
 
 async def test_a_life_stop_start_restart_remove(
@@ -193,11 +192,11 @@ async def test_a_paused_container_starts_and_stops(environments: Environments, b
 
 
 async def test_without_a_shared_file_system_everything_goes_through_one_port(
-    owner: str, run_root: str, presets: Path, box: str, workspace: Path
+    settings: Settings, box: str, workspace: Path, run_root: str
 ) -> None:
     (workspace / "here.txt").write_text("x")
     await asyncio.to_thread(write_scalars, workspace / "runs", "loss", [1.0, 0.5])
-    async with opened(settings_of(owner, run_root, presets, shared_filesystem=False)) as environments:
+    async with opened(settings(shared_filesystem=False)) as environments:
         environment, _ = await start(environments, box, workspace)
         id = environment.id
         assert environment.run_dir == ""

@@ -218,7 +218,9 @@ class FakeEngine:
         if box.info.status == "running":
             return box.info
         if box.spec.resources.gpus and not self._facts.gpus:
-            raise GpuUnavailable('could not select device driver "" with capabilities: [[gpu]]')
+            raise GpuUnavailable(
+                'could not select device driver "" with capabilities: [[gpu]]', details={"no_driver": True}
+            )
         if self._agent:
             await self._run(box)
         box.info = replace(

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .waiting import free_port, wait_until
 
@@ -31,7 +32,10 @@ DOCKER_SOCKET = "/var/run/docker.sock"
 
 @dataclass(frozen=True)
 class Lab:
-    """A running server. `url` ends with a slash; `uid` is who owns what it writes."""
+    """A running server. `url` ends with a slash; `uid` is who owns what it writes.
+
+    `root_dir` is the person's home directory, as on many machines: projects are folders in it, and it is none itself.
+    """
 
     url: str
     base_url: str
@@ -40,40 +44,86 @@ class Lab:
     uid: int
     log: Path
     process: subprocess.Popen[bytes]
+    settings: tuple[str, ...]
+    environment: dict[str, str]
 
     def page(self, path: str = "lab") -> str:
         """The address of a page for a browser that has not logged in."""
         return f"{self.url}{path}?token={self.token}"
+
+    def request(self, method: str, path: str, body: object = None) -> Any:
+        """The parsed answer of a REST call below the base URL; None where it has no body."""
+        request = urllib.request.Request(
+            f"{self.url}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"token {self.token}"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def environments(self) -> list[dict[str, Any]]:
+        """The environments of this server's owner."""
+        found: list[dict[str, Any]] = self.request("GET", "mlenv/api/environments")["environments"]
+        return found
+
+    def mlenv(self, *words: str) -> str:
+        """What `jupyter mlenv …` prints, run by the same person with the same settings."""
+        done = subprocess.run(
+            [*_as_person(self.uid), sys.executable, "-m", "jupyter_mlenv.cli", *words, *self.settings],
+            cwd=self.root_dir,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def tidy(self) -> None:
+        """Cancel what is under way, remove every environment, and forget which tabs were open."""
+        for job in self.request("GET", "mlenv/api/jobs")["jobs"]:
+            if job["state"] == "running":
+                self.request("DELETE", f"mlenv/api/jobs/{job['id']}")
+        wait_until(
+            lambda: all(job["state"] != "running" for job in self.request("GET", "mlenv/api/jobs")["jobs"]),
+            "what was under way has ended",
+        )
+        for environment in self.environments():
+            self.request("DELETE", f"mlenv/api/environments/{environment['id']}")
+        shutil.rmtree(self.root_dir / ".jupyter/lab/workspaces", ignore_errors=True)
 
 
 @contextmanager
 def running_lab(
     owner: str, *, base_url: str = "/", options: Sequence[str] = (), environment: dict[str, str] | None = None
 ) -> Iterator[Lab]:
-    """Start the server on a free port of 127.0.0.1, in a root directory of its own; all of it is gone at the end."""
+    """Start the server on a free port of 127.0.0.1, in a home directory of its own; all of it is gone at the end."""
     uid = PERSON if os.getuid() == 0 else os.getuid()
     # Short, and below /tmp: run directories hold unix sockets, and the person must reach it from the root down.
-    home = Path(tempfile.mkdtemp(prefix=f"mlenv-{owner}-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=f"mlenv-{owner}-", dir="/tmp"))
+    home = folder / "home"
     try:
-        for name in ("work", "run", "home"):
-            (home / name).mkdir(mode=0o700)
-        _settings(home / "home")
-        _give(home, uid)
+        for path in (folder / "run", home):
+            path.mkdir(mode=0o700)
+        _settings(home)
+        _give(folder, uid)
         port, token = free_port(), secrets.token_hex(16)
+        settings = (f"--MlenvConfig.owner={owner}", f"--MlenvConfig.run_root={folder / 'run'}", *options)
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1"]
         command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
-        command += [f"--ServerApp.base_url={base_url}", f"--ServerApp.root_dir={home / 'work'}"]
-        command += [f"--MlenvConfig.owner={owner}", f"--MlenvConfig.run_root={home / 'run'}", *options]
-        log = home / "server.log"
+        command += [f"--ServerApp.base_url={base_url}", f"--ServerApp.root_dir={home}", *settings]
+        variables = _environment(home, environment or {})
+        log = folder / "server.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*_as_person(uid), *command],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=home / "work",
-                env=_environment(home / "home", environment or {}),
+                [*_as_person(uid), *command], stdout=output, stderr=subprocess.STDOUT, cwd=home, env=variables
             )
-        lab = Lab(f"http://127.0.0.1:{port}{base_url}", base_url, token, home / "work", uid, log, process)
+        url = f"http://127.0.0.1:{port}{base_url}"
+        lab = Lab(url, base_url, token, home, uid, log, process, settings, variables)
         try:
             wait_until(lambda: _answers(lab), "the Jupyter server answers", timeout=60)
             yield lab
@@ -88,7 +138,7 @@ def running_lab(
                 process.kill()
                 process.wait()
     finally:
-        shutil.rmtree(home)
+        shutil.rmtree(folder)
 
 
 def owned_by_person(lab: Lab, path: Path) -> None:
@@ -127,6 +177,4 @@ def _give(path: Path, uid: int) -> None:
 def _answers(lab: Lab) -> bool:
     if lab.process.poll() is not None:
         raise RuntimeError(f"the server exited: {lab.log.read_text(errors='replace')[-4000:]}")
-    request = urllib.request.Request(f"{lab.url}api/status", headers={"Authorization": f"token {lab.token}"})
-    with urllib.request.urlopen(request, timeout=5) as answer:
-        return bool(answer.status == 200)
+    return bool(lab.request("GET", "api/status"))

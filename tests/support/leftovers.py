@@ -27,6 +27,8 @@ from .waiting import wait_until
 
 OWNER = f"{LABEL}.owner"
 
+BUILT = re.compile(r"mlenv/(test-\d+-[0-9a-f]{6})-")
+
 
 def connect() -> docker.APIClient:
     """A client of the engine that the product would use. Raises docker.errors.DockerException if none answers."""
@@ -60,7 +62,21 @@ def found(client: docker.APIClient, mine: Callable[[str], bool]) -> list[tuple[s
     add("container", client.containers(all=True, filters=everything), lambda row: row["Names"][0].lstrip("/"))
     add("network", client.networks(filters=everything), lambda row: row["Name"])
     add("image", client.images(filters=everything), lambda row: (row["RepoTags"] or [row["Id"]])[0])
+    # What a start builds belongs to everybody, so it has no owner's label: tests name presets after their session.
+    for row in client.images(filters={"reference": "mlenv/test-*"}):
+        things.extend(("image", tag, tag) for tag in row["RepoTags"] or () if mine(_owner_in(tag)))
+    # Built images carry no owner, since people share them; those of a test's presets are named after its session.
+    for row in client.images(filters={"label": f"{LABEL}.preset"}):
+        for tag in row["RepoTags"] or ():
+            match = BUILT.match(tag)
+            if match and mine(match[1]):
+                things.append(("image", tag, tag))
     return things
+
+
+def _owner_in(tag: str) -> str:
+    match = re.match(r"mlenv/(test-\d+-[0-9a-f]{6})-", tag)
+    return match[1] if match else ""
 
 
 def remove(client: docker.APIClient, things: list[tuple[str, str, str]]) -> None:

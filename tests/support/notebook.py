@@ -10,9 +10,8 @@ def new_notebook(lab: Frame | Page, kernel: str = "Python 3 (ipykernel)") -> Non
     section = lab.locator(".jp-Launcher-section", has_text="Notebook").first
     section.locator(".jp-LauncherCard", has_text=kernel).first.click(timeout=60_000)
     expect(lab.locator(".jp-NotebookPanel .jp-Cell").first).to_be_visible(timeout=60_000)
-    # A cell that is run before the kernel is connected is quietly not run.
-    idle = lab.locator('.jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status="idle"]')
-    expect(idle).to_be_visible(timeout=60_000)
+    # A cell that is run before the kernel is connected is quietly not run. The toolbar says "idle" before that already.
+    expect(lab.locator("#jp-bottom-panel, #jp-main-statusbar").last).to_contain_text(f"{kernel} | Idle", timeout=60_000)
 
 
 def run_cell(page: Page, lab: Frame | Page, code: str) -> str:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-from tests.support.lab import Lab, running_lab
+from tests.support.browser import executable
+from tests.support.lab import Lab, owned_by_person, running_lab
+from tests.support.observed import Console, record_progress
 
 RESULTS = Path("test-results")
 """Screenshots of failed tests."""
+
+BASE_URL = "/user/alice%40b/"
+"""With an encoded character, as hubs have."""
+
+GPU_PRESET = """\
+schema = 1
+name = "gpu-host"
+title = "GPU of this machine"
+extends = "host"
+gpu = true
+twin = "host"
+"""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,29 +42,58 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="session")
 def browser(playwright: Playwright) -> Iterator[Browser]:
-    """Debian's Chromium, or the one that `MLENV_TEST_BROWSER` names, else playwright's own."""
-    path = os.environ.get("MLENV_TEST_BROWSER") or shutil.which("chromium")
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    browser = playwright.chromium.launch(executable_path=path, args=arguments)
+    browser = playwright.chromium.launch(executable_path=executable(), args=arguments)
     yield browser
     browser.close()
 
 
 @pytest.fixture
-def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page of a fresh profile; a failed test leaves a picture of it."""
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a fresh profile that records progress."""
     context = browser.new_context(viewport={"width": 1280, "height": 860})
     page = context.new_page()
-    failed = request.session.testsfailed
+    record_progress(page)
     yield page
-    if request.session.testsfailed > failed:
-        RESULTS.mkdir(exist_ok=True)
-        page.screenshot(path=RESULTS / f"{request.node.name}.png")
     context.close()
 
 
-@pytest.fixture
-def lab(owner: str) -> Iterator[Lab]:
-    """A Jupyter server under a base URL with an encoded character, as hubs have."""
-    with running_lab(owner, base_url="/user/alice%40b/") as lab:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """A failed test leaves a picture of its page, taken before anything is cleaned up."""
+    report = yield
+    if report.when == "call" and report.failed and "page" in item.funcargs:
+        RESULTS.mkdir(exist_ok=True)
+        item.funcargs["page"].screenshot(path=RESULTS / f"{item.name}.png")
+    return report
+
+
+@pytest.fixture(autouse=True)
+def console(page: Page, request: pytest.FixtureRequest) -> Iterator[Console]:
+    """A test whose page complains about us has failed, unless it said what it expects."""
+    console = Console(page)
+    failed = request.session.testsfailed
+    yield console
+    if request.session.testsfailed == failed:
+        said = console.ours()
+        assert not said, "the browser complained:\n" + "\n".join(said)
+
+
+@pytest.fixture(scope="session")
+def server(owner: str, base_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """One Jupyter server for all tests that need no other; the catalog's Python is built on our base image."""
+    presets = tmp_path_factory.mktemp("presets")
+    (presets / "gpu-host.toml").write_text(GPU_PRESET)
+    alias = f"{{'docker.io/library/python': '{base_image}'}}"
+    options = (f"--MlenvConfig.image_aliases={alias}", f"--MlenvConfig.preset_paths={presets}")
+    with running_lab(owner, base_url=BASE_URL, options=options) as lab:
+        owned_by_person(lab, presets)
         yield lab
+
+
+@pytest.fixture
+def lab(server: Lab) -> Iterator[Lab]:
+    """That server, with no environment and no tab open; so it is left, too, whatever the test did."""
+    server.tidy()
+    yield server
+    server.tidy()

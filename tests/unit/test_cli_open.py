@@ -62,18 +62,20 @@ async def jupyter_server(runtime_dir: Path, known: str) -> AsyncIterator[str]:
     async def environment(request: web.Request) -> web.Response:
         if request.headers.get("Authorization") != "token s3cret":
             return web.Response(status=403)
+        if not request.raw_path.startswith("/user/a%40b/"):  # as tornado matches it
+            return web.Response(status=404)
         return web.Response(status=200 if request.match_info["id"] == known else 404)
 
     app = web.Application()
-    app.router.add_get("/base/mlenv/api/environments/{id}", environment)
+    app.router.add_get("/user/{name}/mlenv/api/environments/{id}", environment)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     assert site._server is not None
     port: int = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
-    url = f"http://127.0.0.1:{port}/base/"
-    info = {"url": url, "base_url": "/base/", "token": "s3cret", "pid": os.getpid(), "password": False}
+    url = f"http://127.0.0.1:{port}/user/a%40b/"
+    info = {"url": url, "base_url": "/user/a%40b/", "token": "s3cret", "pid": os.getpid(), "password": False}
     (runtime_dir / f"jpserver-{os.getpid()}.json").write_text(json.dumps(info))
     try:
         yield url
@@ -83,6 +85,8 @@ async def jupyter_server(runtime_dir: Path, known: str) -> AsyncIterator[str]:
 
 async def test_a_server_is_used_only_if_it_knows_the_environment(tmp_path: Path) -> None:
     assert await opening.find_server("python-1", str(tmp_path)) is None
+    (tmp_path / "jpserver-1.json").write_text("{half")
+    (tmp_path / "jpserver-2.json").write_text(json.dumps({"url": "http+unix://%2Fsock/", "pid": os.getpid()}))
     async with jupyter_server(tmp_path, "python-1") as url:
         found = await opening.find_server("python-1", str(tmp_path))
         assert found is not None

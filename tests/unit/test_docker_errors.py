@@ -56,7 +56,7 @@ def test_a_pull_that_fails(text: str, kind: type[errors.EngineError] | str) -> N
 def test_a_gpu_that_cannot_be_had(text: str) -> None:
     error = from_message(text, 500, container="c")
     assert isinstance(error, errors.GpuUnavailable)
-    assert "CPU twin" in error.hint
+    assert "NVIDIA Container Toolkit" in error.hint
 
 
 def test_the_rate_limit_is_no_network_trouble() -> None:

@@ -78,7 +78,7 @@ def test_classic_steps_and_lines_cut_anywhere() -> None:
         lines += progress.feed({"stream": text})
     assert lines == ["[1/2] FROM x", "[2/2] RUN y", "red", "10%", "20%", "done"]
     assert list(progress.tail) == ["red", "10%", "20%", "done"]
-    assert (progress.now().current, progress.now().total, progress.now().message) == (1, 2, "[2/2] RUN y")
+    assert (progress.now().current, progress.now().total, progress.now().message) == (1, 2, "RUN y")
 
 
 def test_classic_pulls_its_base_on_the_way() -> None:
@@ -86,7 +86,7 @@ def test_classic_pulls_its_base_on_the_way() -> None:
     progress.feed({"stream": "Step 1/2 : FROM far.example/x\n"})
     progress.feed(layer("a", "Pulling fs layer"))
     progress.feed(layer("a", "Downloading", 50, 100))
-    assert progress.now().message == "[1/2] FROM far.example/x: downloading 1 of 1 layers"
+    assert progress.now().message == "FROM far.example/x: downloading 1 of 1 layers"
 
 
 def test_a_pull_knows_its_bytes() -> None:

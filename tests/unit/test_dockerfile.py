@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv import dockerfile, owndockerfile
-from jupyter_mlenv.dockerfile import ImageRequest
+from jupyter_mlenv.dockerfile import ImageRequest, step_text
 
 KIT = Path(dockerfile.__file__).parent / "catalog" / "kit"
 REQUEST = ImageRequest("base:1", pip=("numpy", "pandas"))
@@ -193,3 +193,19 @@ def test_a_persons_dockerfile_gets_nothing_of_ours_and_follows_what_it_copies(tm
     assert tag() == first
     (tmp_path / "src" / "a.py").write_text("22")
     assert tag() != first
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ("[stage-0 3/4] RUN make  -j2", "RUN make -j2"),
+        ("[2/4] RUN sh /dev/mlenv/kit/apt.sh git curl", "Installing Debian packages: git, curl"),
+        ("RUN sh /k/install.sh python3 'jupyterlab>=4.2,<5' 'ipykernel>=6.29'", "Installing jupyterlab, ipykernel"),
+        ("RUN sh /k/install.sh python3 'jupyterlab>=4.2,<5' numpy 'torch==2.4; x'", "Installing numpy, torch"),
+        ("RUN sh /k/install.sh python3 --index https://i.test/x --index-strategy best torch", "Installing torch"),
+        ("RUN sh /k/install.sh python3 -r /dev/mlenv/kit/requirements.txt", "Installing requirements.txt"),
+        ("RUN sh /k/install.sh python3 numpy 'pan", "Installing numpy, 'pan"),
+    ],
+)
+def test_a_step_is_told_in_words(step: str, words: str) -> None:
+    assert step_text(step) == words

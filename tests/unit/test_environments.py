@@ -188,6 +188,23 @@ async def test_a_gpu_preset_without_a_gpu_names_the_cpu_twin(environments, engin
     assert not os.listdir(settings.run_root)
 
 
+async def test_an_engine_without_a_gpu_says_so_before_anything_is_pulled(environments, engine, workspace):
+    engine.store.clear()
+    _, job = await environments.start(StartRequest("small-gpu", str(workspace)))
+    with pytest.raises(GpuUnavailable):
+        await job.wait()
+    assert engine.calls["pull"] == 0
+    assert not engine.containers
+
+
+async def test_an_engine_with_a_gpu_gets_the_image(settings, workspace):
+    engine = FakeEngine(registry={"registry.test/small:1": [1]}, gpus=("0",))
+    async with opened(engine, settings) as environments:
+        _, job = await environments.start(StartRequest("small-gpu", str(workspace)))
+        assert (await job.wait()).state is State.RUNNING
+        assert engine.calls["pull"] == 1
+
+
 async def test_a_container_that_exits_at_once_shows_its_last_lines(environments, engine, request_small, tmp_path):
     bad = (tmp_path / "presets" / "small.toml").read_text().replace("[image]", '[image]\npython = "/bin/false"', 1)
     (tmp_path / "presets" / "small.toml").write_text(bad)

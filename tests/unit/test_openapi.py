@@ -15,7 +15,7 @@ from jupyter_mlenv.errors import MlenvError
 from jupyter_mlenv.jobs import Job
 from jupyter_mlenv.model import Endpoint, Environment, ImageSource, Mount, Preset, State
 from jupyter_mlenv.server import requests
-from jupyter_mlenv.server.handlers import ROUTES, document, preset_object
+from jupyter_mlenv.server.handlers import ROUTES, document
 from tests.support.fuzz import CASES, fuzz, served_document
 from tests.support.outer import OuterServer
 
@@ -56,7 +56,7 @@ def test_the_document_has_the_handlers_paths_and_verbs() -> None:
         ("Environment", Environment("a", "p", "T", "", "o", "/w", State.RUNNING, "i").to_json()),
         ("Job", Job("start", "a", lambda job: None).to_json()),
         ("Progress", Job("start", "a", lambda job: None).to_json()["progress"]),
-        ("Preset", preset_object(Preset("p", "P", ImageSource(host=True)), None)),
+        ("Preset", Preset("p", "P", ImageSource(host=True)).to_json(None)),
         ("EngineFacts", {field.name for field in dataclasses.fields(EngineFacts)}),
         (
             "Endpoint",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -49,6 +50,15 @@ def preset(image: str = 'reference = "python:3.12"', gpu: bool = False, director
 def make(preset_: Preset, settings: Settings = ANN, facts: EngineFacts = LOCAL, **request: object) -> Plan:
     asked = StartRequest(preset_.name, **{"workspace": "/home/ann/project", **request})  # type: ignore[arg-type]
     return planning.make(preset_, asked, facts, settings)
+
+
+def test_the_proxies_of_the_site_reach_the_environment_unless_the_preset_has_its_own() -> None:
+    site = dataclasses.replace(ANN, proxies={"https_proxy": "http://proxy:3128", "no_proxy": "localhost"})
+    env = make(preset(), site).container.env
+    assert env["https_proxy"] == env["HTTPS_PROXY"] == "http://proxy:3128"
+    assert env["no_proxy"] == env["NO_PROXY"] == "localhost"
+    own = dataclasses.replace(preset(), env={"https_proxy": ""})
+    assert make(own, site).container.env["https_proxy"] == ""
 
 
 def test_a_container_of_a_local_engine() -> None:
@@ -224,3 +234,8 @@ def test_the_hash_says_what_the_container_sees() -> None:
         make(preset(), mounts=(Mount("/a", "/a"),)).hash,
     }
     assert len(different) == 6
+
+
+def test_pages_of_one_origin_do_not_share_a_lab_workspace() -> None:
+    plan = make(preset())
+    assert {e.name: e.open for e in plan.endpoints} == {"notebook": f"lab/workspaces/{plan.id}", "tensorboard": ""}

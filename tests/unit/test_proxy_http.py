@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -398,7 +399,10 @@ async def test_smuggling_is_refused(browser: Browser, inner: Inner, outer: Outer
         f"POST {outer.path('env', 'app', '/up')} HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked"
     )
     writer.write(b"0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n")
-    assert (await reader.read()).startswith(b"HTTP/1.1 400")
+    with suppress(ConnectionResetError):  # what was not read when the server hung up takes the answer along
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400")
+    async with browser.get("alive") as answer:
+        assert answer.status == 200
     assert not any("smuggled" in request for request in inner.requests)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv.errors import AgentUnreachable
-from jupyter_mlenv.routes import Route, TcpRoute, TunnelRoute, UnixRoute, connect
+from jupyter_mlenv.routes import Route, TcpRoute, TunnelRoute, UnixRoute, connect, within
 
 from .agents import agent, free_port
 
@@ -284,3 +284,33 @@ async def test_only_a_stream_socket_is_accepted_from_an_agent(folder: Path) -> N
                     await asyncio.wait_for(waiting, 20)
                 accepted.close()
         assert len(descriptors()) == before
+
+
+async def test_a_cancel_is_not_lost_to_work_that_ends_in_the_same_turn():
+    """`asyncio.wait_for` of Python 3.11 gives the result here, and a start that was cancelled would go on."""
+
+    async def work() -> str:
+        return "done"
+
+    async def cancelled_first() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        return await within(5, work())
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(cancelled_first())
+
+
+async def test_work_that_takes_too_long_is_cancelled_before_its_caller_goes_on():
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with pytest.raises(TimeoutError):
+        await within(0.01, work())
+    assert ended.is_set()

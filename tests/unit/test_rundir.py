@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -77,3 +79,61 @@ def test_remove_twice_is_no_error(root):
 def test_a_lost_token_is_told(root):
     with pytest.raises(MlenvError, match="cannot be read"):
         rundir.token(str(root / "gone"))
+
+
+def test_a_place_where_nothing_can_be_made_is_told(root):
+    root.write_text("a file")
+    with pytest.raises(MlenvError, match="cannot be made") as caught:
+        rundir.prepare(str(root), str(root / "abc"))
+    assert "run_root" in caught.value.hint
+
+
+FULL = """
+import os, sys
+from jupyter_mlenv import rundir
+from jupyter_mlenv.errors import DiskFull
+root = sys.argv[1] + "/run"
+try:
+    rundir.prepare(root, root + "/abc")
+except DiskFull as error:
+    print(error.message, error.hint, os.listdir(root))
+"""
+
+
+def test_a_disk_that_is_really_full_is_told_and_nothing_is_left(tmp_path):
+    """A file system with room for the directories and not for the token."""
+    mount = f"mount -t tmpfs -o nr_inodes=3 none {tmp_path} && exec {sys.executable} -c '{FULL}' {tmp_path}"
+    command = ["unshare", "--mount", *(["--map-root-user"] if os.getuid() else []), "sh", "-c", mount]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": os.getcwd()}
+    )
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("this machine gives nobody a mount of their own")
+    assert "No space left on device" in done.stdout, done.stderr
+    assert "run_root" in done.stdout
+    assert done.stdout.strip().endswith("[]")
+
+
+WORKS = """
+import sys, time
+from jupyter_mlenv import rundir
+with rundir.at_work(sys.argv[1]):
+    print(1, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_lock_tells_whether_somebody_works_on_it(root):
+    path = str(root / "abc")
+    assert not rundir.abandoned(path)  # it is not there: nothing is known
+    rundir.prepare(str(root), path)
+    assert rundir.abandoned(path)
+    with rundir.at_work(path), rundir.at_work(path):
+        assert not rundir.abandoned(path)
+    assert rundir.abandoned(path)
+    with subprocess.Popen([sys.executable, "-c", WORKS, path], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert not rundir.abandoned(path)
+        other.kill()
+    assert rundir.abandoned(path)

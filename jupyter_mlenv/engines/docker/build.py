@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ...dockerfile import step_text
 from ...errors import BuildFailed, EngineError
 from ...model import BuildRecipe
 from .buildkit import BuildKitProgress
@@ -91,13 +93,13 @@ def build_error(progress: Builder, text: str) -> EngineError:
         error.details["step"] = step
         return error
     code = re.search(r"(?:exit code|non-zero code): (\d+)\s*$", reason)
-    why = f"its command ended with exit code {code.group(1)}" if code else reason
+    why = f"a command ended with exit code {code.group(1)}" if code else reason
     if not step:
         return BuildFailed(
             f"The image cannot be built: {why}.", hint="Correct the Dockerfile or the preset.", details={"step": ""}
         )
     return BuildFailed(
-        f"The image cannot be built: in step {step}: {why}.",
+        f"The image cannot be built: {why} in this step: {textwrap.shorten(step_text(step), 300, placeholder=' …')}",
         hint="The last lines of that step say why; correct the preset's packages or the Dockerfile, then start again.",
         details={"step": step, **({"exit_code": int(code.group(1))} if code else {})},
         log=log,

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...dockerfile import step_text
 from ...model import Progress
 
 TAIL = 20
@@ -20,6 +21,9 @@ TAIL = 20
 
 _STEP = re.compile(r"^\[(?:(?P<stage>[^\]]*?) )?(?P<number>\d+)/(?P<count>\d+)\] ")
 _SHOWN = 160
+
+_MOUNT = re.compile(r"--mount=\S+\s+")
+"""Options of a step that say nothing to a person; ours are four lines long."""
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 """Terminal colours and cursor moves, which a log view would show as litter."""
@@ -97,7 +101,7 @@ class BuildKitProgress:
     def _vertex(self, raw: dict[int, Any]) -> list[str]:
         digest = raw[1].decode()
         vertex = self._vertices.setdefault(digest, Vertex(digest))
-        vertex.name = raw.get(3, b"").decode(errors="replace") or vertex.name
+        vertex.name = _MOUNT.sub("", raw.get(3, b"").decode(errors="replace")) or vertex.name
         vertex.cached = bool(raw.get(4, vertex.cached))
         vertex.error = raw.get(7, b"").decode(errors="replace") or vertex.error
         vertex.started = vertex.started or 5 in raw
@@ -128,7 +132,7 @@ class BuildKitProgress:
 
 
 def _describe(vertex: Vertex) -> str:
-    name = " ".join(vertex.name.split())
+    name = step_text(vertex.name)
     if len(name) > _SHOWN:
         name = name[: _SHOWN - 1] + "…"
     now = sum(current for current, total in vertex.moved.values() if total)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from ...dockerfile import step_text
 from ...model import Progress
 from .buildkit import COLOUR, TAIL
 from .pull import PullProgress
@@ -50,7 +51,7 @@ class ClassicProgress:
 
     def now(self) -> Progress:
         """A step counts as finished when the next one starts."""
-        message = self.step or "Reading the Dockerfile"
+        message = step_text(self.step) or "Reading the Dockerfile"
         if self._base is not None:
             message = f"{message}: {self._base.now().message.lower()}"
         return Progress("build", message, max(0, self._number - 1), self._count, "steps")

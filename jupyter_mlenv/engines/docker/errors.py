@@ -26,10 +26,13 @@ from ...errors import (
 from .endpoint import EngineEndpoint
 
 _DISK = ("no space left on device", "disk quota exceeded")
-_GPU = (
+_NO_DRIVER = (
     "could not select device driver",
     "unknown or invalid runtime name: nvidia",
     "unknown runtime specified nvidia",
+)
+_GPU = (
+    *_NO_DRIVER,
     "nvidia-container",
     "libnvidia-ml",
     "unresolvable cdi devices",
@@ -111,8 +114,8 @@ def from_message(text: str, status: int = 0, *, image: str = "", container: str 
     if _has(low, _GPU):
         return GpuUnavailable(
             f"The engine cannot give a GPU to a container: {text}",
-            hint="Use the CPU twin of the preset, or install the NVIDIA driver and the NVIDIA Container Toolkit here.",
-            details={"engine_message": text},
+            hint="For a GPU, this machine needs the NVIDIA driver and the NVIDIA Container Toolkit.",
+            details={"engine_message": text, "no_driver": _has(low, _NO_DRIVER)},
         )
     if status == 409 and "is already in use by container" in low:
         return NameConflict(f"The container name {container!r} is taken already.", details={"container": container})

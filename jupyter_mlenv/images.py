@@ -1,0 +1,86 @@
+"""Getting a plan's image onto the engine, and not for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass, replace
+
+from . import hostpython
+from .dockerfile import KIT
+from .engines.base import Engine
+from .errors import EngineError, GpuUnavailable
+from .model import LABEL, BuildRecipe, ContainerSpec, Plan, Progress, Reporter, Resources, Settings
+
+
+@dataclass(frozen=True)
+class Images:
+    """Imports, pulls and builds; holds no state of its own."""
+
+    engine: Engine
+    settings: Settings
+
+    async def ensure(self, plan: Plan, report: Reporter) -> None:
+        """Import, pull or build the plan's image unless the engine has it.
+
+        Raises what the engine raises, and `GpuUnavailable` before anything is pulled for a GPU that is not there.
+        """
+        image = plan.image
+        if await self.engine.image(image.reference) is not None:
+            return
+        if image.kind == "host":
+            await self._import_host()
+            return
+        if plan.container.resources.gpus:
+            await self._require_gpu(plan)
+        if image.recipe is not None:
+            report.progress(Progress("build", f"Building {image.reference}"))
+            await self.engine.build(await self._equipped(image.recipe), report)
+        else:
+            report.progress(Progress("pull", f"Pulling {image.reference}"))
+            await self.engine.pull(image.reference, report)
+
+    async def _import_host(self) -> None:
+        await self.engine.import_image(hostpython.reference(), hostpython.tar(), {f"{LABEL}.preset": "host"})
+
+    async def _require_gpu(self, plan: Plan) -> None:
+        """Ask for the GPU with a container of nothing, since an engine tells what it has by trying only.
+
+        Only an engine that has no driver at all is believed here: an image of a few bytes may fail for other reasons.
+        """
+        if await self.engine.image(hostpython.reference()) is None:
+            await self._import_host()
+        probe = ContainerSpec(
+            name=f"mlenv-gpu-{secrets.token_hex(6)}",
+            image=hostpython.reference(),
+            command=("/nothing",),
+            labels={f"{LABEL}.owner": self.settings.owner},
+            resources=Resources(gpus=plan.container.resources.gpus),
+            network="none",
+        )
+        try:
+            await self.engine.create(probe)
+            await self.engine.start(probe.name)
+        except GpuUnavailable as error:
+            if error.details.get("no_driver"):
+                raise with_twin(error, plan) from error
+        except EngineError:
+            pass  # it has no program to run; the request for a GPU came through
+        finally:
+            await asyncio.shield(self.engine.remove(probe.name))
+
+    async def _equipped(self, recipe: BuildRecipe) -> BuildRecipe:
+        """The recipe with what this host adds to a build of ours: uv, the CA bundle, proxy and index settings."""
+        if not any(entry.path.startswith(f"{KIT}/") for entry in recipe.files):
+            return recipe
+        facts = await self.engine.facts()
+        files = await asyncio.to_thread(hostpython.build_files, self.settings, facts.architecture)
+        return replace(recipe, files=(*recipe.files, *files))
+
+
+def with_twin(error: GpuUnavailable, plan: Plan) -> GpuUnavailable:
+    """The same error, naming the preset to use instead."""
+    if not plan.twin:
+        return error
+    hint = f'Use the preset "{plan.twin}", which runs on the CPU. {error.hint}'.strip()
+    return GpuUnavailable(error.message, hint=hint, details=error.details, log=error.log)
