@@ -81,11 +81,19 @@ class Channels:
                 return content
 
     async def says(self, code: str) -> str:
+        """What it printed, or the name of its error; output and reply come on two channels, in any order."""
         id = await self.execute(code)
-        message = await self.until(
-            lambda m: m["parent_header"].get("msg_id") == id and m["msg_type"] in ("stream", "execute_reply")
-        )
-        return str(message["content"].get("text") or message["content"].get("ename")).strip()
+        said = ""
+
+        def idle(message: dict[str, Any]) -> bool:
+            nonlocal said
+            if message["parent_header"].get("msg_id") != id or message["channel"] != "iopub":
+                return False
+            said += message["content"].get("text", "") + message["content"].get("ename", "")
+            return message["content"].get("execution_state") == "idle"
+
+        await self.until(idle)
+        return said.strip()
 
 
 @pytest.fixture
