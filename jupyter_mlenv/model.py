@@ -115,9 +115,16 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class KernelOptions:
-    """How kernels of a preset start (used by the kernel provisioner)."""
+    """How kernels of a preset start (used by the kernel provisioner).
+
+    `argv`, `language` and `interrupt_mode` are those of the kernelspec of a kernel that the image brings; without
+    `argv` a kernel is the ipykernel of the image's Python.
+    """
 
     display_name: str = ""
+    argv: tuple[str, ...] = ()
+    language: str = "python"
+    interrupt_mode: str = "signal"
     preload: tuple[str, ...] = ()
     isolate: bool = False
     fork: bool = True

@@ -196,7 +196,7 @@ def _merged(
 
 
 def _build(data: Mapping[str, Any], file: str, directory: str) -> Preset:
-    kernel: dict[str, Any] = {k: tuple(v) if k == "preload" else v for k, v in data.get("kernel", {}).items()}
+    kernel: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.get("kernel", {}).items()}
     image: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data["image"].items()}
     image.setdefault("add_jupyter", "base" in image)
     return Preset(

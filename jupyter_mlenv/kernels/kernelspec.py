@@ -38,14 +38,17 @@ def kernel_json(
         What the kernel menu says; default: the preset's, which says where the kernel runs.
     """
     place = {"workspace": workspace, "name": name}
+    argv = preset.kernel.argv or IPYKERNEL
+    # What only ipykernel is known to have; of another kernel the client learns it from its kernel_info_reply.
+    known = {"kernel_protocol_version": "5.5"} if argv is IPYKERNEL else {}
     return {
-        "argv": list(IPYKERNEL),
+        "argv": list(argv),
         "display_name": display_name or preset.kernel.display_name or f"{preset.title} (mlenv)",
-        "language": "python",
-        "interrupt_mode": "signal",
-        "kernel_protocol_version": "5.5",
+        "language": preset.kernel.language,
+        "interrupt_mode": preset.kernel.interrupt_mode,
+        **known,
         "metadata": {
-            "debugger": True,
+            "debugger": argv is IPYKERNEL,
             MARKER: {"preset": preset.name, "automatic": automatic, "version": __version__},
             "kernel_provisioner": {
                 "provisioner_name": PROVISIONER,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 
 from jupyter_mlenv import presets as recipes
 from jupyter_mlenv.cli.app import main
-from jupyter_mlenv.errors import NotFound, RequestInvalid
+from jupyter_mlenv.errors import NotFound, PresetInvalid, RequestInvalid
 from jupyter_mlenv.kernels import handover, life, places, specs
 from jupyter_mlenv.kernels.kernelspec import IPYKERNEL, kernel_json, marker, own_argv, spec_name
 from jupyter_mlenv.model import RUN_DIR, Mount, Preset
@@ -48,6 +49,15 @@ def test_the_menu_says_where_a_kernel_runs() -> None:
     assert provisioner == {"provisioner_name": "mlenv-provisioner", "config": {"preset": "pytorch"}}
     own = preset("own", 'extends = "host"\n[kernel]\ndisplay_name = "Our Python"')
     assert kernel_json(own)["display_name"] == "Our Python"
+
+
+def test_the_menu_knows_another_language() -> None:
+    r = 'extends = "python"\n[kernel]\nargv = ["R", "{connection_file}"]\nlanguage = "R"\ninterrupt_mode = "message"'
+    spec = kernel_json(preset("r", r))
+    assert (spec["argv"], spec["language"], spec["interrupt_mode"]) == (["R", "{connection_file}"], "R", "message")
+    assert spec["metadata"]["debugger"] is False
+    with pytest.raises(PresetInvalid, match=re.escape("with {connection_file}")):
+        preset("r", 'extends = "host"\n[kernel]\nargv = ["R"]')
 
 
 def test_a_kernel_can_be_tied_to_one_environment() -> None:
