@@ -29,13 +29,18 @@ class KernelMenu:
     def start(self) -> None:
         """Look now, and again whenever an image or an environment has come or gone."""
         self._task = asyncio.create_task(self._run(), name="mlenv-kernel-menu")
+        self._task.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """Stop; what is in the menu stays, since the kernels need no server."""
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._log.error("The kernel menu is not kept any more.", exc_info=error)
 
     async def _run(self) -> None:
         listener = asyncio.create_task(self._listen())

@@ -124,6 +124,7 @@ async def running_api(
         },
         "IdentityProvider": {"token": TOKEN},
         "MlenvConfig": {
+            "auto_kernels": False,  # it asks the engine whenever something changes; tests/engine has tests of it
             "owner": owner,
             "run_root": run_root,
             "gc_freeze": False,
