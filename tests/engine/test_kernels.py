@@ -68,7 +68,8 @@ async def test_interrupt_reaches_what_a_cell_has_started(box: str, workspace: Pa
             "import time; print('at work', flush=True); time.sleep(600)",
             "import subprocess; print('at work', flush=True); subprocess.run(['sleep', '600'])",
         ):
-            id = client.execute(code)
+            # Else ipykernel refuses what comes right after an error, which the next cell may do.
+            id = client.execute(code, stop_on_error=False)
             while (message := await client.get_iopub_msg(timeout=60))["msg_type"] != "stream":
                 pass
             assert message["content"]["text"].strip() == "at work"
