@@ -1,6 +1,6 @@
 import { TranslationBundle } from '@jupyterlab/translation';
 import { Button, LabIcon } from '@jupyterlab/ui-components';
-import React, { useEffect, useState } from 'react';
+import React, { useEffect, useRef, useState } from 'react';
 
 import { MlenvError } from './api';
 import { amount, clock, percent, plain } from './format';
@@ -46,13 +46,19 @@ function Steps(props: {
 }): JSX.Element {
   const { phase, page, trans } = props;
   const now = STEP[phase] ?? 0;
-  const software =
-    phase === 'pull'
-      ? trans.__('Download')
-      : phase === 'build'
-        ? trans.__('Build')
-        : trans.__('Software');
-  const labels = [trans.__('Prepare'), software, trans.__('Start'), page];
+  // How the software came here is still told when it is there.
+  const software = useRef(trans.__('Software'));
+  if (phase === 'pull') {
+    software.current = trans.__('Download');
+  } else if (phase === 'build') {
+    software.current = trans.__('Build');
+  }
+  const labels = [
+    trans.__('Prepare'),
+    software.current,
+    trans.__('Start'),
+    page
+  ];
   return (
     <ol className="jp-mlenv-Steps">
       {labels.map((label, step) => (

@@ -116,6 +116,13 @@ describe('the progress view', () => {
     );
   });
 
+  it('goes on telling what was done when the next step is on', () => {
+    show(view({ progress: progress({ phase: 'build' }) }));
+    show(view({ progress: progress({ phase: 'start' }) }));
+    const labels = [...node.querySelectorAll('li')].map(li => li.textContent);
+    expect(labels).toEqual(['Prepare', 'Build', 'Start', 'JupyterLab']);
+  });
+
   it('claims no percentage when the total is unknown', () => {
     show(view());
     expect(bar()?.hasAttribute('aria-valuenow')).toBe(false);
