@@ -55,7 +55,12 @@ async def test_a_python_that_the_image_does_not_have(
 async def test_a_container_that_runs_out_of_memory_at_once(
     environments: Environments, named: Named, base_image: str, workspace: Path, left: Left
 ) -> None:
-    preset = named("tight", f'[image]\nreference = "{base_image}"\n[resources]\nmemory = "6m"\n')
+    # In place of the interpreter, one that asks for more than there is: a limit too tight for Python itself may thrash.
+    greedy = workspace / "greedy"
+    greedy.write_text("#!/usr/bin/python3\nprint(len(bytearray(1 << 30)))\n")
+    greedy.chmod(0o755)
+    image = f'[image]\nreference = "{base_image}"\npython = "{greedy}"\n'
+    preset = named("tight", f'{image}[resources]\nmemory = "32m"\n')
     error, _ = await failure(environments, preset, workspace)
     assert isinstance(error, (ContainerExited, EngineError))
     assert "memory" in f"{error.message} {error.hint}"

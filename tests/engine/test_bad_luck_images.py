@@ -112,7 +112,7 @@ async def test_a_build_that_fails_shows_its_step_and_the_last_lines(
     environments: Environments, named: Named, base_image: str, workspace: Path, left: Left
 ) -> None:
     (Path(environments.settings.preset_paths[0]) / "Bad").write_text(
-        f"FROM {base_image}\nRUN echo fine\nRUN seq 100 && echo the reason >&2 && exit 7\n"
+        f"FROM {base_image}\nRUN echo fine\nRUN exec 2>&1; seq 100 && echo the reason && exit 7\n"
     )
     error, job = await failure(environments, named("bad", '[image]\ndockerfile = "Bad"\n'), workspace)
     assert isinstance(error, BuildFailed)

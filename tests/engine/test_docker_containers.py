@@ -221,7 +221,7 @@ async def test_a_gpu_that_is_not_there_is_an_error_at_the_start(
     assert made.applied.gpus == "all"
     with pytest.raises(GpuUnavailable) as caught:
         await engine.start(made.id)
-    assert "CPU twin" in caught.value.hint
+    assert "NVIDIA Container Toolkit" in caught.value.hint
     assert (await engine.inspect(made.id)).status == "created"
     await engine.remove(made.id)
     assert await engine.list({f"{LABEL}.id": "gpu", f"{LABEL}.owner": owner}) == []
