@@ -121,7 +121,8 @@ export class Api {
     method: string,
     path: string[],
     body?: object,
-    query = ''
+    query = '',
+    attempts = method === 'GET' ? 2 : 1
   ): Promise<T> {
     const url =
       URLExt.join(
@@ -137,6 +138,10 @@ export class Api {
         this.settings
       );
     } catch (reason) {
+      if (attempts > 1) {
+        // Browsers drop connections when a container changes the machine's network.
+        return this._request(method, path, body, query, attempts - 1);
+      }
       throw new MlenvError({
         code: 'server_unreachable',
         message: 'The Jupyter server does not answer.',

@@ -6,6 +6,7 @@ import React from 'react';
 
 import { MlenvError } from './api';
 import { EnvironmentLog, JobLog } from './logview';
+import { Page } from './page';
 import { BusyView, IAction, Notice, ProgressView } from './progress';
 import { Session, View } from './session';
 import { IEnvironment } from './tokens';
@@ -84,14 +85,14 @@ export class TabContent extends ReactWidget {
       <>
         {frame && this._banner()}
         {frame ? (
-          <div key={view.key} className="jp-mlenv-Page jp-IFrame">
-            <iframe
-              src={view.url}
-              title={this._look().title}
-              allow="clipboard-read; clipboard-write; fullscreen"
-              onLoad={this._onLoad}
-            />
-          </div>
+          <Page
+            key={view.key}
+            url={view.url}
+            parts={this._session.pageUrl}
+            title={this._look().title}
+            connected={() => this._session.model.connected}
+            onFocus={this._onFocus}
+          />
         ) : (
           <div key="status" className="jp-mlenv-Status">
             {this._status(view)}
@@ -306,11 +307,6 @@ export class TabContent extends ReactWidget {
 
   private _toggleLog = () => {
     this.showLog = !this.showLog;
-  };
-
-  /** The page is on our origin, so it can tell when it is clicked; the window's own blur comes only the first time. */
-  private _onLoad = (event: React.SyntheticEvent<HTMLIFrameElement>) => {
-    event.currentTarget.contentWindow?.addEventListener('focus', this._onFocus);
   };
 
   private _onBlur = () => {

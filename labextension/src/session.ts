@@ -62,6 +62,12 @@ export class Session implements IDisposable {
     );
   }
 
+  /** The address below which the endpoint is; empty while it is not known. */
+  get pageUrl(): string {
+    const page = this.environment?.endpoints[this.endpoint];
+    return page ? this.model.api.address(page.url) : '';
+  }
+
   /** The latest job of this tab, running or ended; its log is what a person wants to read. */
   get lastJob(): string {
     return this._job || this._endedJob;

@@ -2,6 +2,28 @@ import { MlenvError } from '../src/api';
 import { BASE, environment, job, Server } from './support';
 
 describe('the API', () => {
+  it('asks again when a question was lost on the way', async () => {
+    const server = new Server();
+    let times = 0;
+    server.answers['GET engine'] = () => {
+      times += 1;
+      if (times === 1) {
+        throw new TypeError('Failed to fetch');
+      }
+      return { body: { available: true, facts: {}, error: null } };
+    };
+    expect((await server.api.engine()).available).toBe(true);
+    expect(times).toBe(2);
+  });
+
+  it('does nothing twice by itself', async () => {
+    const server = new Server();
+    await expect(server.api.stop('x-1')).rejects.toMatchObject({
+      code: 'server_unreachable'
+    });
+    expect(server.count('POST', 'environments/x-1/stop')).toBe(1);
+  });
+
   it('keeps the encoding of the base URL and sends the request as JSON', async () => {
     const server = new Server();
     server.answers['POST environments'] = {

@@ -140,11 +140,11 @@ def test_a_failing_build_names_its_step_and_can_be_tried_again(
     lab: Lab, page: Page, own: Path, base_image: str
 ) -> None:
     name = own.name
-    write_dockerfile(lab, own, base_image, f"echo {name}; seq 100; cat /no/such/file")
+    write_dockerfile(lab, own, base_image, f"exec 2>&1; echo {name}; seq 100; cat /no/such/file")
     open_lab(page, lab, name)
     tile(page, "Own Dockerfile").click()
     message = card(page).locator(".jp-mlenv-Error-message")
-    expect(message).to_contain_text(f"RUN echo {name}; seq 100; cat /no/such/file", timeout=SLOW)
+    expect(message).to_contain_text(f"RUN exec 2>&1; echo {name}; seq 100; cat /no/such/file", timeout=SLOW)
     expect(message).to_contain_text("exit code 1")
     expect(card(page).locator("pre")).to_contain_text("No such file or directory")
     expect(card(page).locator("pre")).to_contain_text("100")

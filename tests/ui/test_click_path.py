@@ -7,17 +7,22 @@ from playwright.sync_api import Page, expect
 from tests.support.events import write_scalars
 from tests.support.lab import Lab, owned_by_person
 from tests.support.notebook import new_notebook, run_cell
+from tests.support.observed import Console
 from tests.support.tabs import HOST, SLOW, environment_frame, inner_lab, open_lab, project, tile
 
 
-def test_a_click_opens_the_environments_own_lab_and_tensorboard(lab: Lab, page: Page) -> None:
+def test_a_click_opens_the_environments_own_lab_and_tensorboard(lab: Lab, page: Page, console: Console) -> None:
     folder = project(lab, "my project é", {"data/in.csv": "x,y\n1,10\n2,20\n3,30\n"})
     write_scalars(folder / "runs" / "first", "loss", [1.0, 0.5, 0.25, 0.125])
     owned_by_person(lab, folder)
+    loads: list[str] = []
+    page.on("request", lambda request: loads.append(request.url) if request.is_navigation_request() else None)
     open_lab(page, lab, "my project é/data")
     tile(page, HOST).click()
 
     inner = inner_lab(page)
+    # The page around it, and the page inside: once each.
+    assert len(loads) == 2 or console.network_changed, loads
     new_notebook(inner)
     output = run_cell(
         page,
