@@ -64,7 +64,8 @@ def pytest_runtest_makereport(item: pytest.Function, call: pytest.CallInfo[None]
     report = yield
     if report.when == "call" and report.failed and "page" in item.funcargs:
         RESULTS.mkdir(exist_ok=True)
-        item.funcargs["page"].screenshot(path=RESULTS / f"{item.name}.png")
+        page: Any = item.funcargs["page"]
+        page.screenshot(path=RESULTS / f"{item.name}.png")
     return report
 
 
