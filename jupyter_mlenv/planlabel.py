@@ -67,4 +67,5 @@ def _known(kind: type, value: object) -> dict[str, Any]:
 
 
 def _kernel(data: dict[str, Any]) -> KernelOptions:
-    return KernelOptions(**{**data, "preload": tuple(data.get("preload", ()))})
+    lists = {name: tuple(data.get(name, ())) for name in ("preload", "argv")}
+    return KernelOptions(**{**data, **lists})
