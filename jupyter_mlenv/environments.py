@@ -131,7 +131,6 @@ class Environments:
             except EnvironmentNotFound:
                 if not cancelled:
                     raise
-        self._locks.pop(id, None)
 
     async def logs(self, id: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
         """The environment's output, services included, line by line."""
