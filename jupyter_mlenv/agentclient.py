@@ -27,7 +27,7 @@ from .errors import (
     ServiceTimeout,
 )
 from .execsession import ExecSession
-from .routes import TcpRoute, TunnelRoute, UnixRoute, connect, within
+from .routes import TcpRoute, TunnelRoute, UnixRoute, connect, unreachable, within
 
 LIMIT = 1 << 18
 """Bytes read ahead from an agent before it has to wait."""
@@ -330,10 +330,7 @@ class AgentClient:
         try:
             sock = await connect(self.route)
         except OSError as error:
-            raise AgentUnreachable(
-                f"The environment's agent does not answer: {error}.",
-                hint="Look at `jupyter mlenv logs`, then restart the environment.",
-            ) from error
+            raise unreachable(error) from error
         reader, writer = await asyncio.open_connection(sock=sock, limit=LIMIT)
         head = f"{verb} HTTP/1.1\r\nAuthorization: Bearer {self.token}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
         writer.write(head.encode() + body)

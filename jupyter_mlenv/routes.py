@@ -174,14 +174,19 @@ async def _addresses(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
     return [(info[0], (str(info[4][0]), port)) for info in found]
 
 
+def unreachable(error: OSError) -> AgentUnreachable:
+    """What it means when an agent's own route fails."""
+    return AgentUnreachable(
+        f"The environment's agent does not answer: {error}.",
+        hint="Look at `jupyter mlenv logs`, then restart the environment.",
+    )
+
+
 async def _connect_tunnel(route: TunnelRoute) -> socket.socket:
     try:
         sock = await _connect(route.agent)
     except OSError as error:
-        raise AgentUnreachable(
-            f"The environment's agent does not answer: {error}.",
-            hint="Look at `jupyter mlenv logs`, then restart the environment.",
-        ) from error
+        raise unreachable(error) from error
     try:
         request = (
             f"CONNECT {route.target} HTTP/1.1\r\nAuthorization: Bearer {route.token}\r\nX-Mlenv-Pass: socket\r\n\r\n"
