@@ -60,7 +60,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       return; // our server half is not there, e.g. in the Lab inside an environment
     }
     const trans = (translator ?? nullTranslator).load('jupyter_mlenv');
-    const { contents, serverSettings } = app.serviceManager;
+    const { contents, kernelspecs, serverSettings } = app.serviceManager;
     const model = new Model(new Api(serverSettings));
     let settings = DEFAULTS;
     const theme = () => {
@@ -114,6 +114,11 @@ const plugin: JupyterFrontEndPlugin<void> = {
       if (paths.some(path => path && PRESET_FILE.test(path))) {
         void model.refreshPresets();
       }
+    });
+
+    // Lab itself asks for kernelspecs about once a minute; that is also what helps if this fails.
+    model.kernelsChanged.connect(() => {
+      void kernelspecs.refreshSpecs().catch(() => undefined);
     });
     model.connect();
   }

@@ -133,6 +133,7 @@ export type Change =
   | { type: 'removed'; id: string }
   | { type: 'job'; job: IJob }
   | { type: 'engine'; state: 'connected' | 'disconnected' }
+  | { type: 'kernels' }
   | { type: 'log'; job: string; from: number; lines: string[] };
 
 /** Settings of schema/plugin.json. */
