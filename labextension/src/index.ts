@@ -4,15 +4,18 @@ import {
   JupyterFrontEndPlugin
 } from '@jupyterlab/application';
 import { ICommandPalette, IThemeManager } from '@jupyterlab/apputils';
+import { IConsoleTracker } from '@jupyterlab/console';
 import { PageConfig } from '@jupyterlab/coreutils';
 import { IDefaultFileBrowser } from '@jupyterlab/filebrowser';
 import { ILauncher } from '@jupyterlab/launcher';
+import { INotebookTracker } from '@jupyterlab/notebook';
 import { IRunningSessionManagers } from '@jupyterlab/running';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { Api } from './api';
 import { addCommands } from './commands';
+import { KernelEnds } from './kernelends';
 import { Tiles } from './launcher';
 import { Model } from './model';
 import { runningManager } from './running';
@@ -37,9 +40,11 @@ const plugin: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   optional: [
     ICommandPalette,
+    IConsoleTracker,
     IDefaultFileBrowser,
     ILauncher,
     ILayoutRestorer,
+    INotebookTracker,
     IRunningSessionManagers,
     ISettingRegistry,
     IThemeManager,
@@ -48,9 +53,11 @@ const plugin: JupyterFrontEndPlugin<void> = {
   activate: (
     app: JupyterFrontEnd,
     palette: ICommandPalette | null,
+    consoles: IConsoleTracker | null,
     browser: IDefaultFileBrowser | null,
     launcher: ILauncher | null,
     restorer: ILayoutRestorer | null,
+    notebooks: INotebookTracker | null,
     managers: IRunningSessionManagers | null,
     registry: ISettingRegistry | null,
     themes: IThemeManager | null,
@@ -60,7 +67,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       return; // our server half is not there, e.g. in the Lab inside an environment
     }
     const trans = (translator ?? nullTranslator).load('jupyter_mlenv');
-    const { contents, kernelspecs, serverSettings } = app.serviceManager;
+    const { contents, kernelspecs, serverSettings, sessions } =
+      app.serviceManager;
     const model = new Model(new Api(serverSettings));
     let settings = DEFAULTS;
     const theme = () => {
@@ -120,6 +128,13 @@ const plugin: JupyterFrontEndPlugin<void> = {
     model.kernelsChanged.connect(() => {
       void kernelspecs.refreshSpecs().catch(() => undefined);
     });
+    const ends = new KernelEnds(sessions, trans);
+    if (notebooks) {
+      ends.watch(notebooks);
+    }
+    if (consoles) {
+      ends.watch(consoles);
+    }
     model.connect();
   }
 };
