@@ -10,12 +10,14 @@ import asyncio
 import concurrent.futures
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
+from tornado.web import HTTPError
 from traitlets import Unicode
 
 from ..environments import Environments
@@ -35,13 +37,20 @@ EXIT_WAIT = 0.25
 """Seconds that `poll` waits for an exit that has been asked for, rather than let the caller sleep over it."""
 
 
-class KernelError(RuntimeError):
-    """Why a kernel could not be started, all in its text: Jupyter shows nothing else of an exception."""
+class KernelError(HTTPError):
+    """Why a kernel could not be started, all in its text: Jupyter shows nothing else of an exception.
+
+    To the kernels API of a Jupyter server any other kind is an "Unhandled error" without a text.
+    """
 
     def __init__(self, error: MlenvError) -> None:
         log = "".join(f"\n  {line}" for line in error.log[-20:])
-        super().__init__(f"{error.message} {error.hint}".strip() + log)
+        self.text = f"{error.message} {error.hint}".strip() + log
+        super().__init__(500, self.text)
         self.error = error
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class MlenvProvisioner(KernelProvisionerBase):
@@ -58,6 +67,10 @@ class MlenvProvisioner(KernelProvisionerBase):
     _relay: Relay | None = None
     _lost = ""  # why it ended with its environment; nobody has asked for a restart since
     _cwd = ""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._listeners: set[Callable[[str], None]] = set()
 
     @property
     def has_process(self) -> bool:
@@ -121,7 +134,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         try:
             place = await self._find(str(kwargs.pop("cwd", None) or ""))
         except MlenvError as error:
-            raise KernelError(error) from error
+            raise self._failed(error) from None  # it is all in the text, and Jupyter logs tracebacks whole
         self._place = place
         manager.transport = "ipc"
         manager.cache_ports = False
@@ -148,16 +161,19 @@ class MlenvProvisioner(KernelProvisionerBase):
             "fork": place.options.fork,
             "timeout": START_TIMEOUT,
         }
-        self._exit, self._asked = None, False
         try:
             await self._background.run(lambda _: self._put(place, wish))
             await self._reach(place)
         except MlenvError as error:
             if place.isolated:
                 await self._background.run(lambda environments: self._remove(environments, place))
-            raise KernelError(error) from error
+            raise self._failed(error) from None
+        self._exit, self._asked = None, False
         self._hold(place)
         self._cwd = place.cwd
+        manager: Any = self.parent
+        if getattr(manager, "execution_state", "") == "dead":
+            manager.reason, manager.execution_state = "", "starting"
         return self.connection_info
 
     def resolve_path(self, path: str) -> str | None:
@@ -191,6 +207,16 @@ class MlenvProvisioner(KernelProvisionerBase):
     def reason(self) -> str:
         """Why the kernel ended, as a sentence; empty while it runs and after an end that was asked for."""
         return self._exit.reason if self._exit and not self._asked else ""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it ended with its environment, so that it is not started again before a person asks for that."""
+        return bool(self._lost)
+
+    def on_dead(self, told: Callable[[str], None]) -> Callable[[], None]:
+        """Call `told(why)` when a kernel that there was has ended for good; returns what takes it back."""
+        self._listeners.add(told)
+        return lambda: self._listeners.discard(told)
 
     @property
     def _id(self) -> str:
@@ -267,9 +293,10 @@ class MlenvProvisioner(KernelProvisionerBase):
         if self._exit is None:
             assert self._life is not None
             self._exit = GONE if self._life.cancelled() or self._life.exception() else self._life.result()
-            if not self._asked and self._exit.reason:
+            if not self._asked:
                 self._lost = self._exit.reason if self._exit.gone else ""
-                self.log.warning("Kernel %s: %s", self._id, self._exit.reason)
+                if self._exit.reason:
+                    self.log.warning("Kernel %s: %s", self._id, self._exit.reason)
                 if self.parent is not None and self.parent.has_trait("reason"):
                     self.parent.reason = self._exit.reason
         return self._exit
@@ -278,7 +305,20 @@ class MlenvProvisioner(KernelProvisionerBase):
         """Starting again by itself would undo what a person has just stopped or removed, so the kernel is dead."""
         reason, self._lost = self._lost, ""
         self._life, self._place = None, None
-        restarter = getattr(self.parent, "_restarter", None)
-        if restarter is not None:
+        return self._failed(EnvironmentFailed(reason, hint="Restart the kernel to start the environment again."))
+
+    def _failed(self, error: MlenvError) -> KernelError:
+        """Why there is no kernel now, told to whoever has been using the one that there was."""
+        failure = KernelError(error)
+        if self._exit is None:
+            return failure
+        manager: Any = self.parent
+        if manager.has_trait("reason"):
+            # A Jupyter server's: it stays in the server's list, where a person can restart it. Announced as "dead" it
+            # would be dropped there, together with the notebook's session.
+            manager.reason, manager.execution_state = str(failure), "dead"
+        elif restarter := getattr(manager, "_restarter", None):
             restarter._fire_callbacks("dead")
-        return KernelError(EnvironmentFailed(reason, hint="Restart the kernel to start the environment again."))
+        for told in tuple(self._listeners):
+            told(str(failure))
+        return failure

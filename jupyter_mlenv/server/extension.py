@@ -14,7 +14,7 @@ from ..config import MlenvConfig
 from ..environments import Environments
 from ..jobs import Jobs
 from ..kernels import background
-from . import tuning
+from . import channels, tuning
 from .handlers import api_handlers
 from .kernelspecs import KernelMenu
 from .proxy import Proxy, proxy_handlers
@@ -48,6 +48,7 @@ class MlenvExtension(ExtensionApp):
         self.settings["mlenv"] = self.environments
         if self.mlenv.tcp_nodelay:
             tuning.quick_channels(self.settings)
+        channels.tell_ends(self.settings)
         # A lab with this option has our server half; the one inside a container has not, and shows nothing of ours.
         self.server.web_app.settings.setdefault("page_config_data", {})["mlenv"] = "true"
 
