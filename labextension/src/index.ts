@@ -16,6 +16,7 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { Api } from './api';
 import { addCommands } from './commands';
 import { KernelEnds } from './kernelends';
+import { followKernels } from './kernelmenu';
 import { Tiles } from './launcher';
 import { Model } from './model';
 import { runningManager } from './running';
@@ -124,10 +125,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       }
     });
 
-    // Lab itself asks for kernelspecs about once a minute; that is also what helps if this fails.
-    model.kernelsChanged.connect(() => {
-      void kernelspecs.refreshSpecs().catch(() => undefined);
-    });
+    followKernels(model, kernelspecs);
     const ends = new KernelEnds(sessions, trans);
     if (notebooks) {
       ends.watch(notebooks);
