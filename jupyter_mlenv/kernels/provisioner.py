@@ -147,6 +147,7 @@ class MlenvProvisioner(KernelProvisionerBase):
             "preload": list(place.options.preload),
             "fork": place.options.fork,
             "timeout": START_TIMEOUT,
+            "grace": self._background.settings.kernel_grace,
         }
         self._exit, self._asked = None, False
         try:
