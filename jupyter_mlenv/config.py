@@ -124,6 +124,7 @@ class MlenvConfig(Knobs):
                 shm=parse_size(self.default_shm) if self.default_shm else None,
             ),
             start_timeout=self.start_timeout,
+            kernel_grace=self.kernel_grace,
             shared_filesystem=self.shared_filesystem,
             host_python=os.path.expanduser(self.host_python),
             host_prefixes=_prefixes(os.path.expanduser(self.host_python)),

@@ -242,3 +242,13 @@ class Knobs(LoggingConfigurable):
 
         Example: `c.MlenvConfig.auto_kernels = False`""",
     ).tag(config=True)
+
+    kernel_grace = Float(
+        60.0,
+        min=1.0,
+        max=86400.0,
+        help="""Seconds that a kernel lives on when nobody is connected to it, as after its Jupyter server was killed. A
+        server that comes back within that time keeps it.
+
+        Example: `c.MlenvConfig.kernel_grace = 600`""",
+    ).tag(config=True)

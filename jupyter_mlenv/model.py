@@ -363,6 +363,7 @@ class Settings:
     pip_env: Mapping[str, str] = field(default_factory=dict)  # index settings for builds, e.g. PIP_INDEX_URL
     resources: Resources = Resources(pids=4096)  # where a preset says nothing
     start_timeout: float = 60.0  # seconds from container start to agent ready
+    kernel_grace: float = 60.0  # seconds that a kernel outlives the last process that is connected to it
     shared_filesystem: bool | None = None  # None: find out
     host_python: str = ""  # the interpreter of the `host` preset
     host_prefixes: tuple[str, ...] = ()  # its sys.prefix, base_prefix, exec_prefix

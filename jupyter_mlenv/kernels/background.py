@@ -35,7 +35,7 @@ class Background:
 
     def __init__(self, config: MlenvConfig, root_dir: str = "") -> None:
         self._config = config
-        self._settings = config.settings(root_dir=root_dir)
+        self.settings = config.settings(root_dir=root_dir)
         self._loop = asyncio.new_event_loop()
         self._environments: Environments | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name="mlenv-kernels", daemon=True)
@@ -65,7 +65,7 @@ class Background:
 
     async def _with(self, work: Callable[[Environments], Coroutine[Any, Any, T]]) -> T:
         if self._environments is None:
-            self._environments = Environments(self._config.engine(), self._settings, Jobs())
+            self._environments = Environments(self._config.engine(), self.settings, Jobs())
         return await work(self._environments)
 
     async def _close(self) -> None:

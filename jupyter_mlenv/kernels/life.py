@@ -30,7 +30,10 @@ class Exit:
     gone: bool = False
 
 
-GONE = Exit(-int(signal.SIGKILL), "The kernel's environment does not answer any more.", gone=True)
+def silent(environment: str) -> Exit:
+    """The end, as far as anybody can tell, of a kernel whose environment runs and does not answer."""
+    reason = f"The environment {environment} does not answer any more. Restart it: jupyter mlenv restart {environment}"
+    return Exit(-int(signal.SIGKILL), reason, gone=True)
 
 
 async def follow(
@@ -45,14 +48,15 @@ async def follow(
                     unasked = end.code == -int(signal.SIGTERM) and not asked()
                     return (await _stopped(environments, environment, agent) if unasked else None) or end
         except NotFound:
-            return Exit(-int(signal.SIGKILL), "The kernel has ended while nobody was connected to it.")
+            reason = f"The kernel ended in the environment {environment} while nobody was connected to it."
+            return Exit(-int(signal.SIGKILL), reason)
         except AgentUnreachable:
             reason = await places.why_gone(environments, environment)
             if reason:
                 return Exit(-int(signal.SIGKILL), reason, gone=True)
         if pause is not None:
             await asyncio.sleep(pause)
-    return GONE
+    return silent(environment)
 
 
 async def _stopped(environments: Environments, environment: str, agent: AgentClient) -> Exit | None:
@@ -78,11 +82,18 @@ def told(event: Mapping[str, Any], environment: str) -> Exit:
         return Exit(
             code,
             f"The kernel ran out of memory in the environment {environment}{size}. Give it more in the preset "
-            "(resources.memory), or with `jupyter mlenv start PRESET --memory SIZE --recreate`.",
+            f"(resources.memory), or with `jupyter mlenv start {preset_of(environment)} --memory SIZE --recreate`.",
         )
-    if code < 0:
-        return Exit(code, f"The kernel was ended by {_signal(-code)} in the environment {environment}.")
-    return Exit(code, f"The kernel exited with code {code} in the environment {environment}." if code else "")
+    if not code:
+        return Exit(code)
+    how = f"was ended by {_signal(-code)}" if code < 0 else f"exited with code {code}"
+    log = f"What it printed: jupyter mlenv logs {environment}"
+    return Exit(code, f"The kernel {how} in the environment {environment}. {log}")
+
+
+def preset_of(environment: str) -> str:
+    """The name that an environment's id begins with."""
+    return environment.rpartition("-")[0]
 
 
 def _signal(number: int) -> str:

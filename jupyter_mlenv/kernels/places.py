@@ -126,14 +126,17 @@ async def why_gone(environments: Environments, id: str) -> str:
             await asyncio.sleep(REMOVAL)
             environment = await environments.get(id)
     except EnvironmentNotFound:
-        return f"The environment {id} was removed."
+        return f"The environment {id} was removed, and its kernels with it. A restart of the kernel makes it anew."
     except MlenvError as error:
-        return f"The environment {id} cannot be reached: {error.message}"
+        return f"The kernel ended with its environment {id}. {error.message} {error.hint}".strip()
     if environment.state is State.RUNNING:
         return ""
     if environment.oom_killed:
-        return f"The environment {id} ran out of memory and stopped."
-    return f"The environment {id} was stopped."
+        return (
+            f"The environment {id} ran out of memory and stopped, and its kernels with it. Give it more in the preset "
+            "(resources.memory); a restart of the kernel starts it."
+        )
+    return f"The environment {id} was stopped, and its kernels with it. A restart of the kernel starts it."
 
 
 def _folders(wish: Wish, environments: Environments, running: Sequence[str]) -> tuple[str, str]:

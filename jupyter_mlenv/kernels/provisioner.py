@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from tornado.web import HTTPError
 from traitlets import Unicode
+from traitlets.config import Application
 
 from ..environments import Environments
 from ..errors import EnvironmentFailed, KernelExists, MlenvError, NotFound
@@ -26,7 +28,7 @@ from ..model import KernelOptions
 from . import background, places
 from .handover import environment_variables, inner_connection, socket_prefix
 from .kernelspec import own_argv
-from .life import GONE, Exit, follow
+from .life import Exit, follow, silent
 from .places import Place, Wish
 from .relay import Relay
 
@@ -65,6 +67,7 @@ class MlenvProvisioner(KernelProvisionerBase):
     _exit: Exit | None = None
     _asked = False  # somebody wants the kernel to end, so that its end is no crash
     _relay: Relay | None = None
+    _reason = ""
     _lost = ""  # why it ended with its environment; nobody has asked for a restart since
     _cwd = ""
 
@@ -160,6 +163,7 @@ class MlenvProvisioner(KernelProvisionerBase):
             "preload": list(place.options.preload),
             "fork": place.options.fork,
             "timeout": START_TIMEOUT,
+            "grace": self._background.settings.kernel_grace,
         }
         try:
             await self._background.run(lambda _: self._put(place, wish))
@@ -168,7 +172,7 @@ class MlenvProvisioner(KernelProvisionerBase):
             if place.isolated:
                 await self._background.run(lambda environments: self._remove(environments, place))
             raise self._failed(error) from None
-        self._exit, self._asked = None, False
+        self._exit, self._asked, self._reason = None, False, ""
         self._hold(place)
         self._cwd = place.cwd
         manager: Any = self.parent
@@ -186,8 +190,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         info["connection_info"] = {
             key: value.decode() if isinstance(value, bytes) else value for key, value in self.connection_info.items()
         }
-        place = self._place
-        return {**info, "environment": place.environment if place else "", "cwd": self._cwd}
+        return {**info, "environment": self._environment, "cwd": self._cwd}
 
     async def load_provisioner_info(self, provisioner_info: dict[str, Any]) -> None:
         """Take over a kernel that another process started and that still lives. Raises KernelError."""
@@ -199,14 +202,14 @@ class MlenvProvisioner(KernelProvisionerBase):
             self._place = place = await self._background.run(lambda environments: self._again(environments, id))
         except MlenvError as error:
             raise KernelError(error) from error
-        self._exit, self._asked = None, False
+        self._exit, self._asked, self._reason = None, False, ""
         await self._reach(place)
         self._hold(place)
 
     @property
     def reason(self) -> str:
-        """Why the kernel ended, as a sentence; empty while it runs and after an end that was asked for."""
-        return self._exit.reason if self._exit and not self._asked else ""
+        """Why the kernel ended, as a sentence, until it is started again; empty after an end that was asked for."""
+        return self._reason
 
     @property
     def lost(self) -> bool:
@@ -223,8 +226,18 @@ class MlenvProvisioner(KernelProvisionerBase):
         return str(self.kernel_id)
 
     @property
+    def _environment(self) -> str:
+        return self._place.environment if self._place else ""
+
+    @property
     def _kernel_name(self) -> str:
         return str(getattr(self.parent, "kernel_name", ""))
+
+    @property
+    def _told(self) -> Any:
+        """Where a person reads it: an application's log. In a program that is none, as one that calls nbclient, the log
+        of traitlets says nothing to anybody, and all that Jupyter says is "Kernel died"."""
+        return self.log if Application.initialized() else logging.getLogger("jupyter_mlenv")
 
     @property
     def _background(self) -> background.Background:
@@ -292,20 +305,22 @@ class MlenvProvisioner(KernelProvisionerBase):
     def _ended(self) -> Exit:
         if self._exit is None:
             assert self._life is not None
-            self._exit = GONE if self._life.cancelled() or self._life.exception() else self._life.result()
+            broken = self._life.cancelled() or self._life.exception()
+            self._exit = silent(self._environment) if broken else self._life.result()
             if not self._asked:
-                self._lost = self._exit.reason if self._exit.gone else ""
-                if self._exit.reason:
-                    self.log.warning("Kernel %s: %s", self._id, self._exit.reason)
+                self._reason = self._exit.reason
+                self._lost = self._reason if self._exit.gone else ""
+                if self._reason:
+                    self._told.error("Kernel %s: %s", self._id, self._reason)
                 if self.parent is not None and self.parent.has_trait("reason"):
-                    self.parent.reason = self._exit.reason
+                    self.parent.reason = self._reason
         return self._exit
 
     def _refused(self) -> KernelError:
         """Starting again by itself would undo what a person has just stopped or removed, so the kernel is dead."""
         reason, self._lost = self._lost, ""
         self._life, self._place = None, None
-        return self._failed(EnvironmentFailed(reason, hint="Restart the kernel to start the environment again."))
+        return self._failed(EnvironmentFailed(reason))
 
     def _failed(self, error: MlenvError) -> KernelError:
         """Why there is no kernel now, told to whoever has been using the one that there was."""

@@ -68,10 +68,10 @@ async def test_a_large_output_arrives(named: Named, home: Home, server: Server) 
     id = await server.start(home.add(named("box", HOST)))
     async with server.channels(id) as channels:
         await channels.execute(
-            "from IPython.display import display; display({'text/plain': 'x' * 50_000_000}, raw=True); 0"
+            "from IPython.display import display; display({'text/plain': 'x' * 200_000_000}, raw=True); 0"
         )
         data = await channels.until(lambda m: m["msg_type"] == "display_data")
-        assert len(data["content"]["data"]["text/plain"]) == 50_000_000
+        assert len(data["content"]["data"]["text/plain"]) == 200_000_000
     await server.call("DELETE", f"api/kernels/{id}", status=204)
 
 

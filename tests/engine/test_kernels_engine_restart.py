@@ -1,0 +1,139 @@
+"""Kernels under an engine that is stopped and started again: a daemon of the test's own, beside the one that others use.
+
+Nothing needs a network in it: containers of the preset `host` have no image to fetch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import docker
+import docker.errors
+import pytest
+
+from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.kernels.provisioner import KernelError
+from jupyter_mlenv.model import State
+from tests.engine.environment_support import Left, Named
+from tests.support.kernels import Home, kernel, said
+from tests.support.waiting import wait_until
+
+BOX = 'extends = "host"\ntitle = "Box"\nnetwork = "none"\n'
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("dockerd") is None, reason="a Docker daemon of one's own needs root, and dockerd"
+)
+
+
+class Daemon:
+    """A Docker daemon with all that is its own in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"unix://{folder}/sock"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it unless it runs; returns when it answers."""
+        if self.process is not None:
+            return
+        own = {"--data-root": "data", "--exec-root": "exec", "--pidfile": "pid"}
+        # In a network namespace of its own: with `--bridge=none` a daemon removes `docker0`, whosever it is.
+        command = ["unshare", "--net", "dockerd", "-H", self.url, "--bridge=none", "--iptables=false"]
+        command += [word for option, name in own.items() for word in (option, str(self.folder / name))]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_until(self.answers, "the second daemon answers")
+
+    def answers(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            pytest.fail((self.folder / "log").read_text())
+        try:
+            with closing(docker.APIClient(base_url=self.url, version="auto")) as client:
+                return bool(client.ping())
+        except docker.errors.DockerException:
+            return False
+
+    def stop(self) -> None:
+        """As its service manager does; its containers are stopped with it."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(60)
+            self.process = None
+
+
+@pytest.fixture
+def daemon(engine_ready: str) -> Iterator[Daemon]:
+    with tempfile.TemporaryDirectory(prefix="mlenv-d-", dir="/tmp") as folder:
+        made = Daemon(Path(folder))
+        try:
+            made.start()
+            yield made
+        finally:
+            made.stop()
+
+
+@pytest.fixture
+async def home(daemon: Daemon, make_home: Callable[..., Home]) -> AsyncIterator[Home]:
+    yield make_home(engine_url=daemon.url)
+    await asyncio.to_thread(daemon.start)  # what the test has made is removed there
+
+
+async def test_kernels_end_with_the_engine_and_start_with_a_person(
+    daemon: Daemon, home: Home, named: Named, workspace: Path, environments: Environments, left: Left
+) -> None:
+    box = home.add(named("box", BOX))
+    async with kernel(box, workspace) as (manager, client):
+        # The setting picks the engine: the one that everybody else uses knows nothing of this.
+        [environment] = await environments.list()
+        assert left() == [environment.run_dir]
+        assert await said(client, "x = 1; print(x)") == "1"
+
+        dead = asyncio.Event()
+        manager.add_restart_callback(dead.set, "dead")
+        await asyncio.to_thread(daemon.stop)
+        await asyncio.wait_for(dead.wait(), 60)
+        # A daemon that ends may still say what it has done, or say nothing any more.
+        assert environment.id in manager.provisioner.reason
+        assert "was stopped" in manager.provisioner.reason or daemon.url in manager.provisioner.reason
+
+        for attempt in (manager.restart_kernel, kernel(box, workspace).__aenter__):
+            with pytest.raises(KernelError) as caught:
+                await attempt()
+            assert f"No container engine answers at {daemon.url}" in str(caught.value)
+            assert caught.value.error.hint in str(caught.value)
+            assert caught.value.error.hint
+
+        await asyncio.to_thread(daemon.start)
+        assert (await environments.get(environment.id)).state is State.STOPPED
+        await manager.restart_kernel()
+        await client.wait_for_ready(timeout=60)
+        assert "NameError" in await said(client, "x")
+        assert (await environments.get(environment.id)).state is State.RUNNING
+    assert sorted(os.listdir(environment.run_dir)) == ["agent.sock", "token"]
+
+
+async def test_an_engine_that_is_back_before_anybody_looked(
+    daemon: Daemon, home: Home, named: Named, workspace: Path, environments: Environments
+) -> None:
+    """As with an update of it: what it has stopped stays stopped until a person wants it."""
+    async with kernel(home.add(named("box", BOX)), workspace) as (manager, client):
+        [environment] = await environments.list()
+        dead = asyncio.Event()
+        manager.add_restart_callback(dead.set, "dead")
+        await asyncio.to_thread(daemon.stop)
+        await asyncio.to_thread(daemon.start)
+        await asyncio.wait_for(dead.wait(), 60)
+        assert environment.id in manager.provisioner.reason
+        assert (await environments.get(environment.id)).state is State.STOPPED
+        await manager.restart_kernel()
+        await client.wait_for_ready(timeout=60)
+        assert await said(client, "1 + 1") == "2"
