@@ -243,6 +243,14 @@ class Knobs(LoggingConfigurable):
         Example: `c.MlenvConfig.auto_kernels = False`""",
     ).tag(config=True)
 
+    take_over_kernels = Bool(
+        True,
+        help="""Whether a Jupyter server that is started after it was killed goes on with the kernels that it had, and
+        with the notebooks that use them. `kernel_grace` says how long they wait for it.
+
+        Example: `c.MlenvConfig.take_over_kernels = False`""",
+    ).tag(config=True)
+
     kernel_grace = Float(
         60.0,
         min=1.0,

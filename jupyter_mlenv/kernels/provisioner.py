@@ -11,14 +11,13 @@ import concurrent.futures
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
-from tornado.web import HTTPError
 from traitlets import Unicode
 from traitlets.config import Application
 
@@ -27,6 +26,7 @@ from ..errors import EnvironmentFailed, KernelExists, MlenvError, NotFound
 from ..model import KernelOptions
 from . import background, places
 from .handover import environment_variables, inner_connection, socket_prefix
+from .kernelerror import KernelError
 from .kernelspec import own_argv
 from .life import Exit, follow, silent
 from .places import Place, Wish
@@ -37,22 +37,6 @@ START_TIMEOUT = 60.0
 
 EXIT_WAIT = 0.25
 """Seconds that `poll` waits for an exit that has been asked for, rather than let the caller sleep over it."""
-
-
-class KernelError(HTTPError):
-    """Why a kernel could not be started, all in its text: Jupyter shows nothing else of an exception.
-
-    To the kernels API of a Jupyter server any other kind is an "Unhandled error" without a text.
-    """
-
-    def __init__(self, error: MlenvError) -> None:
-        log = "".join(f"\n  {line}" for line in error.log[-20:])
-        self.text = f"{error.message} {error.hint}".strip() + log
-        super().__init__(500, self.text)
-        self.error = error
-
-    def __str__(self) -> str:
-        return self.text
 
 
 class MlenvProvisioner(KernelProvisionerBase):
@@ -69,11 +53,15 @@ class MlenvProvisioner(KernelProvisionerBase):
     _relay: Relay | None = None
     _reason = ""
     _lost = ""  # why it ended with its environment; nobody has asked for a restart since
-    _cwd = ""
+    _cwd = ""  # the kernel's folder as its environment sees it
+    _folder = ""  # the same as this machine does
+    _taken = False  # the kernel that is about to be launched lives already
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._listeners: set[Callable[[str], None]] = set()
+        self._env: Mapping[str, str] = {}
+        self.sessions: list[Mapping[str, Any]] = []
 
     @property
     def has_process(self) -> bool:
@@ -134,8 +122,11 @@ class MlenvProvisioner(KernelProvisionerBase):
         manager: Any = self.parent
         if self._lost:
             raise self._refused()
+        self._folder = str(kwargs.pop("cwd", None) or "")
+        if info := self._background.claim(self._id):
+            return await self._take_over(info)
         try:
-            place = await self._find(str(kwargs.pop("cwd", None) or ""))
+            place = await self._find(self._folder)
         except MlenvError as error:
             raise self._failed(error) from None  # it is all in the text, and Jupyter logs tracebacks whole
         self._place = place
@@ -155,15 +146,21 @@ class MlenvProvisioner(KernelProvisionerBase):
         """Start the kernel; returns once its sockets are bound. Raises KernelError."""
         place = self._place
         assert place is not None
+        self._env = environment_variables(kwargs.get("env", {}), os.environ)
+        if self._taken:
+            self._taken = False
+            return self.connection_info
+        self._cwd = place.cwd
         wish = {
             "connection": inner_connection(self.connection_info, self._kernel_name),
             "argv": own_argv(cmd),
-            "env": environment_variables(kwargs.get("env", {}), os.environ),
+            "env": self._env,
             "cwd": kwargs.get("cwd", place.cwd),
             "preload": list(place.options.preload),
             "fork": place.options.fork,
             "timeout": START_TIMEOUT,
             "grace": self._background.settings.kernel_grace,
+            "note": self._note(),
         }
         try:
             await self._background.run(lambda _: self._put(place, wish))
@@ -174,7 +171,6 @@ class MlenvProvisioner(KernelProvisionerBase):
             raise self._failed(error) from None
         self._exit, self._asked, self._reason = None, False, ""
         self._hold(place)
-        self._cwd = place.cwd
         manager: Any = self.parent
         if getattr(manager, "execution_state", "") == "dead":
             manager.reason, manager.execution_state = "", "starting"
@@ -186,11 +182,17 @@ class MlenvProvisioner(KernelProvisionerBase):
         return str(absolute) if absolute.exists() else None
 
     async def get_provisioner_info(self) -> dict[str, Any]:
-        info = await super().get_provisioner_info()
-        info["connection_info"] = {
-            key: value.decode() if isinstance(value, bytes) else value for key, value in self.connection_info.items()
-        }
-        return {**info, "environment": self._environment, "cwd": self._cwd}
+        return self._info()
+
+    async def remember(self, sessions: Sequence[Mapping[str, Any]]) -> None:
+        """Note down which of a server's sessions use the kernel, for the server itself if it is started again."""
+        if list(sessions) == self.sessions:
+            return
+        self.sessions = list(sessions)
+        if self._place is not None and self._life is not None and (note := self._note()):
+            agent = self._place.agent
+            with suppress(MlenvError):  # of a version without notes, or it has just ended
+                await self._background.run(lambda _: agent.note_kernel(self._id, note))
 
     async def load_provisioner_info(self, provisioner_info: dict[str, Any]) -> None:
         """Take over a kernel that another process started and that still lives. Raises KernelError."""
@@ -220,6 +222,28 @@ class MlenvProvisioner(KernelProvisionerBase):
         """Call `told(why)` when a kernel that there was has ended for good; returns what takes it back."""
         self._listeners.add(told)
         return lambda: self._listeners.discard(told)
+
+    def _info(self) -> dict[str, Any]:
+        """What `load_provisioner_info` needs, as JSON."""
+        connection = {
+            key: value.decode() if isinstance(value, bytes) else value for key, value in self.connection_info.items()
+        }
+        where = {"environment": self._environment, "cwd": self._cwd}
+        return {"kernel_id": self._id, "connection_info": connection, **where}
+
+    def _note(self) -> dict[str, str]:
+        notes = self._background.notes
+        about = {"kernel_name": self._kernel_name, "cwd": self._folder, "env": dict(self._env)}
+        return notes.seal({**about, "info": self._info(), "sessions": self.sessions}) if notes else {}
+
+    async def _take_over(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        """What `pre_launch` gives for a kernel that lives already. Raises KernelError."""
+        await self.load_provisioner_info(dict(info))
+        self._taken = True
+        manager: Any = self.parent
+        manager.load_connection_info(self.connection_info)
+        manager.write_connection_file()
+        return {"cmd": list(self.kernel_spec.argv), "cwd": self._cwd}
 
     @property
     def _id(self) -> str:

@@ -24,7 +24,14 @@ GROUPS = {
         "pip_find_links",
     ),
     "Limits": ("default_memory", "default_cpus", "default_pids", "default_shm", "start_timeout"),
-    "The Jupyter server": ("tcp_nodelay", "gc_freeze", "login_cache_seconds", "auto_kernels", "kernel_grace"),
+    "The Jupyter server": (
+        "tcp_nodelay",
+        "gc_freeze",
+        "login_cache_seconds",
+        "auto_kernels",
+        "take_over_kernels",
+        "kernel_grace",
+    ),
 }
 
 
