@@ -7,12 +7,13 @@ import { Kernel, KernelMessage, Session } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
 
-/** The key in the metadata of the output by which our server half tells of a kernel's end. */
-const KEY = 'jupyter-mlenv';
+import { restartWhenDead, revive } from './revive';
+import { KERNEL_KEY } from './tokens';
 
 /** Lab cuts what a notification says after so many characters. */
 const ROOM = 140;
 
+/** What comes with the output by which our server half tells of a kernel's end. */
 interface IEnd {
   /** Why, in a sentence or two. */
   reason: string;
@@ -43,18 +44,19 @@ export class KernelEnds {
     );
   }
 
-  /** Two views of a notebook share a context, and a signal takes a slot only once. */
   private _follow(context: ISessionContext): void {
-    context.iopubMessage.connect(this._onMessage, this);
-    context.kernelChanged.connect(this._onSeenTo, this);
-    context.disposed.connect(this._onSeenTo, this);
+    if (context.iopubMessage.connect(this._onMessage, this)) {
+      context.kernelChanged.connect(this._onSeenTo, this);
+      context.disposed.connect(this._onSeenTo, this);
+      restartWhenDead(context, id => [...(this._told.get(id)?.contexts ?? [])]);
+    } // else it is another view of the same notebook
   }
 
   private _onMessage(
     context: ISessionContext,
     message: KernelMessage.IMessage
   ): void {
-    const end = message.metadata[KEY] as unknown as IEnd | undefined;
+    const end = message.metadata[KERNEL_KEY] as unknown as IEnd | undefined;
     const kernel = context.session?.kernel;
     if (kernel && end?.reason) {
       this._tell(kernel, context, end);
@@ -92,30 +94,19 @@ export class KernelEnds {
       caption: this._trans.__(
         'Start the environment and a kernel in it; variables are lost'
       ),
-      // Lab shows a dialog when a kernel cannot be started.
       callback: () =>
         void this._restart(name, [...contexts]).catch(console.warn)
     };
   }
 
-  /**
-   * All that were on the kernel get one kernel again.
-   *
-   * `name`: Lab's own `prevKernelName` is not that of a kernel to which a person has switched.
-   */
+  /** `name`: Lab's own `prevKernelName` is not that of a kernel to which a person has switched. */
   private async _restart(
     name: string,
     contexts: ISessionContext[]
   ): Promise<void> {
-    // The server forgets a dead kernel's session, and Lab notices only now and then.
+    // The server may have forgotten the session, which Lab notices only now and then.
     await this._sessions.refreshRunning().catch(() => undefined);
-    let kernel: Kernel.IKernelConnection | null = null;
-    for (const context of contexts.filter(({ isDisposed }) => !isDisposed)) {
-      const model: Partial<Kernel.IModel> = kernel
-        ? { id: kernel.id }
-        : { name };
-      kernel = (await context.changeKernel(model)) ?? kernel;
-    }
+    await revive(name, contexts);
   }
 
   /** Another kernel, the same one restarted, which concerns all that have it, or closed. */

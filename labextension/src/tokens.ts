@@ -5,6 +5,9 @@ export const PLUGIN_ID = 'jupyter-mlenv:plugin';
 /** The page option that the server half sets. Without it this extension stays silent. */
 export const PAGE_OPTION = 'mlenv';
 
+/** The key in the metadata of our kernelspecs, and of what is said about our kernels. */
+export const KERNEL_KEY = 'jupyter-mlenv';
+
 export namespace CommandIDs {
   export const start = 'mlenv:start';
   export const open = 'mlenv:open';

@@ -14,7 +14,15 @@ const STOPPED = 'The environment x-1 was stopped.';
 interface IModel {
   id: string;
   name: string;
+  status?: string;
 }
+
+const SPECS = {
+  kernelspecs: {
+    'mlenv-x': { metadata: { 'jupyter-mlenv': { preset: 'x' } } },
+    python3: {}
+  }
+};
 
 /** The session context of a notebook that was switched to one of our kernels. */
 class Context {
@@ -29,8 +37,17 @@ class Context {
   readonly iopubMessage = new Signal<this, unknown>(this);
   readonly kernelChanged = new Signal<this, unknown>(this);
   readonly disposed = new Signal<this, void>(this);
+  readonly specsManager = { specs: SPECS };
   isDisposed = false;
   session: { kernel: IModel } | null;
+
+  /** Lab's own. */
+  readonly restarted = jest.fn();
+
+  restartKernel(): Promise<void> {
+    this.restarted();
+    return Promise.resolve();
+  }
 
   changeKernel = jest.fn((model: Partial<IModel>) => {
     const kernel = { id: model.id ?? 'new', name: model.name ?? 'mlenv-x' };
@@ -200,5 +217,30 @@ describe('the end of a kernel', () => {
     await click();
     expect(notebook.changeKernel).not.toHaveBeenCalled();
     expect(console.changeKernel.mock.calls).toEqual([[{ name: 'mlenv-x' }]]);
+  });
+  it('does not keep a person from restarting the kernel as usual', async () => {
+    const notebook = new Context('a.ipynb', 'k1');
+    const console = new Context('Console 1', 'k1');
+    watch(notebook, console);
+    await notebook.restartKernel();
+    expect(notebook.restarted).toHaveBeenCalledTimes(1);
+
+    notebook.ends(STOPPED, false);
+    console.ends(STOPPED, false);
+    notebook.session!.kernel.status = 'dead';
+    await notebook.restartKernel();
+    expect(notebook.restarted).toHaveBeenCalledTimes(1);
+    expect(notebook.changeKernel.mock.calls).toEqual([[{ name: 'mlenv-x' }]]);
+    expect(console.changeKernel.mock.calls).toEqual([[{ id: 'new' }]]);
+    expect(shown()).toEqual([]);
+  });
+
+  it("is Lab's own business where the kernel is not ours", async () => {
+    const context = new Context('a.ipynb', 'k1');
+    watch(context);
+    context.session = { kernel: { id: 'k1', name: 'python3', status: 'dead' } };
+    await context.restartKernel();
+    expect(context.restarted).toHaveBeenCalledTimes(1);
+    expect(context.changeKernel).not.toHaveBeenCalled();
   });
 });
