@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import zmq
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Unicode
@@ -37,6 +38,10 @@ START_TIMEOUT = 60.0
 
 EXIT_WAIT = 0.25
 """Seconds that `poll` waits for an exit that has been asked for, rather than let the caller sleep over it."""
+
+
+RECONNECT = (10, 200)
+"""Milliseconds between a socket's attempts to find a kernel that is started again: at first, and in the end."""
 
 
 class MlenvProvisioner(KernelProvisionerBase):
@@ -132,6 +137,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         self._place = place
         manager.transport = "ipc"
         manager.cache_ports = False
+        _reconnect_soon(manager.context)
         prefix = os.path.join(place.sockets, socket_prefix(self._id))
         if manager.ip != prefix:
             manager.ip = prefix
@@ -241,6 +247,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         await self.load_provisioner_info(dict(info))
         self._taken = True
         manager: Any = self.parent
+        _reconnect_soon(manager.context)
         manager.load_connection_info(self.connection_info)
         manager.write_connection_file()
         return {"cmd": list(self.kernel_spec.argv), "cwd": self._cwd}
@@ -361,3 +368,10 @@ class MlenvProvisioner(KernelProvisionerBase):
         for told in tuple(self._listeners):
             told(str(failure))
         return failure
+
+
+def _reconnect_soon(context: zmq.Context[Any]) -> None:
+    """Let the sockets that are made in it notice a restarted kernel at once: they wait for 100 to 200 ms by default,
+    which is longer than the restart, and one that comes late misses the first output."""
+    context.setsockopt(zmq.RECONNECT_IVL, RECONNECT[0])
+    context.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT[1])

@@ -63,7 +63,7 @@ async def test_a_kernel_whose_environment_was_stopped_is_dead_until_it_is_restar
             message = await told(tab)
             assert message["metadata"]["jupyter-mlenv"]["restarting"] is False
             assert f"{environment.id} was stopped" in message["content"]["text"]
-            assert "Restart the kernel" in message["content"]["text"]
+            assert "restart of the kernel" in message["content"]["text"]
             await tab.until(status("dead"))
         model = await server.call("GET", f"api/kernels/{id}")
         assert model["execution_state"] == "dead"
