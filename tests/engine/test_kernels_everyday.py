@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from pathlib import Path
@@ -79,7 +78,7 @@ async def test_a_folder_of_connection_files_too_deep_for_sockets(box: str, works
     assert list(deep.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["it's a \"näme\" $HOME `id` 名", "12:30 #1 %s {x} \\ & *", "-rf --help"])
+@pytest.mark.parametrize("name", ['it\'s a "näme" $HOME `id` 名', "12:30 #1 %s {x} \\ & *", "-rf --help"])
 async def test_any_name_of_a_project(name: str, named: Named, home: Home, tmp_path: Path) -> None:
     project = tmp_path / name
     (project / "sub").mkdir(parents=True)
