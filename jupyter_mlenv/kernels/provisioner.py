@@ -243,7 +243,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         environment = await environments.get(id)
         agent = await places.client(environments, environment)
         if self._id not in [kernel.id for kernel in await agent.kernels() if kernel.state != "exited"]:
-            raise NotFound(f"The kernel {self._id} has ended.", hint="Start it anew.")
+            raise NotFound(f"The kernel {self._id} in the environment {id} has ended.", hint="Start it anew.")
         presets, _ = await environments.presets(environment.workspace)
         options = next((p.kernel for p in presets if p.name == environment.preset), KernelOptions())
         return Place(
