@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 Builder: TypeAlias = Literal["auto", "buildkit", "classic"]
 
-_PREFIXES = "import sys; print(sys.prefix, sys.base_prefix, sys.exec_prefix, sep='\\n')"
+# In words of every Python: one that is too old is refused later, and then by its version.
+_PREFIXES = "import sys; print('\\n'.join([sys.prefix, getattr(sys, 'base_prefix', sys.prefix), sys.exec_prefix]))"
 
 
 class MlenvConfig(Knobs):
@@ -163,7 +164,9 @@ def _prefixes(python: str) -> tuple[str, ...]:
     if python == sys.executable:
         return tuple(dict.fromkeys((sys.prefix, sys.base_prefix, sys.exec_prefix)))
     try:
-        run = subprocess.run([python, "-I", "-c", _PREFIXES], capture_output=True, text=True, timeout=30, check=True)
+        run = subprocess.run(
+            [python, "-E", "-s", "-c", _PREFIXES], capture_output=True, text=True, timeout=30, check=True
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise RequestInvalid(
             f"MlenvConfig.host_python: {python} does not run as a Python interpreter: {error}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
@@ -25,6 +26,9 @@ tells whether it still lives; usually it takes 0.1."""
 
 CANNOT_RUN = (126, 127)
 """Exit codes of an init that cannot run its command; the command is the image's Python, running the agent."""
+
+TOO_OLD = re.compile(r"^mlenv agent: Python (\S+) is too old, (\S+) or newer is needed")
+"""What `agent/start.py` says before it exits."""
 
 CHECK_EVERY = 0.25
 """Seconds between two looks whether the container still runs while its agent is awaited."""
@@ -178,12 +182,17 @@ class Lifecycle:
 
     async def _exited(self, info: ContainerInfo) -> ContainerExited:
         log = [line async for line in self.engine.logs(info.id, tail=20)]
+        python = planning.from_label(info.labels.get(f"{LABEL}.plan", "")).python
         reason = f"with exit code {info.exit_code}"
         hint = "The log below says why."
         if info.oom_killed:
             reason, hint = "because it ran out of memory", "Give it more with --memory, or in the preset."
+        elif old := next(filter(None, map(TOO_OLD.search, log)), None):
+            reason = f"because {python} in its image {info.image} is Python {old[1]}, and {old[2]} or newer is needed"
+            hint = "Use an image with a newer Python, or name another that it has in the preset: image.python."
+            if python == self.settings.host_python:
+                hint = "Choose another interpreter of this machine with --MlenvConfig.host_python."
         elif info.exit_code in CANNOT_RUN:
-            python = planning.from_label(info.labels.get(f"{LABEL}.plan", "")).python
             reason = f"because its image {info.image} has no {python} that runs"
             hint = "Use an image with Python 3.8 or newer, or name the one it has in the preset: image.python."
         return ContainerExited(

@@ -22,6 +22,7 @@ RUN_DIR = "/run/mlenv"
 """Where the run directory is, inside every container."""
 
 AGENT_PATH = "/opt/jupyter-mlenv/agent.py"
+AGENT_START = "/opt/jupyter-mlenv/start.py"
 """Where the agent is, inside every container."""
 
 

@@ -19,6 +19,7 @@ from .errors import PresetInvalid
 from .model import (
     AGENT_PATH,
     AGENT_PORT,
+    AGENT_START,
     LABEL,
     RUN_DIR,
     BuildRecipe,
@@ -39,7 +40,7 @@ from .planlabel import from_label, to_label
 
 __all__ = ["apply_alias", "from_label", "make", "to_label"]
 
-AGENT_FILES = ("agent.py", "kernels.py", "zygote.py")
+AGENT_FILES = ("agent.py", "kernels.py", "start.py", "zygote.py")
 """What lies in the folder of `AGENT_PATH`."""
 
 
@@ -74,7 +75,8 @@ def make(
     resources = _resources(preset, request, settings)
     # One directory per environment below the run root, short: a socket path holds 107 bytes at most.
     run_dir = os.path.join(settings.run_root, id[-10:]) if facts.shares_filesystem else ""
-    command = (python, "-I", "-S", "-u", AGENT_PATH, "--run-dir", RUN_DIR)
+    # What `-I` does, in words that a Python too old for the agent understands too: it is to say so itself.
+    command = (python, "-E", "-s", "-S", "-u", AGENT_START, "--run-dir", RUN_DIR)
     spec = ContainerSpec(
         name=container_name(id),
         image=image.reference,

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from traitlets.config import Application
+
 from ..agentclient import AgentClient
 from ..environments import Environments
-from ..errors import AgentUnreachable, NotFound
+from ..errors import AgentUnreachable, KernelExited, KernelTimeout, MlenvError, NotFound
+from ..model import ImageSource
 from . import places
 
 PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
@@ -19,6 +24,10 @@ PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 
 STOPPING = (0.1, 0.2, 0.4, 0.8, 1.5)
 """Seconds between looks whether an environment whose kernel was told to end has been stopped itself."""
+
+
+NO_IPYKERNEL = re.compile(r"No module named '?ipykernel")
+"""What Python says, of `-m ipykernel_launcher` too."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +100,46 @@ def told(event: Mapping[str, Any], environment: str) -> Exit:
     return Exit(code, f"The kernel {how} in the environment {environment}. {log}")
 
 
+async def not_started(environments: Environments, place: places.Place, error: MlenvError) -> MlenvError:
+    """The agent's error about a kernel that did not start, as one that says where, why and what to do."""
+    where = f"in the environment {place.environment}"
+    about: dict[str, Any] = {"details": {**error.details, "environment": place.environment}, "log": error.log}
+    if isinstance(error, KernelTimeout):
+        hint = "The log says what it was doing; start the kernel again."
+        return KernelTimeout(f"The kernel {where} was not ready in time: {error.message}", hint=hint, **about)
+    if error.details.get("oom"):
+        return KernelExited(told(error.details, place.environment).reason, **about)
+    if any(NO_IPYKERNEL.search(line) for line in error.log):
+        message = f"The kernel did not start {where}: its Python has no ipykernel."
+        return KernelExited(message, hint=await _add_ipykernel(environments, place), **about)
+    message = f"The kernel exited with code {error.details.get('exit_code')} {where} as soon as it started."
+    return KernelExited(message, hint="The log says why.", **about)
+
+
+async def _add_ipykernel(environments: Environments, place: places.Place) -> str:
+    """How to, which depends on where the image comes from."""
+    name = preset_of(place.environment)
+    presets, _ = await environments.presets(place.workspace)
+    image = next((preset.image for preset in presets if preset.name == name), ImageSource())
+    anew = f"then make the environment anew: jupyter mlenv start {name} --workspace '{place.workspace}' --recreate"
+    if image.host:
+        python = environments.settings.host_python
+        return f"Install it: {python} -m pip install ipykernel; then start the kernel again."
+    if image.dockerfile:
+        return f"Install it in the Dockerfile (RUN python3 -m pip install ipykernel), {anew}"
+    line = 'pip = ["ipykernel"]' if image.base else "add_jupyter = true"
+    return f"Write `{line}` below [image] in the preset, {anew}"
+
+
 def preset_of(environment: str) -> str:
     """The name that an environment's id begins with."""
     return environment.rpartition("-")[0]
+
+
+def log_of(provisioner: Any) -> Any:
+    """Where a person reads: an application's log. In a program that is none, as one that calls nbclient, what traitlets
+    logs goes nowhere, and all that Jupyter says is "Kernel died"."""
+    return provisioner.log if Application.initialized() else logging.getLogger("jupyter_mlenv")
 
 
 def _signal(number: int) -> str:

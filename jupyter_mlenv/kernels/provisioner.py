@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import logging
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -20,16 +19,15 @@ import zmq
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Unicode
-from traitlets.config import Application
 
 from ..environments import Environments
-from ..errors import EnvironmentFailed, KernelExists, MlenvError, NotFound
+from ..errors import EnvironmentFailed, KernelExists, KernelExited, KernelTimeout, MlenvError, NotFound
 from ..model import KernelOptions
 from . import background, places
 from .handover import environment_variables, inner_connection, socket_prefix
 from .kernelerror import KernelError
 from .kernelspec import own_argv
-from .life import Exit, follow, silent
+from .life import Exit, follow, log_of, not_started, silent
 from .places import Place, Wish
 from .relay import Relay
 
@@ -169,7 +167,7 @@ class MlenvProvisioner(KernelProvisionerBase):
             "note": self._note(),
         }
         try:
-            await self._background.run(lambda _: self._put(place, wish))
+            await self._background.run(lambda environments: self._put(environments, place, wish))
             await self._reach(place)
         except MlenvError as error:
             if place.isolated:
@@ -265,12 +263,6 @@ class MlenvProvisioner(KernelProvisionerBase):
         return str(getattr(self.parent, "kernel_name", ""))
 
     @property
-    def _told(self) -> Any:
-        """Where a person reads it: an application's log. In a program that is none, as one that calls nbclient, the log
-        of traitlets says nothing to anybody, and all that Jupyter says is "Kernel died"."""
-        return self.log if Application.initialized() else logging.getLogger("jupyter_mlenv")
-
-    @property
     def _background(self) -> background.Background:
         return background.shared(self.config)
 
@@ -278,12 +270,15 @@ class MlenvProvisioner(KernelProvisionerBase):
         wish = Wish(self.preset, cwd, self._id, self.workspace, self.name)
         return await self._background.run(lambda environments: places.find(environments, wish))
 
-    async def _put(self, place: Place, wish: dict[str, Any]) -> None:
+    async def _put(self, environments: Environments, place: Place, wish: dict[str, Any]) -> None:
         try:
-            await place.agent.start_kernel(self._id, **wish)
-        except KernelExists:  # its end was asked for and has not come, or its last provisioner died
-            await place.agent.stop_kernel(self._id)
-            await place.agent.start_kernel(self._id, **wish)
+            try:
+                await place.agent.start_kernel(self._id, **wish)
+            except KernelExists:  # its end was asked for and has not come, or its last provisioner died
+                await place.agent.stop_kernel(self._id)
+                await place.agent.start_kernel(self._id, **wish)
+        except (KernelExited, KernelTimeout) as error:
+            raise await not_started(environments, place, error) from error
         except NotFound as error:
             raise EnvironmentFailed(
                 f"The environment {place.environment} was made by a version of jupyter_mlenv without kernels.",
@@ -305,7 +300,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         environment = await environments.get(id)
         agent = await places.client(environments, environment)
         if self._id not in [kernel.id for kernel in await agent.kernels() if kernel.state != "exited"]:
-            raise NotFound(f"The kernel {self._id} has ended.", hint="Start it anew.")
+            raise NotFound(f"The kernel {self._id} in the environment {id} has ended.", hint="Start it anew.")
         presets, _ = await environments.presets(environment.workspace)
         options = next((p.kernel for p in presets if p.name == environment.preset), KernelOptions())
         return Place(
@@ -342,7 +337,7 @@ class MlenvProvisioner(KernelProvisionerBase):
                 self._reason = self._exit.reason
                 self._lost = self._reason if self._exit.gone else ""
                 if self._reason:
-                    self._told.error("Kernel %s: %s", self._id, self._reason)
+                    log_of(self).error("Kernel %s: %s", self._id, self._reason)
                 if self.parent is not None and self.parent.has_trait("reason"):
                     self.parent.reason = self._reason
         return self._exit

@@ -1,4 +1,4 @@
-"""Kernels under an engine that is stopped and started again: a daemon of the test's own, beside the one that others use.
+"""Kernels under an engine that is stopped and started again: a daemon of the test's own, beside everybody's.
 
 Nothing needs a network in it: containers of the preset `host` have no image to fetch.
 """
@@ -87,14 +87,22 @@ async def home(daemon: Daemon, make_home: Callable[..., Home]) -> AsyncIterator[
     await asyncio.to_thread(daemon.start)  # what the test has made is removed there
 
 
+async def test_the_setting_picks_the_engine(
+    home: Home, named: Named, workspace: Path, environments: Environments, left: Left
+) -> None:
+    """The one that everybody else uses knows nothing of it."""
+    async with kernel(home.add(named("box", BOX)), workspace) as (_, client):
+        [environment] = await environments.list()
+        assert left() == [environment.run_dir]
+        assert await said(client, "import os; print(os.environ['MLENV_ID'])") == environment.id
+
+
 async def test_kernels_end_with_the_engine_and_start_with_a_person(
-    daemon: Daemon, home: Home, named: Named, workspace: Path, environments: Environments, left: Left
+    daemon: Daemon, home: Home, named: Named, workspace: Path, environments: Environments
 ) -> None:
     box = home.add(named("box", BOX))
     async with kernel(box, workspace) as (manager, client):
-        # The setting picks the engine: the one that everybody else uses knows nothing of this.
         [environment] = await environments.list()
-        assert left() == [environment.run_dir]
         assert await said(client, "x = 1; print(x)") == "1"
 
         dead = asyncio.Event()

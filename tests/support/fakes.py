@@ -37,6 +37,7 @@ from jupyter_mlenv.errors import (
 )
 from jupyter_mlenv.model import (
     AGENT_PATH,
+    AGENT_START,
     LABEL,
     RUN_DIR,
     BuildRecipe,
@@ -333,7 +334,7 @@ class FakeEngine:
         agent = self._scratch / f"{box.info.id[:12]}-agent" / "agent.py"
         agent.parent.mkdir(exist_ok=True)
         agent.write_bytes(given.data if given and given.data else PACKAGED_AGENT.read_bytes())
-        for name in ("kernels.py", "zygote.py"):  # what it finds beside itself
+        for name in ("kernels.py", "start.py", "zygote.py"):  # what it finds beside itself
             agent.with_name(name).write_bytes(PACKAGED_AGENT.with_name(name).read_bytes())
         box.output = self._scratch / f"{box.info.id[:12]}.log"
         box.ports = {port: _free_port() for port in box.spec.publish}
@@ -345,7 +346,9 @@ class FakeEngine:
                     target = Path(run_dir, entry.path[len(RUN_DIR) + 1 :])
                     target.write_bytes(entry.data)
                     target.chmod(entry.mode)
-        here = {AGENT_PATH: str(agent), RUN_DIR: run_dir} | {str(port): str(at) for port, at in box.ports.items()}
+        here = {AGENT_START: str(agent.with_name("start.py")), RUN_DIR: run_dir} | {
+            str(port): str(at) for port, at in box.ports.items()
+        }
         directory = box.spec.workdir if os.path.isdir(box.spec.workdir) else run_dir
         return [here.get(word, word) for word in box.spec.command[1:]], directory
 

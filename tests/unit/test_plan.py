@@ -66,7 +66,7 @@ def test_a_container_of_a_local_engine() -> None:
     id = environment_id("ann@here", "/home/ann/project", "small")
     assert plan.id == id
     spec = plan.container
-    assert spec.command == ("python3", "-I", "-S", "-u", "/opt/jupyter-mlenv/agent.py", "--run-dir", "/run/mlenv")
+    assert spec.command == ("python3", "-E", "-s", "-S", "-u", "/opt/jupyter-mlenv/start.py", "--run-dir", "/run/mlenv")
     assert (spec.user, spec.workdir, spec.publish) == ("1000:1001", "/home/ann/project", ())
     assert spec.mounts == (
         Mount("/home/ann/project", "/home/ann/project"),
@@ -100,7 +100,7 @@ def test_the_person_exists_in_the_container() -> None:
     assert b"\nann:x:1001:\n" in (files["/etc/group"].data or b"")
     home = files["/home/ann"]
     assert (home.data, home.mode, home.uid, home.gid) == (None, 0o700, 1000, 1001)
-    for name in ("agent.py", "kernels.py", "zygote.py"):
+    for name in ("agent.py", "kernels.py", "start.py", "zygote.py"):
         source = Path(planning.__file__).parent / "agent" / name
         assert files[f"/opt/jupyter-mlenv/{name}"].data == source.read_bytes()
 
