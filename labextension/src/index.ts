@@ -3,7 +3,11 @@ import {
   JupyterFrontEnd,
   JupyterFrontEndPlugin
 } from '@jupyterlab/application';
-import { ICommandPalette, IThemeManager } from '@jupyterlab/apputils';
+import {
+  ICommandPalette,
+  ISessionContextDialogs,
+  IThemeManager
+} from '@jupyterlab/apputils';
 import { IConsoleTracker } from '@jupyterlab/console';
 import { PageConfig } from '@jupyterlab/coreutils';
 import { IDefaultFileBrowser } from '@jupyterlab/filebrowser';
@@ -19,6 +23,7 @@ import { KernelEnds } from './kernelends';
 import { followKernels } from './kernelmenu';
 import { Tiles } from './launcher';
 import { Model } from './model';
+import { restartDeadOnes } from './revive';
 import { runningManager } from './running';
 import { Tabs } from './tabs';
 import { commonTheme } from './theme';
@@ -47,6 +52,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     ILayoutRestorer,
     INotebookTracker,
     IRunningSessionManagers,
+    ISessionContextDialogs,
     ISettingRegistry,
     IThemeManager,
     ITranslator
@@ -60,6 +66,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     restorer: ILayoutRestorer | null,
     notebooks: INotebookTracker | null,
     managers: IRunningSessionManagers | null,
+    dialogs: ISessionContextDialogs | null,
     registry: ISettingRegistry | null,
     themes: IThemeManager | null,
     translator: ITranslator | null
@@ -132,6 +139,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
     }
     if (consoles) {
       ends.watch(consoles);
+    }
+    if (dialogs) {
+      restartDeadOnes(dialogs, kernel => ends.having(kernel));
     }
     model.connect();
   }

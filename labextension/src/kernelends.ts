@@ -7,7 +7,7 @@ import { Kernel, KernelMessage, Session } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
 
-import { restartWhenDead, revive } from './revive';
+import { revive } from './revive';
 import { KERNEL_KEY } from './tokens';
 
 /** Lab cuts what a notification says after so many characters. */
@@ -44,12 +44,16 @@ export class KernelEnds {
     );
   }
 
+  /** Who had a kernel that ended, until somebody has seen to it. */
+  having(kernel: string): ISessionContext[] {
+    return [...(this._told.get(kernel)?.contexts ?? [])];
+  }
+
+  /** Two views of a notebook share a context, and a signal takes a slot only once. */
   private _follow(context: ISessionContext): void {
-    if (context.iopubMessage.connect(this._onMessage, this)) {
-      context.kernelChanged.connect(this._onSeenTo, this);
-      context.disposed.connect(this._onSeenTo, this);
-      restartWhenDead(context, id => [...(this._told.get(id)?.contexts ?? [])]);
-    } // else it is another view of the same notebook
+    context.iopubMessage.connect(this._onMessage, this);
+    context.kernelChanged.connect(this._onSeenTo, this);
+    context.disposed.connect(this._onSeenTo, this);
   }
 
   private _onMessage(
@@ -99,7 +103,7 @@ export class KernelEnds {
     };
   }
 
-  /** `name`: Lab's own `prevKernelName` is not that of a kernel to which a person has switched. */
+  /** `name`: of the kernel that ended. Lab's own `prevKernelName` may be that of one before it. */
   private async _restart(
     name: string,
     contexts: ISessionContext[]

@@ -16,25 +16,26 @@ export async function revive(
 }
 
 /**
- * Make "Restart" work where a kernel of ours is dead, as it is after its environment was stopped.
+ * Make Lab's "Restart" work where a kernel of ours is dead, as it is after its environment was stopped.
  *
- * Lab has all its commands call this method, which refuses to restart a kernel that is dead and tells nobody.
+ * All of Lab's commands and buttons for that call this method of the one object, and it does nothing for a dead kernel.
  *
- * `others`: who else had that kernel.
+ * `having`: who had a kernel that ended.
  */
-export function restartWhenDead(
-  context: ISessionContext,
-  others: (kernel: string) => readonly ISessionContext[]
+export function restartDeadOnes(
+  dialogs: Pick<ISessionContext.IDialogs, 'restart'>,
+  having: (kernel: string) => readonly ISessionContext[]
 ): void {
-  const restart = context.restartKernel.bind(context);
-  context.restartKernel = async () => {
+  const restart = dialogs.restart.bind(dialogs);
+  dialogs.restart = async (context, options) => {
     const kernel = context.session?.kernel;
-    if (kernel?.status === 'dead' && isOurs(context, kernel.name)) {
-      const rest = others(kernel.id).filter(other => other !== context);
-      await revive(kernel.name, [context, ...rest]);
-    } else {
-      await restart();
+    if (kernel?.status !== 'dead' || !isOurs(context, kernel.name)) {
+      return restart(context, options);
     }
+    await options?.onBeforeRestart();
+    const others = having(kernel.id).filter(other => other !== context);
+    await revive(kernel.name, [context, ...others]);
+    return true;
   };
 }
 

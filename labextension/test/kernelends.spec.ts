@@ -4,6 +4,7 @@ import { nullTranslator } from '@jupyterlab/translation';
 import { Signal } from '@lumino/signaling';
 
 import { KernelEnds } from '../src/kernelends';
+import { restartDeadOnes } from '../src/revive';
 
 const MEMORY =
   'The kernel ran out of memory in the environment x-1, which may use 1 GiB.';
@@ -40,14 +41,6 @@ class Context {
   readonly specsManager = { specs: SPECS };
   isDisposed = false;
   session: { kernel: IModel } | null;
-
-  /** Lab's own. */
-  readonly restarted = jest.fn();
-
-  restartKernel(): Promise<void> {
-    this.restarted();
-    return Promise.resolve();
-  }
 
   changeKernel = jest.fn((model: Partial<IModel>) => {
     const kernel = { id: model.id ?? 'new', name: model.name ?? 'mlenv-x' };
@@ -100,11 +93,12 @@ describe('the end of a kernel', () => {
   const watch = (...contexts: Context[]) => {
     const tracker = new Tracker(contexts);
     const sessions = { refreshRunning: refresh };
-    new KernelEnds(
+    const ends = new KernelEnds(
       sessions as unknown as Session.IManager,
       nullTranslator.load('')
-    ).watch(tracker as unknown as Parameters<KernelEnds['watch']>[0]);
-    return tracker;
+    );
+    ends.watch(tracker as unknown as Parameters<KernelEnds['watch']>[0]);
+    return { ends, tracker };
   };
 
   /** Click on what the notification offers, as Lab does. */
@@ -139,7 +133,7 @@ describe('the end of a kernel', () => {
   });
 
   it('is told of notebooks that are opened later', () => {
-    const tracker = watch();
+    const { tracker } = watch();
     const context = new Context('later.ipynb', 'k1');
     tracker.widgetAdded.emit({ sessionContext: context });
     tracker.widgetAdded.emit({ sessionContext: context }); // a second view
@@ -218,29 +212,59 @@ describe('the end of a kernel', () => {
     expect(notebook.changeKernel).not.toHaveBeenCalled();
     expect(console.changeKernel.mock.calls).toEqual([[{ name: 'mlenv-x' }]]);
   });
-  it('does not keep a person from restarting the kernel as usual', async () => {
-    const notebook = new Context('a.ipynb', 'k1');
-    const console = new Context('Console 1', 'k1');
-    watch(notebook, console);
-    await notebook.restartKernel();
-    expect(notebook.restarted).toHaveBeenCalledTimes(1);
 
-    notebook.ends(STOPPED, false);
-    console.ends(STOPPED, false);
-    notebook.session!.kernel.status = 'dead';
-    await notebook.restartKernel();
-    expect(notebook.restarted).toHaveBeenCalledTimes(1);
-    expect(notebook.changeKernel.mock.calls).toEqual([[{ name: 'mlenv-x' }]]);
-    expect(console.changeKernel.mock.calls).toEqual([[{ id: 'new' }]]);
-    expect(shown()).toEqual([]);
-  });
+  describe('and a restart by hand', () => {
+    let dialogs: Parameters<typeof restartDeadOnes>[0];
+    let own: jest.Mock;
+    const restart = (context: Context, options?: object) =>
+      dialogs.restart(context as never, options as never);
+    const die = (context: Context) =>
+      Object.assign(context.session!.kernel, { status: 'dead' });
 
-  it("is Lab's own business where the kernel is not ours", async () => {
-    const context = new Context('a.ipynb', 'k1');
-    watch(context);
-    context.session = { kernel: { id: 'k1', name: 'python3', status: 'dead' } };
-    await context.restartKernel();
-    expect(context.restarted).toHaveBeenCalledTimes(1);
-    expect(context.changeKernel).not.toHaveBeenCalled();
+    const restartable = (...contexts: Context[]) => {
+      const { ends } = watch(...contexts);
+      own = jest.fn(() => Promise.resolve(false));
+      dialogs = { restart: own };
+      restartDeadOnes(dialogs, kernel => ends.having(kernel));
+    };
+
+    it('which brings it back for all that had it', async () => {
+      const notebook = new Context('a.ipynb', 'k1');
+      const console = new Context('Console 1', 'k1');
+      restartable(notebook, console);
+      notebook.ends(STOPPED, false);
+      console.ends(STOPPED, false);
+      die(console);
+      const onBeforeRestart = jest.fn();
+      expect(await restart(console, { onBeforeRestart })).toBe(true);
+      expect(own).not.toHaveBeenCalled();
+      expect(onBeforeRestart).toHaveBeenCalledTimes(1);
+      expect(console.changeKernel.mock.calls).toEqual([[{ name: 'mlenv-x' }]]);
+      expect(notebook.changeKernel.mock.calls).toEqual([[{ id: 'new' }]]);
+      expect(shown()).toEqual([]);
+    });
+
+    it('after the page was loaded again', async () => {
+      const context = new Context('a.ipynb', 'k1');
+      restartable(context);
+      die(context);
+      expect(await restart(context)).toBe(true);
+      expect(context.changeKernel.mock.calls).toEqual([[{ name: 'mlenv-x' }]]);
+    });
+
+    it("which is Lab's business for other kernels and living ones", async () => {
+      const living = new Context('a.ipynb', 'k1');
+      const other = new Context('b.ipynb', 'k2');
+      other.session!.kernel.name = 'python3';
+      die(other);
+      restartable(living, other);
+      const options = {};
+      expect(await restart(living, options)).toBe(false);
+      expect(await restart(other)).toBe(false);
+      expect(own.mock.calls).toEqual([
+        [living, options],
+        [other, undefined]
+      ]);
+    });
   });
 });
