@@ -74,7 +74,9 @@ export class KernelEnds {
   ): void {
     const before = this._told.get(id);
     const contexts = (before?.contexts ?? new Set()).add(context);
-    const message = text([...contexts].map(({ name }) => name).join(', '), end);
+    // A console for a notebook has the notebook's name.
+    const names = new Set([...contexts].map(({ name }) => name));
+    const message = text([...names].join(', '), end);
     const type = end.restarting ? 'warning' : 'error';
     const options = {
       autoClose: false as const,

@@ -144,10 +144,12 @@ describe('the end of a kernel', () => {
   it('is told once, whoever has the kernel and however often it ends', () => {
     const notebook = new Context('a.ipynb', 'k1');
     const console = new Context('Console 1', 'k1');
+    const itsConsole = new Context('a.ipynb', 'k1');
     const other = new Context('b.ipynb', 'k2');
-    watch(notebook, console, other);
+    watch(notebook, console, itsConsole, other);
     notebook.ends(MEMORY, true);
     console.ends(MEMORY, true);
+    itsConsole.ends(MEMORY, true);
     notebook.ends(STOPPED, false);
     expect(shown()).toEqual([['error', `a.ipynb, Console 1: ${STOPPED}`]]);
     other.ends(MEMORY, true);
