@@ -15,7 +15,7 @@ import jupyter_mlenv
 ROOT = Path(jupyter_mlenv.__file__).parent
 PAGE = ROOT.parent / "docs" / "architecture.md"
 CORE = ("errors", "model", "sizes", "presetfile", "presetrules", "presets", "workspace", "dockerfile", "owndockerfile")
-CORE += ("aliases", "planlabel", "plan", "hostpython")
+CORE += ("aliases", "planlabel", "plan", "hostpython", "pipsettings", "insides")
 
 
 def modules() -> dict[str, Path]:
