@@ -10,7 +10,7 @@ import os
 from . import hostpython, pipsettings
 from .model import AGENT_PATH, RUN_DIR, FileEntry, Settings
 
-AGENT_FILES = ("agent.py", "kernels.py", "zygote.py")
+AGENT_FILES = ("agent.py", "kernels.py", "zygote.py", "overlay.py")
 """What lies in the folder of `AGENT_PATH`."""
 
 
