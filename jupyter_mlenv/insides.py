@@ -6,12 +6,16 @@ import functools
 import importlib.resources
 import json
 import os
+from collections.abc import Mapping
 
 from . import hostpython, pipsettings
 from .model import AGENT_PATH, RUN_DIR, FileEntry, Settings
 
-AGENT_FILES = ("agent.py", "kernels.py", "zygote.py", "overlay.py")
-"""What lies in the folder of `AGENT_PATH`."""
+AGENT_FILES = ("agent.py", "kernels.py", "zygote.py", "overlay.py", "installed.py")
+"""What lies in the folder of `AGENT_PATH`, beside `keep.json`, which is what `installed.py` says."""
+
+STARTUP = ".ipython/profile_default/startup/00-mlenv.py"
+"""What every IPython of the home directory runs first: `agent/startup.py`, which watches for `%pip install`."""
 
 
 def home(settings: Settings) -> str:
@@ -19,11 +23,13 @@ def home(settings: Settings) -> str:
     return "/root" if settings.uid == 0 else f"/home/{settings.username}"
 
 
-def files(settings: Settings, *, shared: bool) -> tuple[FileEntry, ...]:
+def files(settings: Settings, note: Mapping[str, str], *, shared: bool) -> tuple[FileEntry, ...]:
     """All of it. Raises MlenvError if the CA bundle cannot be read.
 
     Parameters
     ----------
+    note
+        What is said to a person who installs packages in the environment.
     shared
         Whether the run directory is one of the engine's host.
     """
@@ -32,9 +38,11 @@ def files(settings: Settings, *, shared: bool) -> tuple[FileEntry, ...]:
         *_person(settings),
         FileEntry(home(settings), None, 0o700, uid, gid),
         *_quiet_lab(home(settings), uid, gid),
+        *_below(home(settings), STARTUP, _agent("startup.py"), uid, gid),
         *pipsettings.home_files(settings, home(settings)),
         FileEntry(folder, None, 0o755),
         *(FileEntry(f"{folder}/{name}", _agent(name), 0o644) for name in AGENT_FILES),
+        FileEntry(f"{folder}/keep.json", json.dumps(note).encode()),
     ]
     if pipsettings.variables(settings):
         entries.append(FileEntry(pipsettings.CA_PATH, hostpython.ca_bundle(settings)))

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from . import dockerfile, hostpython, insides, owndockerfile, pipsettings
+from . import dockerfile, hostpython, insides, keepnote, owndockerfile, pipsettings
 from ._version import __version__
 from .aliases import apply_alias
 from .engines.base import EngineFacts, ImageInfo
@@ -92,7 +92,7 @@ def make(
         image=image,
         container=spec,
         endpoints=tuple(dataclasses.replace(e, open=e.open.replace("{id}", id)) for e in preset.endpoints),
-        files=insides.files(settings, shared=bool(run_dir)),
+        files=insides.files(settings, keepnote.note(preset, request, id, python), shared=bool(run_dir)),
         icon=preset.icon,
         gpu=preset.gpu,
         twin=preset.twin,
