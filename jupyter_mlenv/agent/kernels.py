@@ -115,7 +115,7 @@ class Zygote(Service):
         self.channel = Channel(agent.loop, ours.fileno(), ours)
         self.connection = Connection(self.channel)
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "zygote.py")
-        command = [sys.executable, program, str(theirs.fileno()), *preload]
+        command = [agent.python().path, program, str(theirs.fileno()), *preload]
         options: dict[str, Any] = {"env": env, "cwd": "/", "pass_fds": (theirs.fileno(),)}
         try:
             options.update(stdin=base.DEVNULL, stdout=base.PIPE, stderr=base.STDOUT)
@@ -283,13 +283,14 @@ class Kernels:
         """Raises OSError, ValueError, TimeoutError."""
         wish = kernel.wish
         # As the parent's death is seen by a kernel that a Jupyter server starts itself.
-        env = {**os.environ, **wish.env, "JPY_PARENT_PID": str(os.getpid())}
+        python = self.agent.python()
+        env = {**python.environ({**os.environ, **wish.env}), "JPY_PARENT_PID": str(os.getpid())}
         if wish.fork:
             child = await self.fork(kernel, env, output)
             if child:
                 kernel.forked = True
                 return child
-        argv = wish.argv or [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        argv = wish.argv or [python.path, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         argv = [word.replace("{connection_file}", kernel.file) for word in argv]
         options: dict[str, Any] = {"env": env, "cwd": wish.cwd, "stdin": base.DEVNULL}
         return self.agent.child(kernel.changed, argv, stdout=output, stderr=base.STDOUT, **options)

@@ -15,6 +15,7 @@ from ..agentclient import AgentClient
 from ..environments import Environments
 from ..errors import ContainerNotFound, EnvironmentNotFound, ImageNotFound, MlenvError, WorkspaceForbidden
 from ..model import (
+    ISOLATED,
     LABEL,
     RUN_DIR,
     Environment,
@@ -27,9 +28,6 @@ from ..model import (
     environment_id,
 )
 from ..routes import UnixRoute
-
-ISOLATED = "kernel-"
-"""What the name of an environment that belongs to one kernel starts with; the kernel's id follows."""
 
 LEFTOVER_AGE = 120.0
 """Seconds after which an isolated environment without a kernel is the leftover of a process that died."""

@@ -22,7 +22,7 @@ from traitlets import Unicode
 
 from ..environments import Environments
 from ..errors import EnvironmentFailed, KernelExists, KernelExited, KernelTimeout, MlenvError, NotFound
-from ..model import KernelOptions
+from ..model import ISOLATED, KernelOptions
 from . import background, places
 from .handover import environment_variables, inner_connection, socket_prefix
 from .kernelerror import KernelError
@@ -311,7 +311,7 @@ class MlenvProvisioner(KernelProvisionerBase):
             self._cwd,
             options,
             places.sockets(environments, environment),
-            isolated=environment.name == f"{places.ISOLATED}{self._id}",
+            isolated=environment.name == f"{ISOLATED}{self._id}",
         )
 
     async def _remove(self, environments: Environments, place: Place) -> None:

@@ -16,6 +16,7 @@ GROUPS = {
     "Presets and images": ("preset_paths", "image_aliases", "builder", "host_python"),
     "Certificates, proxies, package index": (
         "ca_bundle",
+        "pass_pip_settings",
         "pass_proxies",
         "proxies",
         "pip_index_url",
