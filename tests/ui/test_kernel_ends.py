@@ -13,7 +13,7 @@ from tests.support.lab import Lab, owned_by_person, running_lab
 from tests.support.leftovers import connect
 from tests.support.tabs import HOST, SLOW, open_lab, project
 from tests.ui.conftest import BASE_URL
-from tests.ui.test_kernels import output, ready, run
+from tests.ui.test_kernels import LOCAL, clear, output, ready, run, switch
 
 SMALL = "Small"
 COMING = "Coming"
@@ -77,15 +77,15 @@ def server(owner: str, image: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_a_kernel_that_runs_out_of_memory_says_so_and_goes_on(lab: Lab, page: Page) -> None:
-    open_notebook(page, lab, "mlenv-small", f"{SMALL} (mlenv)")
+    open_notebook(page, lab, "greedy", f"{SMALL} (mlenv)", "mlenv-small")
     expect(run(page, GREEDY)).to_contain_text("The kernel ran out of memory", timeout=SLOW)
     expect(output(page, GREEDY)).to_contain_text("300 MiB")
     expect(notifications(page)).to_have_count(1)
-    expect(notifications(page)).to_contain_text("churn.ipynb: The kernel ran out of memory")
-    expect(notifications(page)).to_contain_text("300 MiB.")
+    expect(notifications(page)).to_contain_text("greedy.ipynb: The kernel ran out of memory")
+    expect(notifications(page)).to_contain_text("300 MiB.")  # a whole sentence
+    page.locator(".jp-Dialog", has_text="It will restart automatically").get_by_role("button", name="Ok").click()
     ready(page, f"{SMALL} (mlenv)")
     expect(run(page, MODEST)).to_contain_text("six times seven is 42", timeout=SLOW)
-    page.screenshot(path="/tmp/ke-shots/oom.png")
     expect(notifications(page)).to_have_count(1)
 
     page.get_by_role("button", name="Restart the kernel", exact=True).click()
@@ -94,24 +94,38 @@ def test_a_kernel_that_runs_out_of_memory_says_so_and_goes_on(lab: Lab, page: Pa
 
 
 def test_a_kernel_that_ends_with_its_environment_is_brought_back_by_a_click(lab: Lab, page: Page) -> None:
-    open_notebook(page, lab, "mlenv-host", f"{HOST} (mlenv)")
+    open_notebook(page, lab, "stopped", LOCAL, "python3")
+    switch(page, f"{HOST} (mlenv)")
     expect(run(page, MODEST)).to_contain_text("six times seven is 42", timeout=SLOW)
 
-    page.get_by_role("tab", name="Running Terminals and Kernels").click()
-    item = page.locator('#jp-running-sessions [data-context="mlenv-environment"]')
-    item.hover()
-    item.locator('[title="Stop"]').click()
-    expect(notifications(page)).to_contain_text("churn.ipynb: The environment", timeout=SLOW)
-    expect(notifications(page)).to_contain_text("was stopped.")
-    page.screenshot(path="/tmp/ke-shots/stopped.png")
+    stop(page)
+    expect(notifications(page)).to_contain_text("stopped.ipynb: The environment", timeout=SLOW)
+    expect(notifications(page)).to_contain_text("was stopped")
     assert [e["state"] for e in lab.environments()] == ["stopped"]
-
     notifications(page).get_by_role("button", name="Restart Kernel").click()
     ready(page, f"{HOST} (mlenv)")
     expect(notifications(page)).to_have_count(0)
+    clear(page)
     expect(run(page, MODEST)).to_contain_text("six times seven is 42", timeout=SLOW)
-    page.screenshot(path="/tmp/ke-shots/back.png")
     assert [e["state"] for e in lab.environments()] == ["running"]
+
+
+def test_the_usual_restart_brings_it_back_for_the_console_too(lab: Lab, page: Page) -> None:
+    open_notebook(page, lab, "shared", f"{HOST} (mlenv)", "mlenv-host")
+    page.get_by_role("menuitem", name="File", exact=True).click()
+    page.get_by_role("menuitem", name="New Console for Notebook").click()
+    expect(in_console(page, "print('at', 'first')")).to_contain_text("at first", timeout=SLOW)
+
+    stop(page)
+    expect(notifications(page)).to_contain_text("shared.ipynb: The environment", timeout=SLOW)
+    expect(notifications(page)).to_have_count(1)
+    page.get_by_role("button", name="Restart the kernel", exact=True).click()
+    ready(page, f"{HOST} (mlenv)")
+    expect(notifications(page)).to_have_count(0)
+    expect(run(page, MODEST)).to_contain_text("six times seven is 42", timeout=SLOW)
+    expect(in_console(page, "print('once', 'more')")).to_contain_text("once more", timeout=SLOW)
+    sessions = [one for one in lab.request("GET", "api/sessions") if one["path"].startswith("shared/")]
+    assert len({one["kernel"]["id"] for one in sessions}) == 1
 
 
 def test_an_open_launcher_follows_the_images(lab: Lab, page: Page, image: str) -> None:
@@ -132,15 +146,31 @@ def test_an_open_launcher_follows_the_images(lab: Lab, page: Page, image: str) -
         expect(kernel(page, section, f"{HOST} (mlenv)")).to_be_visible()
 
 
-def open_notebook(page: Page, lab: Lab, kernel: str, title: str) -> None:
-    """Open a notebook that has this kernel, and wait for it."""
+def open_notebook(page: Page, lab: Lab, name: str, title: str, kernel: str) -> None:
+    """Open a notebook that has this kernel, in a project of its own, and wait for it."""
     metadata = {"kernelspec": {"name": kernel, "display_name": title, "language": "python"}}
     empty: dict[str, object] = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
     cells = [{**empty, "id": f"cell-{number}", "source": text} for number, text in CELLS.items()]
     text = json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
-    project(lab, "churn-model", {"churn.ipynb": text})
-    page.goto(lab.page("lab/tree/churn-model/churn.ipynb"))
+    project(lab, name, {f"{name}.ipynb": text})
+    page.goto(lab.page(f"lab/tree/{name}/{name}.ipynb"))
     ready(page, title)
+
+
+def stop(page: Page) -> None:
+    """Stop the environment, in the panel of running things."""
+    page.get_by_role("tab", name="Running Terminals and Kernels").click()
+    item = page.locator('#jp-running-sessions [data-context="mlenv-environment"]')
+    item.hover()
+    item.locator('[title="Stop"]').click()
+
+
+def in_console(page: Page, code: str) -> Locator:
+    """Run code in the console; returns where its output appears."""
+    page.locator(".jp-CodeConsole-input .cm-content").click()
+    page.keyboard.insert_text(code)
+    page.keyboard.press("Shift+Enter")
+    return page.locator(".jp-CodeConsole-content")
 
 
 def notifications(page: Page) -> Locator:
