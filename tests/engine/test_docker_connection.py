@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import json
 import os
@@ -210,3 +211,28 @@ def certificates(folder: Path) -> None:
         (folder / "ext").write_text("subjectAltName=IP:127.0.0.1\n")
         signing = ("-CA", "ca.pem", "-CAkey", "ca-key.pem", "-CAcreateserial", "-days", "2", "-extfile", "ext")
         openssl("x509", "-req", "-in", f"{name}.csr", *signing, "-out", out)
+
+
+def sockets() -> int:
+    """How many connections to the engine this process has."""
+    names = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+    inodes = {os.readlink(name).partition("[")[2][:-1] for name in names if os.path.islink(name)}
+    return sum(line.split()[6] in inodes for line in Path("/proc/net/unix").read_text().splitlines()[1:])
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["closed", "lost"])
+async def test_no_socket_is_kept_by_an_engine_that_is_not_used_any_more(lost: bool) -> None:
+    before = sockets()
+    for _ in range(3):
+        engine = DockerEngine()
+        await asyncio.gather(*(engine.list({"mlenv-no-such-label": ""}) for _ in range(8)))
+        if lost:
+            engine._session.forget()
+        await engine.close()
+        del engine
+
+    async def gone() -> bool:
+        gc.collect()
+        return sockets() <= before
+
+    await eventually(gone, "its sockets are closed")

@@ -52,6 +52,11 @@ class Connection:
         for opened in sockets:
             _shut(opened)
 
+    def close(self) -> None:
+        """The same, and give the sockets back to the system."""
+        self.cut()
+        self.client.close()
+
     def post_build(self, params: Mapping[str, Any], context: IO[bytes]) -> Iterator[dict[str, Any]]:
         """`POST /build`, its messages as they come.
 
@@ -86,6 +91,14 @@ def connect(endpoint: EngineEndpoint, *, version: str = "auto", timeout: float |
     from docker import APIClient, TLSConfig  # noqa: PLC0415 - slow to import, and not everybody uses an engine
 
     connection = Connection()
+    # urllib3 keeps what a pool holds alive until the pool has gone; a way from there to the client, which holds the
+    # pool, would keep both for ever.
+    record = weakref.WeakMethod(connection.record)
+
+    def tell(opened: Any) -> None:
+        alive = record()
+        if alive is not None:
+            alive(opened)
 
     class RecordingClient(APIClient):
         """Hands each socket to its Connection, from the constructor's own request on."""
@@ -99,7 +112,7 @@ def connect(endpoint: EngineEndpoint, *, version: str = "auto", timeout: float |
         def get_adapter(self, url: Any) -> Any:
             adapter = super().get_adapter(url)
             if "get_connection_with_tls_context" not in vars(adapter):
-                _watch(adapter, connection.record)
+                _watch(adapter, tell)
             return adapter
 
     tls: Any = False

@@ -119,8 +119,10 @@ class Session:
     def close(self) -> None:
         """Cut everything that is under way, so that no thread outlives its purpose."""
         self.closed.set()
-        for connection in [*self._streams, *([self._connection] if self._connection else [])]:
+        for connection in list(self._streams):  # its thread closes it
             connection.cut()
+        if self._connection is not None:
+            self._connection.close()
         self._workers.close()
 
     def _translated(self, error: Exception, *, image: str = "", container: str = "") -> Exception:

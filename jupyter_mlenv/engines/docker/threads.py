@@ -146,8 +146,7 @@ class _Feed(Generic[T]):
                 for item in read(connection):
                     self.put(item)
             finally:
-                connection.cut()
-                connection.client.close()
+                connection.close()
         except _Stopped:
             pass
         except Exception as error:  # noqa: BLE001 - handed to the consumer, who raises it
