@@ -10,7 +10,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import quote
 
@@ -108,6 +108,7 @@ class KernelStatus:
     """A kernel that was started and not stopped.
 
     `state` is `starting`, `ready` or `exited`; `exit_code` is negative for a signal. `holders`: streams of `hold`.
+    `note`: what was written down about it last, by whoever started it or anything in the environment.
     """
 
     id: str
@@ -116,6 +117,7 @@ class KernelStatus:
     forked: bool
     exit_code: int | None
     holders: int
+    note: Mapping[str, Any] = field(default_factory=dict)
 
 
 class AgentClient:
@@ -219,6 +221,7 @@ class AgentClient:
         fork: bool = True,
         timeout: float = 60.0,
         grace: float = 60.0,
+        note: Mapping[str, Any] | None = None,
     ) -> KernelStarted:
         """Start a kernel and wait, at most `timeout` seconds, until its sockets are bound.
 
@@ -234,6 +237,8 @@ class AgentClient:
             False: an ipykernel in a fresh interpreter.
         grace
             Seconds after which it ends if nobody holds it.
+        note
+            Anything, for `kernels` to give back; 1 MiB with all else.
 
         Raises `KernelExited` and `KernelTimeout`, both with the last lines of its log; `KernelExists`;
         `RequestInvalid`, also for a folder that is not there.
@@ -247,6 +252,7 @@ class AgentClient:
             "fork": fork,
             "timeout": timeout,
             "grace": grace,
+            "note": dict(note or {}),
         }
         answer = await self._call("PUT", _kernel_path(id), body, timeout=timeout + 30.0)
         return KernelStarted(answer["id"], answer["pid"], answer["forked"])
@@ -255,7 +261,13 @@ class AgentClient:
         """Oldest start first."""
         answer = await self._call("GET", "/v1/kernels")
         names = [field.name for field in fields(KernelStatus)]
-        return [KernelStatus(**{name: kernel[name] for name in names}) for kernel in answer["kernels"]]
+        return [
+            KernelStatus(**{name: kernel[name] for name in names if name in kernel}) for kernel in answer["kernels"]
+        ]
+
+    async def note_kernel(self, id: str, note: Mapping[str, Any]) -> None:
+        """Write down something else about it. Raises NotFound."""
+        await self._call("PUT", f"{_kernel_path(id)}/note", dict(note))
 
     async def signal_kernel(self, id: str, name: str) -> None:
         """Send a signal such as `SIGINT` to its process group. Raises NotFound, RequestInvalid."""

@@ -77,7 +77,17 @@ class EngineChanged:
         return {"type": "engine", "state": self.state}
 
 
-Change = Snapshot | EnvironmentChanged | EnvironmentRemoved | JobChanged | EngineChanged
+@dataclass(frozen=True)
+class KernelsChanged:
+    """Kernelspecs have come or gone: whoever shows a kernel menu reads them again."""
+
+    key = ("kernels", "")
+
+    def to_json(self, base_url: str) -> dict[str, Any]:
+        return {"type": "kernels"}
+
+
+Change = Snapshot | EnvironmentChanged | EnvironmentRemoved | JobChanged | EngineChanged | KernelsChanged
 
 
 class _Watcher:

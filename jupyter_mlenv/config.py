@@ -118,6 +118,7 @@ class MlenvConfig(Knobs):
             ca_bundle=os.path.expanduser(self.ca_bundle),
             proxies=dict(self.proxies) if self.pass_proxies else {},
             pip_env=self._pip_env(),
+            pass_pip_settings=self.pass_pip_settings,
             resources=Resources(
                 memory=parse_size(self.default_memory) if self.default_memory else None,
                 cpus=self.default_cpus,

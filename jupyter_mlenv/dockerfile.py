@@ -32,6 +32,9 @@ DOORS = ("jupyterlab>=4.2,<5", "ipykernel>=6.29", "tensorboard>=2.16")
 KIT = ".mlenv"
 """Folder of the build context that holds our scripts, and what the host adds: uv, CA bundle, settings."""
 
+CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
+"""What names a CA bundle to uv and OpenSSL, pip, requests, curl and git."""
+
 _MOUNTED = "/dev/mlenv"  # /dev is a tmpfs in every build step, so not even an empty mount point gets into a layer
 _COPIED = "/tmp/.mlenv"  # noqa: S108 - classic builder only, removed by the last step
 FORMAT = 1  # part of the content hash: raise it when the same request shall give another image
@@ -176,8 +179,7 @@ def env_file(ca_bundle: bool, proxies: Mapping[str, str], pip_env: Mapping[str, 
     lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items()) if _name(name)]
     if ca_bundle:
         # $kit is set by the script that reads this file.
-        names = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
-        lines += [f'export {name}="$kit/ca.pem"' for name in names]
+        lines += [f'export {name}="$kit/ca.pem"' for name in CA_VARIABLES]
     return "".join(f"{line}\n" for line in lines)
 
 

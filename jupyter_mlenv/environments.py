@@ -13,7 +13,7 @@ from . import presets as recipes
 from . import readback
 from . import workspace as workspaces
 from .agentclient import AgentClient
-from .changes import Changes, EnvironmentChanged, EnvironmentRemoved, Snapshot
+from .changes import Changes, EnvironmentChanged, EnvironmentRemoved, KernelsChanged, Snapshot
 from .engines.base import ContainerInfo, Engine, EngineEvent, ImageInfo
 from .errors import ContainerNotFound, EnvironmentNotFound, EnvironmentNotRunning, MlenvError, PresetInvalid
 from .jobs import Job, Jobs
@@ -167,6 +167,10 @@ class Environments:
     def on_images_changed(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener()` when an image has come or gone, while somebody subscribes; returns what takes it back."""
         return self._changes.on_images(listener)
+
+    def kernels_changed(self) -> None:
+        """Tell whoever subscribes that kernelspecs have come or gone."""
+        self._changes.publish(KernelsChanged())
 
     async def close(self) -> None:
         """Cancel jobs, stop following the engine, let go of it. Environments keep running."""

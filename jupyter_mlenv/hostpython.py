@@ -7,6 +7,7 @@ download and no build. Nothing is mounted that could hold secrets: no `/etc` but
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
@@ -137,18 +138,29 @@ def build_files(settings: Settings, architecture: str) -> tuple[FileEntry, ...]:
         FileEntry(f"{KIT}/env.sh", env_file(bool(settings.ca_bundle), settings.proxies, settings.pip_env).encode())
     ]
     if settings.ca_bundle:
-        try:
-            files.append(FileEntry(f"{KIT}/ca.pem", Path(settings.ca_bundle).read_bytes()))
-        except OSError as error:
-            raise MlenvError(
-                f"The CA bundle {settings.ca_bundle} cannot be read: {error.strerror}.",
-                hint="Set MlenvConfig.ca_bundle to a readable PEM file, or to an empty text.",
-            ) from error
+        files.append(FileEntry(f"{KIT}/ca.pem", ca_bundle(settings)))
     if sys.platform == "linux" and _machine(platform.machine()) == _machine(architecture):
         binary = _uv()
         if binary:
             files.append(FileEntry(f"{KIT}/uv", Path(binary).read_bytes(), 0o755))
     return tuple(files)
+
+
+def ca_bundle(settings: Settings) -> bytes:
+    """The CA bundle's content (about 200 KB), read again only when the file has changed. Raises MlenvError."""
+    try:
+        found = os.stat(settings.ca_bundle)
+        return _content(settings.ca_bundle, found.st_mtime_ns, found.st_size)
+    except OSError as error:
+        raise MlenvError(
+            f"The CA bundle {settings.ca_bundle} cannot be read: {error.strerror}.",
+            hint="Set MlenvConfig.ca_bundle to a readable PEM file, or to an empty text.",
+        ) from error
+
+
+@functools.lru_cache(maxsize=2)
+def _content(path: str, changed: int, size: int) -> bytes:
+    return Path(path).read_bytes()
 
 
 def _uv() -> str:

@@ -109,9 +109,9 @@ class Knobs(LoggingConfigurable):
     ).tag(config=True)
 
     ca_bundle = Unicode(
-        help="""PEM file with the certificates that builds trust, as behind a corporate proxy. Default:
-        SSL_CERT_FILE, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, else this system's bundle. Empty: the image's
-        own certificates.
+        help="""PEM file with the certificates that builds and environments trust, as behind a corporate proxy.
+        Default: SSL_CERT_FILE, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, else this system's bundle. Empty: the
+        image's own certificates.
 
         Example: `c.MlenvConfig.ca_bundle = "/etc/ssl/certs/corporate.pem"`"""
     ).tag(config=True)
@@ -133,32 +133,42 @@ class Knobs(LoggingConfigurable):
         Example: `c.MlenvConfig.proxies = {"https_proxy": "http://proxy.example.com:3128"}`""",
     ).tag(config=True)
 
+    pass_pip_settings = Bool(
+        True,
+        help="""Whether the CA bundle and the package index settings reach environments too, so that `%pip install`
+        works there as on this machine. A password in an index's address can be read by whatever runs in an
+        environment. Builds have these settings in any case.
+
+        Example: `c.MlenvConfig.pass_pip_settings = False`""",
+    ).tag(config=True)
+
     pip_index_url = Unicode(
-        help="""The package index of builds. Default: PIP_INDEX_URL, UV_DEFAULT_INDEX, UV_INDEX_URL or pip's
-        configuration. Empty: PyPI.
+        help="""The package index of builds and environments. Default: PIP_INDEX_URL, UV_DEFAULT_INDEX,
+        UV_INDEX_URL or pip's configuration. Empty: PyPI.
 
         Example: `c.MlenvConfig.pip_index_url = "https://pypi.example.com/simple"`"""
     ).tag(config=True)
 
     pip_extra_index_urls = List(
         Unicode(),
-        help="""Further package indexes of builds. Default: PIP_EXTRA_INDEX_URL, UV_INDEX, UV_EXTRA_INDEX_URL or
-        pip's configuration, without addresses of files.
+        help="""Further package indexes of builds and environments. Default: PIP_EXTRA_INDEX_URL, UV_INDEX,
+        UV_EXTRA_INDEX_URL or pip's configuration, without addresses of files.
 
         Example: `c.MlenvConfig.pip_extra_index_urls = ["https://wheels.example.com/simple"]`""",
     ).tag(config=True)
 
     pip_trusted_hosts = List(
         Unicode(),
-        help="""Hosts whose certificates builds do not check. Default: PIP_TRUSTED_HOST or pip's configuration.
+        help="""Hosts whose certificates pip and uv do not check in builds and environments. Default:
+        PIP_TRUSTED_HOST or pip's configuration.
 
         Example: `c.MlenvConfig.pip_trusted_hosts = ["pypi.example.com"]`""",
     ).tag(config=True)
 
     pip_find_links = List(
         Unicode(),
-        help="""Pages with links to packages, for builds. Default: PIP_FIND_LINKS, UV_FIND_LINKS or pip's
-        configuration, without directories of this machine, which do not exist in a build.
+        help="""Pages with links to packages, for builds and environments. Default: PIP_FIND_LINKS, UV_FIND_LINKS
+        or pip's configuration, without directories of this machine, which do not exist there.
 
         Example: `c.MlenvConfig.pip_find_links = ["https://wheels.example.com/index.html"]`""",
     ).tag(config=True)
@@ -241,6 +251,14 @@ class Knobs(LoggingConfigurable):
         kernels` manages kernels by hand.
 
         Example: `c.MlenvConfig.auto_kernels = False`""",
+    ).tag(config=True)
+
+    take_over_kernels = Bool(
+        True,
+        help="""Whether a Jupyter server that is started after it was killed goes on with the kernels that it had, and
+        with the notebooks that use them. `kernel_grace` says how long they wait for it.
+
+        Example: `c.MlenvConfig.take_over_kernels = False`""",
     ).tag(config=True)
 
     kernel_grace = Float(

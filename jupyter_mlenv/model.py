@@ -25,6 +25,9 @@ AGENT_PATH = "/opt/jupyter-mlenv/agent.py"
 AGENT_START = "/opt/jupyter-mlenv/start.py"
 """Where the agent is, inside every container."""
 
+ISOLATED = "kernel-"
+"""What the name of an environment that belongs to one kernel starts with; the kernel's id follows."""
+
 
 class State(str, enum.Enum):
     """What a person is told about an environment."""
@@ -359,9 +362,10 @@ class Settings:
     preset_paths: tuple[str, ...] = ()  # directories, first wins
     network: str = ""
     builder: Literal["auto", "buildkit", "classic"] = "auto"
-    ca_bundle: str = ""  # PEM file that builds must trust
+    ca_bundle: str = ""  # PEM file that builds and, with `pass_pip_settings`, environments must trust
     proxies: Mapping[str, str] = field(default_factory=dict)  # http_proxy, https_proxy, no_proxy
-    pip_env: Mapping[str, str] = field(default_factory=dict)  # index settings for builds, e.g. PIP_INDEX_URL
+    pip_env: Mapping[str, str] = field(default_factory=dict)  # index settings, e.g. PIP_INDEX_URL
+    pass_pip_settings: bool = True  # whether environments get those two, as builds always do
     resources: Resources = Resources(pids=4096)  # where a preset says nothing
     start_timeout: float = 60.0  # seconds from container start to agent ready
     kernel_grace: float = 60.0  # seconds that a kernel outlives the last process that is connected to it

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
-from . import dockerfile, hostpython, owndockerfile
+from . import dockerfile, hostpython, insides, keepnote, owndockerfile, pipsettings
 from ._version import __version__
 from .aliases import apply_alias
 from .engines.base import EngineFacts, ImageInfo
 from .errors import PresetInvalid
 from .model import (
-    AGENT_PATH,
     AGENT_PORT,
     AGENT_START,
     LABEL,
     RUN_DIR,
     BuildRecipe,
     ContainerSpec,
-    FileEntry,
     ImagePlan,
     Mount,
     Plan,
@@ -40,9 +36,6 @@ from .planlabel import from_label, to_label
 
 __all__ = ["apply_alias", "from_label", "make", "to_label"]
 
-AGENT_FILES = ("agent.py", "kernels.py", "start.py", "zygote.py")
-"""What lies in the folder of `AGENT_PATH`."""
-
 
 def make(
     preset: Preset,
@@ -54,8 +47,8 @@ def make(
 ) -> Plan:
     """Everything that a start of this preset in this workspace needs.
 
-    Reads only small files that the preset names (Dockerfile, requirements) and, for the `host` preset, which of the
-    host's folders exist.
+    Reads only small files that the preset names (Dockerfile, requirements), the CA bundle when it has changed and, for
+    the `host` preset, which of the host's folders exist.
 
     Parameters
     ----------
@@ -67,7 +60,7 @@ def make(
     PresetInvalid
         A file that the preset names cannot be read.
     MlenvError
-        The `host` preset would have to mount the home directory.
+        The `host` preset would have to mount the home directory, or the CA bundle cannot be read.
     """
     id = environment_id(settings.owner, request.workspace, preset.name, request.name)
     image = _image(preset, facts, settings, [info.labels for info in earlier])
@@ -100,7 +93,7 @@ def make(
         image=image,
         container=spec,
         endpoints=tuple(dataclasses.replace(e, open=e.open.replace("{id}", id)) for e in preset.endpoints),
-        files=_files(settings, shared=bool(run_dir)),
+        files=insides.files(settings, keepnote.note(preset, request, id, python), shared=bool(run_dir)),
         icon=preset.icon,
         gpu=preset.gpu,
         twin=preset.twin,
@@ -202,7 +195,7 @@ def _set(source: Resources | StartRequest) -> dict[str, Any]:
 
 def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, python: str) -> dict[str, str]:
     env = {
-        "HOME": _home(settings),
+        "HOME": insides.home(settings),
         "USER": settings.username,
         "LOGNAME": settings.username,
         "SHELL": "/bin/bash" if preset.image.host and os.path.exists("/bin/bash") else "/bin/sh",
@@ -214,7 +207,8 @@ def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, pyt
     if preset.image.host:
         # The image has no PATH of its own, and a venv's programs are found only through it.
         env["PATH"] = ":".join(dict.fromkeys([os.path.dirname(python), "/usr/local/bin", "/usr/bin", "/bin"]))
-    return {**env, **_proxies(settings), **preset.env}
+        env["PIP_BREAK_SYSTEM_PACKAGES"] = "1"  # what it would break is mounted read-only
+    return {**env, **_proxies(settings), **pipsettings.variables(settings), **preset.env}
 
 
 def _proxies(settings: Settings) -> dict[str, str]:
@@ -230,46 +224,6 @@ def _mounts(preset: Preset, request: StartRequest, settings: Settings, run_dir: 
     mounts += [*preset.mounts, *request.mounts]
     # Two mounts on one place are an error of the engine; what was asked for last wins.
     return tuple({mount.target: mount for mount in mounts}.values())
-
-
-def _home(settings: Settings) -> str:
-    return "/root" if settings.uid == 0 else f"/home/{settings.username}"
-
-
-def _files(settings: Settings, *, shared: bool) -> tuple[FileEntry, ...]:
-    uid, gid, home = settings.uid, settings.gid, _home(settings)
-    users = ["root:x:0:0:root:/root:/bin/sh", "nobody:x:65534:65534:nobody:/nonexistent:/bin/sh"]
-    groups = ["root:x:0:", "nogroup:x:65534:"]
-    if uid not in (0, 65534):
-        users.append(f"{settings.username}:x:{uid}:{gid}:{settings.username}:{home}:/bin/sh")
-    if gid not in (0, 65534):
-        groups.append(f"{settings.username}:x:{gid}:")
-    entries = [
-        FileEntry("/etc/passwd", "".join(f"{user}\n" for user in users).encode()),
-        FileEntry("/etc/group", "".join(f"{group}\n" for group in groups).encode()),
-        FileEntry(home, None, 0o700, uid, gid),
-        *_quiet_lab(home, uid, gid),
-        FileEntry(os.path.dirname(AGENT_PATH), None, 0o755),
-        *(FileEntry(f"{os.path.dirname(AGENT_PATH)}/{name}", _agent(name), 0o644) for name in AGENT_FILES),
-    ]
-    if not shared:
-        entries.append(FileEntry(RUN_DIR, None, 0o700, uid, gid))
-    return tuple(entries)
-
-
-def _quiet_lab(home: str, uid: int, gid: int) -> list[FileEntry]:
-    """The setting by which a JupyterLab does not ask whether it may fetch news: the outer one has asked already."""
-    folder, entries = home, []
-    for name in (".jupyter", "lab", "user-settings", "@jupyterlab", "apputils-extension"):
-        folder = os.path.join(folder, name)
-        entries.append(FileEntry(folder, None, 0o700, uid, gid))
-    setting = json.dumps({"fetchNews": "false"}).encode()
-    return [*entries, FileEntry(f"{folder}/notification.jupyterlab-settings", setting, 0o600, uid, gid)]
-
-
-@functools.cache
-def _agent(name: str) -> bytes:
-    return (files(__package__) / "agent" / name).read_bytes()
 
 
 def _hash(plan: Plan) -> str:

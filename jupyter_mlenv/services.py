@@ -97,7 +97,6 @@ class Services:
                 variables={
                     "workspace": environment.workspace,
                     "logdir": workspaces.logdir(environment.workspace),
-                    "python": environment.python,
                 },
             )
         except (ServiceExited, ServiceTimeout) as error:

@@ -2,7 +2,7 @@
 
 Speaks HTTP/1.1 with a bearer token; the protocol is a section of `docs/architecture.md`. For Python >= 3.8, only the
 standard library, started as a script by the image's own interpreter. What concerns kernels lies in `kernels.py` beside
-this file, which is loaded when the first kernel is asked for.
+this file, which is loaded when the first kernel is asked for; where packages go, in `overlay.py`.
 
 It is ready some 30 ms after it was started. Importing asyncio alone would add 35 ms (measured on 3.8, 3.11 and 3.13),
 so `Loop` below is the small part of it that is needed here, and what only some requests need is imported by them.
@@ -596,7 +596,7 @@ class Services:
         service = Service(key)
         fill = self.filler(service, want(body, "variables", "map", {}), base)
         command = [fill(word) for word in command]
-        environ = dict(os.environ, **{name: fill(str(value)) for name, value in env.items()})
+        environ = self.agent.python().environ(dict(os.environ, **{name: fill(str(v)) for name, v in env.items()}))
         if service.path is None and service.port is None:
             raise Refused(400, "bad_request", "A service listens on {socket} or on {port}; its command names neither.")
         self.all.pop(key, None)
@@ -626,7 +626,11 @@ class Services:
         import re  # noqa: PLC0415
         from urllib.parse import unquote  # noqa: PLC0415
 
-        known = {"python": sys.executable, "base_url": base, "base_url_noslash": base.rstrip("/")}
+        known: dict[str, str] = {
+            "python": self.agent.python().path,
+            "base_url": base,
+            "base_url_noslash": base.rstrip("/"),
+        }
         known["path_prefix"] = unquote(base.rstrip("/"))
         known.update({name: str(value) for name, value in variables.items()})
         if "port" in known:  # a service with a port of its own choice
@@ -737,6 +741,7 @@ class Agent:
         self.subscribers: list[tuple[deque[Any], Channel]] = []
         self.services = Services(self)
         self.kernels: Any = None
+        self.interpreter: Any = None
         self.adopting = 0  # processes that are being forked for us
         self.adopts = False
         self.ending = False
@@ -860,14 +865,29 @@ class Agent:
 
     def load_kernels(self) -> Any:
         if self.kernels is None:
-            # As "agent", since it imports from here; `-I` keeps our folder off the path, as is right for all the rest.
-            sys.modules["agent"] = sys.modules[__name__]
-            sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-            try:
-                self.kernels = __import__("kernels").Kernels(self)
-            finally:
-                del sys.path[0]
+            self.kernels = self.load("kernels").Kernels(self)
         return self.kernels
+
+    def python(self) -> Any:
+        """What kernels and services run, with a place for what is installed in one of them; found out once."""
+        if self.interpreter is None:
+            overlay = self.load("overlay")
+            try:
+                self.interpreter = overlay.prepare(sys.executable, os.path.expanduser("~"))
+            except (OSError, ValueError) as error:
+                log(f"there is no place for packages that are installed later: {error}")
+                self.interpreter = overlay.Python(sys.executable)
+        return self.interpreter
+
+    def load(self, name: str) -> Any:
+        """A module that lies beside this file."""
+        # As "agent", since it may import from here; `-I` keeps our folder off the path, as is right for all the rest.
+        sys.modules["agent"] = sys.modules[__name__]
+        sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+        try:
+            return __import__(name)
+        finally:
+            del sys.path[0]
 
     async def events(self, connection: Connection) -> None:
         client, events = connection.channel, deque[Any]() if TYPE_CHECKING else deque()
@@ -922,7 +942,8 @@ class Agent:
             raise Refused(400, "bad_request", "X-Mlenv-Exec is not base64.") from None
         body = request.json()
         argv, tty = want(body, "command", "argv"), want(body, "tty", bool, False)
-        environ = dict(os.environ, **{name: str(value) for name, value in want(body, "env", "map", {}).items()})
+        given = {name: str(value) for name, value in want(body, "env", "map", {}).items()}
+        environ = self.python().environ(dict(os.environ, **given))
         options: dict[str, Any] = {"env": environ, "cwd": want(body, "cwd", str, "") or None, "kill_group": False}
         size = want(body, "rows", int, 24), want(body, "cols", int, 80)
         client, ended = connection.channel, connection.channel.hangup

@@ -49,6 +49,7 @@ class Wish:
         self.cwd = want(body, "cwd", str, "") or os.getcwd()
         self.preload = [] if not body.get("preload") else want(body, "preload", "argv")
         self.fork = want(body, "fork", bool, True) and self.argv is None
+        self.note = want(body, "note", dict, {})
         self.timeout, self.grace = want(body, "timeout", float, 60.0), want(body, "grace", float, 60.0)
         if not os.path.isdir(self.cwd):
             raise Refused(422, "command_failed", f"There is no folder {self.cwd} in the environment.")
@@ -88,7 +89,7 @@ class Kernel(Service):
 
     def about(self) -> dict[str, Any]:
         about = {"id": self.id, "pid": self.child.pid if self.child else None, "state": self.state}
-        return dict(about, forked=self.forked, exit_code=self.exit_code, holders=len(self.holders))
+        return dict(about, forked=self.forked, exit_code=self.exit_code, holders=len(self.holders), note=self.wish.note)
 
     def end(self) -> dict[str, Any]:
         return {"exit_code": self.exit_code, "oom": self.oom, "memory_limit": self.memory_limit}
@@ -114,7 +115,7 @@ class Zygote(Service):
         self.channel = Channel(agent.loop, ours.fileno(), ours)
         self.connection = Connection(self.channel)
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "zygote.py")
-        command = [sys.executable, program, str(theirs.fileno()), *preload]
+        command = [agent.python().path, program, str(theirs.fileno()), *preload]
         options: dict[str, Any] = {"env": env, "cwd": "/", "pass_fds": (theirs.fileno(),)}
         try:
             options.update(stdin=base.DEVNULL, stdout=base.PIPE, stderr=base.STDOUT)
@@ -195,6 +196,8 @@ class Kernels:
             if kernel.child is None or kernel.child.ended():
                 raise Refused(409, "not_running", f"The kernel {id} does not run.")
             kernel.child.signal(number)
+        elif id and verb == "PUT note":
+            self.get(id).wish.note = want({"note": request.json()}, "note", dict)
         elif id and verb == "GET hold":
             await self.hold(connection.channel, self.get(id))
             return False
@@ -285,13 +288,14 @@ class Kernels:
         """Raises OSError, ValueError, TimeoutError."""
         wish = kernel.wish
         # As the parent's death is seen by a kernel that a Jupyter server starts itself.
-        env = {**os.environ, **wish.env, "JPY_PARENT_PID": str(os.getpid())}
+        python = self.agent.python()
+        env = {**python.environ({**os.environ, **wish.env}), "JPY_PARENT_PID": str(os.getpid())}
         if wish.fork:
             child = await self.fork(kernel, env, output)
             if child:
                 kernel.forked = True
                 return child
-        argv = wish.argv or [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        argv = wish.argv or [python.path, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         argv = [word.replace("{connection_file}", kernel.file) for word in argv]
         options: dict[str, Any] = {"env": env, "cwd": wish.cwd, "stdin": base.DEVNULL}
         return self.agent.child(kernel.changed, argv, stdout=output, stderr=base.STDOUT, **options)

@@ -95,8 +95,10 @@ def start_anew(preload: list[str]) -> None:
 def stamp() -> list[object]:
     """Differs once packages have come or gone, or a module outside of them has been edited."""
     ours = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    # A venv's own, and what a .pth file has added: the venv below an overlay.
+    on_path = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
     installed = tuple(
-        f"{path}{os.sep}" for path in {*ours, *site.getsitepackages(), site.getusersitepackages()} if path
+        f"{path}{os.sep}" for path in {*ours, *site.getsitepackages(), site.getusersitepackages(), *on_path} if path
     )
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     edited = [file for file in files if isinstance(file, str) and not file.startswith(installed)]

@@ -6,15 +6,20 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
 from .. import presets as recipes
-from ..errors import NotFound
+from ..errors import MlenvError, NotFound
 from ..kernels import kernelspec, specs
+from ..model import Preset
 from . import output
 from .command import Command, add_json, here
 from .output import Table
+
+if TYPE_CHECKING:
+    from ..environments import Environments
 
 
 class KernelsCommand(Command):
@@ -63,21 +68,24 @@ project, which is started if it is not running."""
         async with self.environments() as environments:
             workspace = await here(environments, args.workspace) if args.workspace else ""
             presets, broken = await environments.presets(workspace)
+            chosen = [recipes.find(name, presets, broken) for name in args.names]
+            ready = await _ready(environments, chosen, workspace)
         added = []
-        for preset in [recipes.find(name, presets, broken) for name in args.names]:
+        for preset in chosen:
             name = kernelspec.spec_name(preset.name, args.name)
             title = args.display_name or (f"{preset.title} {args.name} (mlenv)" if args.name else "")
             content = kernelspec.kernel_json(preset, workspace=workspace, name=args.name, display_name=title)
             path = specs.write(_folder(args), name, content, preset.icon)
-            added.append(
-                {"name": name, "preset": preset.name, "display_name": content["display_name"], "path": str(path)}
-            )
+            about = {"name": name, "preset": preset.name, "display_name": content["display_name"], "path": str(path)}
+            added.append({**about, "ready": ready.get(preset.name)})
         if args.json:
             output.write_json(added)
         else:
             for one in added:
                 output.write(f"{one['name']} is in the kernel menu as {one['display_name']!r}", style="green")
                 output.write(f"  {output.short_path(one['path'])}")
+                if one["ready"] is False:
+                    output.write(f"  Its image is not ready yet. This makes it: jupyter mlenv start {one['preset']}")
         return 0
 
     def _list(self, args: argparse.Namespace) -> int:
@@ -137,6 +145,15 @@ project, which is started if it is not running."""
             for one in removed:
                 output.write(f"{one['name']} is removed from the kernel menu")
         return 0
+
+
+async def _ready(environments: Environments, presets: Sequence[Preset], workspace: str) -> dict[str, bool]:
+    """By name, whether a kernel of the preset can start; nothing where no engine answers: a menu needs none."""
+    try:
+        ready = await environments.ready(presets, workspace)
+    except MlenvError:
+        return {}
+    return {preset.name: preset.image.host or ready[preset.name] for preset in presets}
 
 
 def _folder(args: argparse.Namespace) -> str:

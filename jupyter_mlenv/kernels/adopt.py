@@ -1,13 +1,48 @@
-"""Taking over a kernel that a process left behind which is no more, such as a server that was killed."""
+"""Taking over kernels that a process left behind which is no more, such as a server that was killed."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from jupyter_client.ioloop.manager import AsyncIOLoopKernelManager
-from jupyter_client.provisioning.factory import KernelProvisionerFactory
+
+from .. import rundir
+from ..agentclient import AgentClient
+from ..errors import MlenvError
+from ..model import Settings
+from ..routes import UnixRoute, within
+from . import background
+from .notes import Notes
+
+PATIENCE = 2.0
+"""Seconds that an agent has to say which kernels it has; a container that is paused says nothing."""
+
+
+async def orphans(settings: Settings, notes: Notes) -> list[dict[str, Any]]:
+    """What is noted about kernels that live, that nobody is connected to, and that this server has started.
+
+    It asks the agents whose sockets are in run directories on this machine, and no engine.
+    """
+    try:
+        names = sorted(os.listdir(settings.run_root))
+    except OSError:
+        return []
+    found = await asyncio.gather(*(_orphans(os.path.join(settings.run_root, name), notes) for name in names))
+    return [note for some in found for note in some]
+
+
+async def _orphans(run_dir: str, notes: Notes) -> list[dict[str, Any]]:
+    try:
+        agent = AgentClient(UnixRoute(f"{run_dir}/agent.sock"), rundir.token(run_dir))
+        kernels = await within(PATIENCE, agent.kernels())
+    except (MlenvError, TimeoutError):  # of an environment that does not run
+        return []
+    alone = [kernel for kernel in kernels if kernel.state == "ready" and not kernel.holders]
+    read = ((kernel, notes.read(kernel.note)) for kernel in alone)
+    return [note for kernel, note in read if note and note["info"]["kernel_id"] == kernel.id]
 
 
 async def adopt(
@@ -25,32 +60,18 @@ async def adopt(
     info
         What the provisioner's `get_provisioner_info` said in the other process.
     connection_file
-        Where the connection file is to be; one that is there already and says the same is used.
+        Where the connection file is to be.
     manager
         The manager to fill; default: a new `AsyncIOLoopKernelManager`.
     launch
         What a restart passes on, such as `cwd` and `env`; default: the folder that the kernel was started in.
 
-    Raises KernelError if the kernel has ended. jupyter_client (8.10) has no function of its own for this; what a
-    manager must know after `load_provisioner_info` is what its `start_kernel` would have set.
+    Raises KernelError if the kernel has ended.
     """
     manager = manager or AsyncIOLoopKernelManager(kernel_name=kernel_name)
     manager.kernel_id = info["kernel_id"]
     if connection_file:
         manager.connection_file = connection_file
-    provisioner = KernelProvisionerFactory.instance(parent=manager.parent).create_provisioner_instance(
-        manager.kernel_id, manager.kernel_spec, parent=manager
-    )
-    await provisioner.load_provisioner_info(dict(info))
-    manager.provisioner = provisioner
-    manager.load_connection_info(provisioner.connection_info)
-    manager._reconcile_connection_info(provisioner.connection_info)
-    manager._connection_file_written = True  # so that it is removed at the kernel's end
-    manager._launch_args = dict(launch or {"cwd": info["cwd"]})
-    manager._attempted_start = True
-    ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    ready.set_result(None)
-    manager._ready = ready
-    manager.start_restarter()
-    manager._connect_control_socket()
+    background.shared(manager.config).offer(info)
+    await manager.start_kernel(**(launch or {"cwd": info["cwd"]}))
     return manager

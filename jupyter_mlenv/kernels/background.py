@@ -13,7 +13,7 @@ import concurrent.futures
 import json
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from jupyter_core.application import JupyterApp
@@ -23,6 +23,7 @@ from traitlets.config import Config
 from ..config import MlenvConfig
 from ..environments import Environments
 from ..jobs import Jobs
+from .notes import Notes
 
 T = TypeVar("T")
 
@@ -33,8 +34,10 @@ CLOSE_SECONDS = 10.0
 class Background:
     """A thread with an event loop, and the use cases in it."""
 
-    def __init__(self, config: MlenvConfig, root_dir: str = "") -> None:
+    def __init__(self, config: MlenvConfig, root_dir: str = "", notes: Notes | None = None) -> None:
         self._config = config
+        self.notes = notes
+        self._offers: dict[str, Mapping[str, Any]] = {}
         self.settings = config.settings(root_dir=root_dir)
         self._loop = asyncio.new_event_loop()
         self._environments: Environments | None = None
@@ -48,6 +51,14 @@ class Background:
     def start(self, work: Callable[[Environments], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
         """Run `work` in the thread's loop; it goes on when the caller's loop does not."""
         return self._submit(self._with(work))
+
+    def offer(self, info: Mapping[str, Any]) -> None:
+        """The next start of the kernel that this is about, by `get_provisioner_info`, takes over the one that lives."""
+        self._offers[info["kernel_id"]] = info
+
+    def claim(self, kernel_id: str) -> Mapping[str, Any] | None:
+        """What has been offered of this kernel, once."""
+        return self._offers.pop(kernel_id, None)
 
     def close(self) -> None:
         """Let go of the engine and stop the thread. What still runs is cancelled. Environments keep running."""
@@ -114,11 +125,11 @@ def shared(config: Config) -> Background:
         return _running[key]
 
 
-def use(config: MlenvConfig, root_dir: str) -> Background:
-    """From now on kernels of this process have these settings, until `release`."""
+def use(config: MlenvConfig, root_dir: str, notes: Notes | None = None) -> Background:
+    """From now on kernels of this process have these settings, and `notes` are left about them, until `release`."""
     with _lock:
         _forget_after_fork()
-        _own.append(Background(config, root_dir))
+        _own.append(Background(config, root_dir, notes))
         return _own[-1]
 
 

@@ -65,6 +65,12 @@ def marker(spec: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return mark if isinstance(mark, Mapping) else None
 
 
+def is_ours(spec: Mapping[str, Any]) -> bool:
+    """Whether kernels of this kernel.json are started by our provisioner, whoever wrote it."""
+    provisioner = spec.get("metadata", {}).get("kernel_provisioner", {})
+    return bool(provisioner.get("provisioner_name") == PROVISIONER)
+
+
 def own_argv(argv: Sequence[str]) -> list[str] | None:
     """The argv of a kernelspec if it is for another kernel than the environment's own ipykernel, else `None`."""
     return list(argv) if tuple(argv[: len(IPYKERNEL)]) != IPYKERNEL else None

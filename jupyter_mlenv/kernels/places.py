@@ -25,6 +25,7 @@ from ..errors import (
     WorkspaceForbidden,
 )
 from ..model import (
+    ISOLATED,
     LABEL,
     RUN_DIR,
     Environment,
@@ -37,9 +38,6 @@ from ..model import (
     environment_id,
 )
 from ..routes import UnixRoute
-
-ISOLATED = "kernel-"
-"""What the name of an environment that belongs to one kernel starts with; the kernel's id follows."""
 
 LEFTOVER_AGE = 120.0
 """Seconds after which an isolated environment without a kernel is the leftover of a process that died."""

@@ -10,19 +10,22 @@ import asyncio
 import concurrent.futures
 import os
 import signal
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import zmq
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Unicode
 
 from ..environments import Environments
 from ..errors import EnvironmentFailed, KernelExists, KernelExited, KernelTimeout, MlenvError, NotFound
-from ..model import KernelOptions
+from ..model import ISOLATED, KernelOptions
 from . import background, places
 from .handover import environment_variables, inner_connection, socket_prefix
+from .kernelerror import KernelError
 from .kernelspec import own_argv
 from .life import Exit, follow, log_of, not_started, silent
 from .places import Place, Wish
@@ -35,13 +38,8 @@ EXIT_WAIT = 0.25
 """Seconds that `poll` waits for an exit that has been asked for, rather than let the caller sleep over it."""
 
 
-class KernelError(RuntimeError):
-    """Why a kernel could not be started, all in its text: Jupyter shows nothing else of an exception."""
-
-    def __init__(self, error: MlenvError) -> None:
-        log = "".join(f"\n  {line}" for line in error.log[-20:])
-        super().__init__(f"{error.message} {error.hint}".strip() + log)
-        self.error = error
+RECONNECT = (10, 200)
+"""Milliseconds between a socket's attempts to find a kernel that is started again: at first, and in the end."""
 
 
 class MlenvProvisioner(KernelProvisionerBase):
@@ -59,7 +57,15 @@ class MlenvProvisioner(KernelProvisionerBase):
     _relay: Relay | None = None
     _reason = ""
     _lost = ""  # why it ended with its environment; nobody has asked for a restart since
-    _cwd = ""
+    _cwd = ""  # the kernel's folder as its environment sees it
+    _folder = ""  # the same as this machine does
+    _taken = False  # the kernel that is about to be launched lives already
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._listeners: set[Callable[[str], None]] = set()
+        self._env: Mapping[str, str] = {}
+        self.sessions: list[Mapping[str, Any]] = []
 
     @property
     def has_process(self) -> bool:
@@ -120,13 +126,17 @@ class MlenvProvisioner(KernelProvisionerBase):
         manager: Any = self.parent
         if self._lost:
             raise self._refused()
+        self._folder = str(kwargs.pop("cwd", None) or "")
+        if info := self._background.claim(self._id):
+            return await self._take_over(info)
         try:
-            place = await self._find(str(kwargs.pop("cwd", None) or ""))
+            place = await self._find(self._folder)
         except MlenvError as error:
-            raise KernelError(error) from error
+            raise self._failed(error) from None  # it is all in the text, and Jupyter logs tracebacks whole
         self._place = place
         manager.transport = "ipc"
         manager.cache_ports = False
+        _reconnect_soon(manager.context)
         prefix = os.path.join(place.sockets, socket_prefix(self._id))
         if manager.ip != prefix:
             manager.ip = prefix
@@ -141,26 +151,34 @@ class MlenvProvisioner(KernelProvisionerBase):
         """Start the kernel; returns once its sockets are bound. Raises KernelError."""
         found = self._place
         assert found is not None
+        self._env = environment_variables(kwargs.get("env", {}), os.environ)
+        if self._taken:
+            self._taken = False
+            return self.connection_info
+        self._cwd = found.cwd
         wish = {
             "connection": inner_connection(self.connection_info, self._kernel_name),
             "argv": own_argv(cmd),
-            "env": environment_variables(kwargs.get("env", {}), os.environ),
+            "env": self._env,
             "cwd": kwargs.get("cwd", found.cwd),
             "preload": list(found.options.preload),
             "fork": found.options.fork,
             "timeout": START_TIMEOUT,
             "grace": self._background.settings.kernel_grace,
+            "note": self._note(),
         }
-        self._exit, self._asked, self._reason = None, False, ""
         try:
             self._place = place = await self._background.run(lambda use_cases: self._start(use_cases, found, wish))
             await self._reach(place)
         except MlenvError as error:
             if found.isolated:
                 await self._background.run(lambda environments: self._remove(environments, found))
-            raise KernelError(error) from error
+            raise self._failed(error) from None
+        self._exit, self._asked, self._reason = None, False, ""
         self._hold(place)
-        self._cwd = place.cwd
+        manager: Any = self.parent
+        if getattr(manager, "execution_state", "") == "dead":
+            manager.reason, manager.execution_state = "", "starting"
         return self.connection_info
 
     def resolve_path(self, path: str) -> str | None:
@@ -169,11 +187,17 @@ class MlenvProvisioner(KernelProvisionerBase):
         return str(absolute) if absolute.exists() else None
 
     async def get_provisioner_info(self) -> dict[str, Any]:
-        info = await super().get_provisioner_info()
-        info["connection_info"] = {
-            key: value.decode() if isinstance(value, bytes) else value for key, value in self.connection_info.items()
-        }
-        return {**info, "environment": self._environment, "cwd": self._cwd}
+        return self._info()
+
+    async def remember(self, sessions: Sequence[Mapping[str, Any]]) -> None:
+        """Note down which of a server's sessions use the kernel, for the server itself if it is started again."""
+        if list(sessions) == self.sessions:
+            return
+        self.sessions = list(sessions)
+        if self._place is not None and self._life is not None and (note := self._note()):
+            agent = self._place.agent
+            with suppress(MlenvError):  # of a version without notes, or it has just ended
+                await self._background.run(lambda _: agent.note_kernel(self._id, note))
 
     async def load_provisioner_info(self, provisioner_info: dict[str, Any]) -> None:
         """Take over a kernel that another process started and that still lives. Raises KernelError."""
@@ -193,6 +217,39 @@ class MlenvProvisioner(KernelProvisionerBase):
     def reason(self) -> str:
         """Why the kernel ended, as a sentence, until it is started again; empty after an end that was asked for."""
         return self._reason
+
+    @property
+    def lost(self) -> bool:
+        """Whether it ended with its environment, so that it is not started again before a person asks for that."""
+        return bool(self._lost)
+
+    def on_dead(self, told: Callable[[str], None]) -> Callable[[], None]:
+        """Call `told(why)` when a kernel that there was has ended for good; returns what takes it back."""
+        self._listeners.add(told)
+        return lambda: self._listeners.discard(told)
+
+    def _info(self) -> dict[str, Any]:
+        """What `load_provisioner_info` needs, as JSON."""
+        connection = {
+            key: value.decode() if isinstance(value, bytes) else value for key, value in self.connection_info.items()
+        }
+        where = {"environment": self._environment, "cwd": self._cwd}
+        return {"kernel_id": self._id, "connection_info": connection, **where}
+
+    def _note(self) -> dict[str, str]:
+        notes = self._background.notes
+        about = {"kernel_name": self._kernel_name, "cwd": self._folder, "env": dict(self._env)}
+        return notes.seal({**about, "info": self._info(), "sessions": self.sessions}) if notes else {}
+
+    async def _take_over(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        """What `pre_launch` gives for a kernel that lives already. Raises KernelError."""
+        await self.load_provisioner_info(dict(info))
+        self._taken = True
+        manager: Any = self.parent
+        _reconnect_soon(manager.context)
+        manager.load_connection_info(self.connection_info)
+        manager.write_connection_file()
+        return {"cmd": list(self.kernel_spec.argv), "cwd": self._cwd}
 
     @property
     def _id(self) -> str:
@@ -258,7 +315,7 @@ class MlenvProvisioner(KernelProvisionerBase):
             self._cwd,
             options,
             places.sockets(environments, environment),
-            isolated=environment.name == f"{places.ISOLATED}{self._id}",
+            isolated=environment.name == f"{ISOLATED}{self._id}",
         )
 
     async def _remove(self, environments: Environments, place: Place) -> None:
@@ -280,10 +337,11 @@ class MlenvProvisioner(KernelProvisionerBase):
             assert self._life is not None
             broken = self._life.cancelled() or self._life.exception()
             self._exit = silent(self._environment) if broken else self._life.result()
-            if not self._asked and self._exit.reason:
+            if not self._asked:
                 self._reason = self._exit.reason
                 self._lost = self._reason if self._exit.gone else ""
-                log_of(self).error("Kernel %s: %s", self._id, self._reason)
+                if self._reason:
+                    log_of(self).error("Kernel %s: %s", self._id, self._reason)
                 if self.parent is not None and self.parent.has_trait("reason"):
                     self.parent.reason = self._reason
         return self._exit
@@ -292,7 +350,27 @@ class MlenvProvisioner(KernelProvisionerBase):
         """Starting again by itself would undo what a person has just stopped or removed, so the kernel is dead."""
         reason, self._lost = self._lost, ""
         self._life, self._place = None, None
-        restarter = getattr(self.parent, "_restarter", None)
-        if restarter is not None:
+        return self._failed(EnvironmentFailed(reason))
+
+    def _failed(self, error: MlenvError) -> KernelError:
+        """Why there is no kernel now, told to whoever has been using the one that there was."""
+        failure = KernelError(error)
+        if self._exit is None:
+            return failure
+        manager: Any = self.parent
+        if manager.has_trait("reason"):
+            # A Jupyter server's: it stays in the server's list, where a person can restart it. Announced as "dead" it
+            # would be dropped there, together with the notebook's session.
+            manager.reason, manager.execution_state = str(failure), "dead"
+        elif restarter := getattr(manager, "_restarter", None):
             restarter._fire_callbacks("dead")
-        return KernelError(EnvironmentFailed(reason))
+        for told in tuple(self._listeners):
+            told(str(failure))
+        return failure
+
+
+def _reconnect_soon(context: zmq.Context[Any]) -> None:
+    """Let the sockets that are made in it notice a restarted kernel at once: they wait for 100 to 200 ms by default,
+    which is longer than the restart, and one that comes late misses the first output."""
+    context.setsockopt(zmq.RECONNECT_IVL, RECONNECT[0])
+    context.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT[1])

@@ -14,7 +14,8 @@ from ..config import MlenvConfig
 from ..environments import Environments
 from ..jobs import Jobs
 from ..kernels import background
-from . import tuning
+from ..kernels.notes import Notes
+from . import channels, takeover, tuning
 from .handlers import api_handlers
 from .kernelspecs import KernelMenu
 from .proxy import Proxy, proxy_handlers
@@ -43,11 +44,13 @@ class MlenvExtension(ExtensionApp):
             self.mlenv.engine(), self.mlenv.settings(root_dir=self.server.root_dir), Jobs()
         )
         self.proxy = Proxy(login_ttl=self.mlenv.login_cache_seconds)
-        self.kernels = background.use(self.mlenv, self.server.root_dir)
+        notes = Notes(self.server.cookie_secret, f"{self.server.base_url} {self.server.root_dir}")
+        self.kernels = background.use(self.mlenv, self.server.root_dir, notes)
         self.kernel_menu = KernelMenu(self.environments, self.log)
         self.settings["mlenv"] = self.environments
         if self.mlenv.tcp_nodelay:
             tuning.quick_channels(self.settings)
+        channels.tell_ends(self.settings)
         # A lab with this option has our server half; the one inside a container has not, and shows nothing of ours.
         self.server.web_app.settings.setdefault("page_config_data", {})["mlenv"] = "true"
 
@@ -56,6 +59,8 @@ class MlenvExtension(ExtensionApp):
         base_url = self.server.web_app.settings["base_url"]
         handlers: list[Any] = [*api_handlers(base_url), *proxy_handlers(base_url, self.proxy)]
         self.server.web_app.add_handlers(".*$", handlers)  # type: ignore[no-untyped-call]
+        if self.mlenv.take_over_kernels:
+            takeover.take_over(self.server, self.environments.settings, self.kernels)
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
         """The server listens: now make it quick."""

@@ -82,6 +82,8 @@ class KernelMenu:
         except MlenvError as error:
             self._log.warning("The kernel menu cannot be kept: %s", error)
             return
+        if written or removed:
+            self._environments.kernels_changed()
         if written:
             self._log.info("Kernels of presets that are ready: %s", ", ".join(written))
         if removed:

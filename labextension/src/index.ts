@@ -3,18 +3,27 @@ import {
   JupyterFrontEnd,
   JupyterFrontEndPlugin
 } from '@jupyterlab/application';
-import { ICommandPalette, IThemeManager } from '@jupyterlab/apputils';
+import {
+  ICommandPalette,
+  ISessionContextDialogs,
+  IThemeManager
+} from '@jupyterlab/apputils';
+import { IConsoleTracker } from '@jupyterlab/console';
 import { PageConfig } from '@jupyterlab/coreutils';
 import { IDefaultFileBrowser } from '@jupyterlab/filebrowser';
 import { ILauncher } from '@jupyterlab/launcher';
+import { INotebookTracker } from '@jupyterlab/notebook';
 import { IRunningSessionManagers } from '@jupyterlab/running';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { Api } from './api';
 import { addCommands } from './commands';
+import { KernelEnds } from './kernelends';
+import { followKernels } from './kernelmenu';
 import { Tiles } from './launcher';
 import { Model } from './model';
+import { restartDeadOnes } from './revive';
 import { runningManager } from './running';
 import { Tabs } from './tabs';
 import { commonTheme } from './theme';
@@ -37,10 +46,13 @@ const plugin: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   optional: [
     ICommandPalette,
+    IConsoleTracker,
     IDefaultFileBrowser,
     ILauncher,
     ILayoutRestorer,
+    INotebookTracker,
     IRunningSessionManagers,
+    ISessionContextDialogs,
     ISettingRegistry,
     IThemeManager,
     ITranslator
@@ -48,10 +60,13 @@ const plugin: JupyterFrontEndPlugin<void> = {
   activate: (
     app: JupyterFrontEnd,
     palette: ICommandPalette | null,
+    consoles: IConsoleTracker | null,
     browser: IDefaultFileBrowser | null,
     launcher: ILauncher | null,
     restorer: ILayoutRestorer | null,
+    notebooks: INotebookTracker | null,
     managers: IRunningSessionManagers | null,
+    dialogs: ISessionContextDialogs | null,
     registry: ISettingRegistry | null,
     themes: IThemeManager | null,
     translator: ITranslator | null
@@ -60,7 +75,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       return; // our server half is not there, e.g. in the Lab inside an environment
     }
     const trans = (translator ?? nullTranslator).load('jupyter_mlenv');
-    const { contents, serverSettings } = app.serviceManager;
+    const { contents, kernelspecs, serverSettings, sessions } =
+      app.serviceManager;
     const model = new Model(new Api(serverSettings));
     let settings = DEFAULTS;
     const theme = () => {
@@ -115,6 +131,18 @@ const plugin: JupyterFrontEndPlugin<void> = {
         void model.refreshPresets();
       }
     });
+
+    followKernels(model, kernelspecs);
+    const ends = new KernelEnds(sessions, trans);
+    if (notebooks) {
+      ends.watch(notebooks);
+    }
+    if (consoles) {
+      ends.watch(consoles);
+    }
+    if (dialogs) {
+      restartDeadOnes(dialogs, kernel => ends.having(kernel));
+    }
     model.connect();
   }
 };

@@ -40,6 +40,11 @@ export class Model implements IDisposable {
     return this._presetsChanged;
   }
 
+  /** Emitted when the server's kernelspecs changed, or may have while nobody told. */
+  get kernelsChanged(): ISignal<this, void> {
+    return this._kernelsChanged;
+  }
+
   /** Emitted with the id of a job that has new log lines. */
   get logChanged(): ISignal<this, string> {
     return this._logChanged;
@@ -205,6 +210,9 @@ export class Model implements IDisposable {
       case 'snapshot':
         this._environments = new Map(change.environments.map(e => [e.id, e]));
         this._jobs = new Map(change.jobs.map(job => [job.id, job]));
+        if (this._synced) {
+          this._kernelsChanged.emit(); // the watch was away
+        }
         this._synced = true;
         for (const id of this._logs.keys()) {
           if (!this._jobs.has(id) && !this._followed.has(id)) {
@@ -230,6 +238,9 @@ export class Model implements IDisposable {
       case 'engine':
         this._engineChanged(change.state === 'connected');
         break;
+      case 'kernels':
+        this._kernelsChanged.emit();
+        return;
       case 'log':
         if (this.log(change.job).add(change.from, change.lines)) {
           this._logChanged.emit(change.job);
@@ -273,6 +284,7 @@ export class Model implements IDisposable {
   private _followed = new Map<string, number>();
   private _isDisposed = false;
   private _jobs = new Map<string, IJob>();
+  private _kernelsChanged = new Signal<this, void>(this);
   private _logChanged = new Signal<this, string>(this);
   private _logs = new Map<string, LogBuffer>();
   private _path = '';

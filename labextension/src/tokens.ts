@@ -5,6 +5,9 @@ export const PLUGIN_ID = 'jupyter-mlenv:plugin';
 /** The page option that the server half sets. Without it this extension stays silent. */
 export const PAGE_OPTION = 'mlenv';
 
+/** The key in the metadata of our kernelspecs, and of what is said about our kernels. */
+export const KERNEL_KEY = 'jupyter-mlenv';
+
 export namespace CommandIDs {
   export const start = 'mlenv:start';
   export const open = 'mlenv:open';
@@ -133,6 +136,7 @@ export type Change =
   | { type: 'removed'; id: string }
   | { type: 'job'; job: IJob }
   | { type: 'engine'; state: 'connected' | 'disconnected' }
+  | { type: 'kernels' }
   | { type: 'log'; job: string; from: number; lines: string[] };
 
 /** Settings of schema/plugin.json. */

@@ -131,6 +131,22 @@ describe('the model', () => {
     expect(model.log('j1').lines).toEqual(['a', 'b', 'c']);
   });
 
+  it('tells that kernels changed, also when it may have missed that', () => {
+    const changed = jest.fn();
+    model.kernelsChanged.connect(changed);
+    Socket.last.open();
+    Socket.last.snapshot();
+    expect(changed).not.toHaveBeenCalled();
+    Socket.last.say({ type: 'kernels' });
+    expect(changed).toHaveBeenCalledTimes(1);
+    jest.useFakeTimers();
+    Socket.last.close();
+    jest.advanceTimersByTime(1000);
+    Socket.last.open();
+    Socket.last.snapshot();
+    expect(changed).toHaveBeenCalledTimes(2);
+  });
+
   it('unfollows when the last reader has gone', () => {
     Socket.last.open();
     Socket.last.snapshot([], [job()]);

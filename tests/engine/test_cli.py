@@ -270,3 +270,10 @@ def test_doctor_really_starts_a_container_and_removes_it(cli: Cli) -> None:
     version = ".".join(map(str, sys.version_info[:3]))
     assert version in found["Container"]["message"]
     assert cli.list() == []
+
+
+def test_a_kernel_in_the_menu_that_cannot_start_yet_says_what_makes_it_ready(cli: Cli, tmp_path: Path) -> None:
+    said = cli.run("kernels", "add", "pytorch-cuda", "host", "--prefix", str(tmp_path)).stdout
+    assert "This makes it: jupyter mlenv start pytorch-cuda" in said
+    assert said.count("This makes it") == 1
+    assert (tmp_path / "share/jupyter/kernels/mlenv-pytorch-cuda/kernel.json").is_file()

@@ -17,7 +17,7 @@ from jupyter_client.manager import start_new_kernel
 
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels import background
-from jupyter_mlenv.kernels.provisioner import KernelError
+from jupyter_mlenv.kernels.kernelerror import KernelError
 from jupyter_mlenv.model import State
 from tests.engine.docker_support import Relay
 from tests.engine.environment_support import Named, by_hand, start

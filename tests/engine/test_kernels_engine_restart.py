@@ -19,7 +19,7 @@ import docker.errors
 import pytest
 
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.kernels.provisioner import KernelError
+from jupyter_mlenv.kernels.kernelerror import KernelError
 from jupyter_mlenv.model import State
 from tests.engine.environment_support import Named, inspected
 from tests.support.kernels import Home, kernel, said

@@ -16,6 +16,7 @@ GROUPS = {
     "Presets and images": ("preset_paths", "image_aliases", "builder", "host_python"),
     "Certificates, proxies, package index": (
         "ca_bundle",
+        "pass_pip_settings",
         "pass_proxies",
         "proxies",
         "pip_index_url",
@@ -24,7 +25,14 @@ GROUPS = {
         "pip_find_links",
     ),
     "Limits": ("default_memory", "default_cpus", "default_pids", "default_shm", "start_timeout"),
-    "The Jupyter server": ("tcp_nodelay", "gc_freeze", "login_cache_seconds", "auto_kernels", "kernel_grace"),
+    "The Jupyter server": (
+        "tcp_nodelay",
+        "gc_freeze",
+        "login_cache_seconds",
+        "auto_kernels",
+        "take_over_kernels",
+        "kernel_grace",
+    ),
 }
 
 

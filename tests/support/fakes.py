@@ -35,6 +35,7 @@ from jupyter_mlenv.errors import (
     MlenvError,
     NameConflict,
 )
+from jupyter_mlenv.insides import AGENT_FILES
 from jupyter_mlenv.model import (
     AGENT_PATH,
     AGENT_START,
@@ -334,7 +335,9 @@ class FakeEngine:
         agent = self._scratch / f"{box.info.id[:12]}-agent" / "agent.py"
         agent.parent.mkdir(exist_ok=True)
         agent.write_bytes(given.data if given and given.data else PACKAGED_AGENT.read_bytes())
-        for name in ("kernels.py", "start.py", "zygote.py"):  # what it finds beside itself
+        for name in AGENT_FILES:  # what it finds beside itself
+            if name == agent.name:
+                continue
             agent.with_name(name).write_bytes(PACKAGED_AGENT.with_name(name).read_bytes())
         box.output = self._scratch / f"{box.info.id[:12]}.log"
         box.ports = {port: _free_port() for port in box.spec.publish}

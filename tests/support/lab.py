@@ -18,9 +18,10 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from .waiting import free_port, wait_until
 
@@ -43,9 +44,42 @@ class Lab:
     root_dir: Path
     uid: int
     log: Path
-    process: subprocess.Popen[bytes]
     settings: tuple[str, ...]
     environment: dict[str, str]
+    _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        return self._processes[-1]
+
+    def begin(self) -> None:
+        """Start the server's process, once more after `end`; it answers then."""
+        where = urlsplit(self.url)
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1"]
+        command += [f"--ServerApp.port={where.port}", "--ServerApp.port_retries=0"]
+        command += [f"--IdentityProvider.token={self.token}", f"--ServerApp.base_url={self.base_url}"]
+        command += [f"--ServerApp.root_dir={self.root_dir}", *self.settings]
+        with self.log.open("ab") as output:
+            process = subprocess.Popen(
+                [*_as_person(self.uid), *command],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self.root_dir,
+                env=self.environment,
+            )
+        self._processes.append(process)
+        wait_until(lambda: _answers(self), "the Jupyter server answers", timeout=60)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Send it a signal, and wait until it has ended."""
+        if not self._processes:
+            return
+        self.process.send_signal(how)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     def page(self, path: str = "lab") -> str:
         """The address of a page for a browser that has not logged in."""
@@ -113,30 +147,16 @@ def running_lab(
         _give(folder, uid)
         port, token = free_port(), secrets.token_hex(16)
         settings = (f"--MlenvConfig.owner={owner}", f"--MlenvConfig.run_root={folder / 'run'}", *options)
-        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1"]
-        command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
-        command += [f"--ServerApp.base_url={base_url}", f"--ServerApp.root_dir={home}", *settings]
-        variables = _environment(home, environment or {})
-        log = folder / "server.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*_as_person(uid), *command], stdout=output, stderr=subprocess.STDOUT, cwd=home, env=variables
-            )
-        url = f"http://127.0.0.1:{port}{base_url}"
-        lab = Lab(url, base_url, token, home, uid, log, process, settings, variables)
+        url, variables = f"http://127.0.0.1:{port}{base_url}", _environment(home, environment or {})
+        lab = Lab(url, base_url, token, home, uid, folder / "server.log", settings, variables)
         try:
-            wait_until(lambda: _answers(lab), "the Jupyter server answers", timeout=60)
+            lab.begin()
             yield lab
         except BaseException:
-            print(log.read_text(errors="replace")[-8000:])
+            print(lab.log.read_text(errors="replace")[-8000:])
             raise
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            lab.end()
     finally:
         shutil.rmtree(folder)
 

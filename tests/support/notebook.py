@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import Frame, Page, expect
 
 
 def new_notebook(lab: Frame | Page, kernel: str = "Python 3 (ipykernel)") -> None:
     """A new notebook from the launcher, its kernel ready."""
-    section = lab.locator(".jp-Launcher-section", has_text="Notebook").first
+    title = lab.locator(".jp-Launcher-sectionTitle", has_text=re.compile("^Notebook$"))
+    section = lab.locator(".jp-Launcher-section").filter(has=title)
     section.locator(".jp-LauncherCard", has_text=kernel).first.click(timeout=60_000)
     expect(lab.locator(".jp-NotebookPanel .jp-Cell").first).to_be_visible(timeout=60_000)
     # A cell that is run before the kernel is connected is quietly not run. The toolbar says "idle" before that already.

@@ -15,7 +15,7 @@ import jupyter_mlenv
 ROOT = Path(jupyter_mlenv.__file__).parent
 PAGE = ROOT.parent / "docs" / "architecture.md"
 CORE = ("errors", "model", "sizes", "presetfile", "presetrules", "presets", "workspace", "dockerfile", "owndockerfile")
-CORE += ("aliases", "planlabel", "plan", "hostpython")
+CORE += ("aliases", "planlabel", "plan", "hostpython", "pipsettings", "keepnote", "insides")
 
 
 def modules() -> dict[str, Path]:
@@ -104,7 +104,7 @@ def test_only_the_docker_adapter_imports_docker() -> None:
 
 
 def test_the_agent_is_standard_library_only() -> None:
-    for name in ("agent", "agent.agent", "agent.kernels"):
+    for name in ("agent", "agent.agent", "agent.kernels", "agent.overlay", "agent.installed", "agent.startup"):
         for target, ours in imports(name, modules()[name]):
             assert not ours or name == "agent.kernels", f"{name} imports our {target}"
             if ours or (name, target) == ("agent.kernels", "agent"):  # by its name inside a container

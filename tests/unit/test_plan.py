@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_mlenv import insides, presets
 from jupyter_mlenv import plan as planning
-from jupyter_mlenv import presets
 from jupyter_mlenv.engines.base import EngineFacts, ImageInfo
 from jupyter_mlenv.errors import PresetInvalid
 from jupyter_mlenv.model import Mount, Plan, Preset, Resources, Settings, StartRequest, environment_id
@@ -100,7 +100,7 @@ def test_the_person_exists_in_the_container() -> None:
     assert b"\nann:x:1001:\n" in (files["/etc/group"].data or b"")
     home = files["/home/ann"]
     assert (home.data, home.mode, home.uid, home.gid) == (None, 0o700, 1000, 1001)
-    for name in ("agent.py", "kernels.py", "start.py", "zygote.py"):
+    for name in insides.AGENT_FILES:
         source = Path(planning.__file__).parent / "agent" / name
         assert files[f"/opt/jupyter-mlenv/{name}"].data == source.read_bytes()
 

@@ -1,0 +1,85 @@
+"""What lies in a container before it starts: the person, a home directory with a few settings, and the agent."""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import json
+import os
+from collections.abc import Mapping
+
+from . import hostpython, pipsettings
+from .model import AGENT_PATH, RUN_DIR, FileEntry, Settings
+
+AGENT_FILES = ("agent.py", "kernels.py", "start.py", "zygote.py", "overlay.py", "installed.py")
+"""What lies in the folder of `AGENT_PATH`, beside `keep.json`, which is what `installed.py` says."""
+
+STARTUP = ".ipython/profile_default/startup/00-mlenv.py"
+"""What every IPython of the home directory runs first: `agent/startup.py`, which watches for `%pip install`."""
+
+
+def home(settings: Settings) -> str:
+    """The person's home directory inside containers."""
+    return "/root" if settings.uid == 0 else f"/home/{settings.username}"
+
+
+def files(settings: Settings, note: Mapping[str, str], *, shared: bool) -> tuple[FileEntry, ...]:
+    """All of it. Raises MlenvError if the CA bundle cannot be read.
+
+    Parameters
+    ----------
+    note
+        What is said to a person who installs packages in the environment.
+    shared
+        Whether the run directory is one of the engine's host.
+    """
+    uid, gid, folder = settings.uid, settings.gid, os.path.dirname(AGENT_PATH)
+    entries = [
+        *_person(settings),
+        FileEntry(home(settings), None, 0o700, uid, gid),
+        *_quiet_lab(home(settings), uid, gid),
+        *_below(home(settings), STARTUP, _agent("startup.py"), uid, gid),
+        *pipsettings.home_files(settings, home(settings)),
+        FileEntry(folder, None, 0o755),
+        *(FileEntry(f"{folder}/{name}", _agent(name), 0o644) for name in AGENT_FILES),
+        FileEntry(f"{folder}/keep.json", json.dumps(note).encode()),
+    ]
+    if pipsettings.variables(settings):
+        entries.append(FileEntry(pipsettings.CA_PATH, hostpython.ca_bundle(settings)))
+    if not shared:
+        entries.append(FileEntry(RUN_DIR, None, 0o700, uid, gid))
+    return tuple(entries)
+
+
+def _person(settings: Settings) -> list[FileEntry]:
+    uid, gid = settings.uid, settings.gid
+    users = ["root:x:0:0:root:/root:/bin/sh", "nobody:x:65534:65534:nobody:/nonexistent:/bin/sh"]
+    groups = ["root:x:0:", "nogroup:x:65534:"]
+    if uid not in (0, 65534):
+        users.append(f"{settings.username}:x:{uid}:{gid}:{settings.username}:{home(settings)}:/bin/sh")
+    if gid not in (0, 65534):
+        groups.append(f"{settings.username}:x:{gid}:")
+    return [
+        FileEntry("/etc/passwd", "".join(f"{user}\n" for user in users).encode()),
+        FileEntry("/etc/group", "".join(f"{group}\n" for group in groups).encode()),
+    ]
+
+
+def _quiet_lab(home: str, uid: int, gid: int) -> list[FileEntry]:
+    """The setting by which a JupyterLab does not ask whether it may fetch news: the outer one has asked already."""
+    path = ".jupyter/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    return _below(home, path, json.dumps({"fetchNews": "false"}).encode(), uid, gid)
+
+
+def _below(home: str, path: str, data: bytes, uid: int, gid: int) -> list[FileEntry]:
+    """A file of the person's below the home directory, with the folders that lead to it."""
+    entries, folder = [], home
+    for name in path.split("/")[:-1]:
+        folder = os.path.join(folder, name)
+        entries.append(FileEntry(folder, None, 0o700, uid, gid))
+    return [*entries, FileEntry(os.path.join(home, path), data, 0o600, uid, gid)]
+
+
+@functools.cache
+def _agent(name: str) -> bytes:
+    return (importlib.resources.files(__package__) / "agent" / name).read_bytes()

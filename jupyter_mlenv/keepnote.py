@@ -1,0 +1,80 @@
+"""Pure: how a package that was installed in an environment is kept for good, in words for the person who did it.
+
+Decided when the environment is planned; `agent/installed.py` fills in the packages once a cell has installed some.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+
+from .model import ISOLATED, Preset, StartRequest
+from .presets import WORKSPACE_FILE
+
+PACKAGES = "{packages}"
+"""Replaced by the packages as arguments of `pip install`."""
+
+LINES = "{lines}"
+"""Replaced by the packages as lines of the table `[image]`."""
+
+
+def note(preset: Preset, request: StartRequest, id: str, python: str) -> dict[str, str]:
+    """What `agent/installed.py` needs.
+
+    Returns
+    -------
+    dict
+        `lasts`: how long it lasts. `keep`: how to keep it. `file`: the preset file to write, where there is one; if it
+        is there by then `change` says how. Paths of requirements files are written relative to `file`.
+    """
+    return {"lasts": _lasts(preset, request, id), **_keep(preset, request, python)}
+
+
+def _lasts(preset: Preset, request: StartRequest, id: str) -> str:
+    if _isolated(preset, request):
+        return f"Installed in the environment {id}, which is removed when this kernel ends."
+    return f"Installed in the environment {id}. It stays when that is stopped or restarted, until it is removed."
+
+
+def _keep(preset: Preset, request: StartRequest, python: str) -> dict[str, str]:
+    image, anew = preset.image, _anew(preset, request)
+    if image.host:
+        how = "To keep it for good, install it into this machine's own Python, in a terminal outside of here:"
+        return {"keep": f"{how}\n{shlex.quote(python)} -m pip install {PACKAGES}"}
+    if image.dockerfile:
+        path = os.path.join(preset.directory, image.dockerfile)
+        return {"keep": f"To keep it for good, add this to {path}, then run {anew}\nRUN pip install {PACKAGES}"}
+    # Packages work only with `base`; a preset of an image that is pulled becomes one that builds upon it.
+    base = "" if image.base else f"base = {_text(image.reference)}\n"
+    if preset.source != "catalog":
+        what = "add this to" if image.base else "put this in the place of `reference` in"
+        return {
+            "file": preset.source,
+            "keep": f"To keep it for good, {what} [image] in {preset.source}, then run {anew}\n{base}{LINES}",
+        }
+    file = os.path.join(request.workspace, WORKSPACE_FILE)
+    # With the preset's own name it takes the preset's place in this project, so kernels and tiles stay the same.
+    names = f"name = {_text(preset.name)}\nextends = {_text(preset.name)}\n"
+    return {
+        "file": file,
+        "keep": f"To keep it for good, write this into {file}, then run {anew}\n{names}\n[image]\n{base}{LINES}",
+        "change": f"To keep it for good, use the preset of {file}, with this in its [image]:\n{LINES}",
+    }
+
+
+def _anew(preset: Preset, request: StartRequest) -> str:
+    words = ["jupyter", "mlenv", "start", preset.name, "--workspace", request.workspace]
+    if not _isolated(preset, request):
+        words += ["--name", request.name] if request.name else []
+        words.append("--recreate")
+    return f"`{shlex.join(words)}`:"
+
+
+def _isolated(preset: Preset, request: StartRequest) -> bool:
+    return preset.kernel.isolate and request.name.startswith(ISOLATED)
+
+
+def _text(value: str) -> str:
+    """A text in JSON is one in TOML too."""
+    return json.dumps(value, ensure_ascii=False)

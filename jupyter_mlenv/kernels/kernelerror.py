@@ -1,0 +1,26 @@
+"""How jupyter_client and a Jupyter server hear of our errors."""
+
+from __future__ import annotations
+
+from tornado.web import HTTPError
+
+from ..errors import MlenvError
+
+LOG_LINES = 20
+"""Lines of a log that are shown with an error."""
+
+
+class KernelError(HTTPError):
+    """Why a kernel could not be started, all in its text: Jupyter shows nothing else of an exception.
+
+    To the kernels API of a Jupyter server any other kind is an "Unhandled error" without a text.
+    """
+
+    def __init__(self, error: MlenvError) -> None:
+        log = "".join(f"\n  {line}" for line in error.log[-LOG_LINES:])
+        self.text = f"{error.message} {error.hint}".strip() + log
+        super().__init__(500, self.text)
+        self.error = error
+
+    def __str__(self) -> str:
+        return self.text
