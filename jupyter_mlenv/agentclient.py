@@ -47,6 +47,7 @@ ERRORS: dict[str, type[MlenvError]] = {
     "forbidden": RequestInvalid,
     "too_large": RequestInvalid,
     "unauthorized": AgentUnreachable,
+    "stopping": AgentUnreachable,
 }
 
 HINTS = {
@@ -280,8 +281,8 @@ class AgentClient:
         """Keep the kernel alive while this is iterated, and hear of its end.
 
         `{"event": "held"}` first, then `{"event": "kernel_exited", "exit_code", "oom": bool, "memory_limit": bytes or
-        None}`, which is the last; also for a kernel that has ended already. Raises NotFound, and `AgentUnreachable`
-        when the agent has gone.
+        None, "stopping": bool}`, which is the last; also for a kernel that has ended already. `stopping`: so is the
+        environment. Raises NotFound, and `AgentUnreachable` when the agent has gone.
         """
         async for event in self._stream(f"{_kernel_path(id)}/hold"):
             yield event

@@ -744,6 +744,7 @@ class Agent:
         self.interpreter: Any = None
         self.adopting = 0  # processes that are being forked for us
         self.adopts = False
+        self.ending = False
         self.strays: dict[int, int] = {}  # pid -> exit code of children that nobody has claimed yet
 
     def child(self, changed: Waiters, argv: list[str], kill_group: bool = True, **options: Any) -> Child:
@@ -1050,6 +1051,7 @@ class Agent:
                 self.loop.spawn(self.shut_down())
 
     async def shut_down(self) -> None:
+        self.ending = True
         for task in [self.loop.spawn(child.stop(signal.SIGTERM, SHUTDOWN_GRACE)) for child in self.children]:
             await join(task)
         await wait([], 0.01)  # the last lines into the log
@@ -1066,6 +1068,13 @@ def remove(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         pass
+
+
+def sweep(run_dir: str) -> None:
+    """Remove sockets and files of what ran in a life of this environment that ended without taking leave."""
+    for name in os.listdir(run_dir):
+        if name.startswith(("k-", "s-")):
+            remove(os.path.join(run_dir, name))
 
 
 def listening(run_dir: str, port: int) -> socket.socket:
@@ -1100,6 +1109,7 @@ def main(argv: list[str]) -> None:
             token = file.read().strip()
         if not token:
             fail(f"the token in {run_dir} is empty")
+        sweep(run_dir)
         listener = listening(run_dir, int(options.get("--port", 0)))
     except (OSError, ValueError) as error:
         fail(f"cannot start: {error}")
@@ -1112,6 +1122,7 @@ def main(argv: list[str]) -> None:
     loop.spawn(agent.watch_signals(Channel(loop, reader)))
     loop.spawn(agent.listen(listener))
     loop.run()
+    sweep(run_dir)
     if "--port" not in options:
         remove(os.path.join(run_dir, "agent.sock"))
     os._exit(0)  # without taking leave of every client, which would run the rest of each half-done request

@@ -213,6 +213,9 @@ class Kernels:
 
     async def put(self, id: str, wish: Wish) -> dict[str, Any]:
         """Start it and wait until its sockets are bound. Raises Refused with the log."""
+        stopping = Refused(503, "stopping", "The environment is being stopped.")
+        if self.agent.ending:
+            raise stopping
         while id in self.all and not self.all[id].exited():
             if not self.all[id].stopping:
                 raise Refused(409, "kernel_exists", f"The kernel {id} runs already.")
@@ -226,6 +229,8 @@ class Kernels:
         await until(kernel.changed, lambda: kernel.state != "starting")
         if kernel.state == "ready" and kernel.child:
             return {"id": id, "pid": kernel.child.pid, "forked": kernel.forked}
+        if self.agent.ending:
+            raise stopping
         tail = list(kernel.lines)[-base.TAIL :]
         if kernel.timed_out:
             raise Refused(
@@ -354,7 +359,8 @@ class Kernels:
             await client.write(base.STREAM + b'{"event": "held"}\n')
             await until(client.hangup, lambda: client.gone or kernel.exited())
             if not client.gone:
-                await client.write(base.dumps(dict(kernel.end(), event="kernel_exited")) + b"\n")
+                end = dict(kernel.end(), event="kernel_exited", stopping=self.agent.ending)
+                await client.write(base.dumps(end) + b"\n")
         finally:
             kernel.holders.remove(client)
             self.changed(kernel)

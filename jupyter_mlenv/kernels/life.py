@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,6 @@ from . import places
 
 PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts to hold again a kernel whose environment runs and whose agent does not answer."""
-
-
-STOPPING = (0.1, 0.2, 0.4, 0.8, 1.5)
-"""Seconds between looks whether an environment whose kernel was told to end has been stopped itself."""
 
 
 NO_IPYKERNEL = re.compile(r"No module named '?ipykernel")
@@ -45,21 +41,19 @@ def silent(environment: str) -> Exit:
     return Exit(-int(signal.SIGKILL), reason, gone=True)
 
 
-async def follow(
-    environments: Environments, environment: str, agent: AgentClient, id: str, asked: Callable[[], bool]
-) -> Exit:
-    """Hold the kernel, so that it lives, until it ends. `asked`: whether somebody wants it to end."""
+async def follow(environments: Environments, environment: str, agent: AgentClient, id: str) -> Exit:
+    """Hold the kernel, so that it lives, until it ends."""
     for pause in (*PATIENCE, None):
         try:
             async for event in agent.hold(id):
                 if event["event"] == "kernel_exited":
-                    end = told(event, environment)
-                    unasked = end.code == -int(signal.SIGTERM) and not asked()
-                    return (await _stopped(environments, environment, agent) if unasked else None) or end
+                    return told(event, environment)
         except NotFound:
             reason = f"The kernel ended in the environment {environment} while nobody was connected to it."
             return Exit(-int(signal.SIGKILL), reason)
-        except AgentUnreachable:
+        except AgentUnreachable as error:
+            if error.details.get("code") == "unauthorized":  # another container, with a token of its own
+                return Exit(-int(signal.SIGKILL), f"The environment {environment} was made anew without the kernel.")
             reason = await places.why_gone(environments, environment)
             if reason:
                 return Exit(-int(signal.SIGKILL), reason, gone=True)
@@ -68,23 +62,12 @@ async def follow(
     return silent(environment)
 
 
-async def _stopped(environments: Environments, environment: str, agent: AgentClient) -> Exit | None:
-    """The end of a kernel whose environment is being stopped, which is what ends a kernel politely and unasked."""
-    for pause in STOPPING:
-        await asyncio.sleep(pause)
-        try:
-            await agent.health()
-        except AgentUnreachable:
-            reason = await places.why_gone(environments, environment)
-            if reason:
-                return Exit(-int(signal.SIGTERM), reason, gone=True)
-    return None
-
-
 def told(event: Mapping[str, Any], environment: str) -> Exit:
     """What the agent's notice means for a person."""
     code = event.get("exit_code")
     code = int(code) if isinstance(code, int) else -int(signal.SIGKILL)
+    if event.get("stopping"):
+        return Exit(code, places.was_stopped(environment), gone=True)
     if event.get("oom"):
         limit = event.get("memory_limit")
         size = f", which may use {_size(limit)}" if isinstance(limit, int) else ""

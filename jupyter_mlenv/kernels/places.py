@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from typing import TypeVar
 
 from .. import planlabel, rundir
 from .. import presets as recipes
 from .. import workspace as workspaces
 from ..agentclient import AgentClient
 from ..environments import Environments
-from ..errors import ContainerNotFound, EnvironmentNotFound, ImageNotFound, MlenvError, WorkspaceForbidden
+from ..errors import (
+    AgentUnreachable,
+    ContainerNotFound,
+    EnvironmentFailed,
+    EnvironmentNotFound,
+    EnvironmentNotRunning,
+    ImageNotFound,
+    MlenvError,
+    WorkspaceForbidden,
+)
 from ..model import (
     ISOLATED,
     LABEL,
@@ -34,6 +44,15 @@ LEFTOVER_AGE = 120.0
 
 REMOVAL = 0.5
 """Seconds that an engine may report a container as stopped which it is removing."""
+
+
+ENDING = (0.1, 0.2, *(0.4,) * 30)
+"""Seconds between attempts to use an environment that somebody stops, removes or restarts; an engine gives one ten."""
+
+GOING = (AgentUnreachable, ContainerNotFound, EnvironmentNotFound, EnvironmentNotRunning)
+"""What that looks like meanwhile."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,6 +95,43 @@ async def find(environments: Environments, wish: Wish) -> Place:
     MlenvError
         What else finding the preset or starting the environment raises.
     """
+    return await _settled("", lambda: _find(environments, wish))
+
+
+async def use(environments: Environments, wish: Wish, place: Place, work: Callable[[Place], Awaitable[None]]) -> Place:
+    """The place where `work` succeeded, which is another than `place` if that was being stopped or removed."""
+    given: Place | None = place
+
+    async def attempt() -> Place:
+        nonlocal given
+        given, here = None, given or await _find(environments, wish)
+        await work(here)
+        return here
+
+    return await _settled(place.environment, attempt)
+
+
+async def _settled(id: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    """What `attempt` gives, which is made again while the environment that it wants is on its way out."""
+    for pause in ENDING:
+        try:
+            return await attempt()
+        except GOING:
+            await asyncio.sleep(pause)
+    try:
+        return await attempt()
+    except GOING as error:
+        id = id or error.details.get("environment", "")
+        if not id:
+            raise
+        raise EnvironmentFailed(
+            f"No kernel can start in the environment {id}. {error.message}",
+            hint=f"Restart the environment: jupyter mlenv restart {id}",
+            details={"environment": id},
+        ) from error
+
+
+async def _find(environments: Environments, wish: Wish) -> Place:
     there = await environments.list()
     running = [e.workspace for e in there if e.preset == wish.preset and e.state is State.RUNNING]
     workspace, cwd = await asyncio.to_thread(_folders, wish, environments, running)
@@ -107,7 +163,10 @@ async def find(environments: Environments, wish: Wish) -> Place:
 async def client(environments: Environments, environment: Environment) -> AgentClient:
     """The agent of a running environment; no engine call where its socket is in a directory of this machine."""
     if environment.run_dir:
-        return AgentClient(UnixRoute(f"{environment.run_dir}/agent.sock"), rundir.token(environment.run_dir))
+        try:
+            return AgentClient(UnixRoute(f"{environment.run_dir}/agent.sock"), rundir.token(environment.run_dir))
+        except MlenvError as error:  # removed since we were told of it
+            raise AgentUnreachable(error.message, details={"environment": environment.id}) from error
     return await environments.agent(environment.id)
 
 
@@ -134,6 +193,10 @@ async def why_gone(environments: Environments, id: str) -> str:
             f"The environment {id} ran out of memory and stopped, and its kernels with it. Give it more in the preset "
             "(resources.memory); a restart of the kernel starts it."
         )
+    return was_stopped(id)
+
+
+def was_stopped(id: str) -> str:
     return f"The environment {id} was stopped, and its kernels with it. A restart of the kernel starts it."
 
 
@@ -163,7 +226,10 @@ async def _start(
         _, job = await environments.resume(environment.id)
     else:
         _, job = await environments.start(request)
-    return await job.wait()
+    try:
+        return await job.wait()
+    except AgentUnreachable as error:  # after all the time that a start has
+        raise EnvironmentFailed(error.message, hint=error.hint, details=error.details, log=error.log) from error
 
 
 async def _visible(environments: Environments, place: Place, preset: Preset) -> str:

@@ -49,6 +49,7 @@ class MlenvProvisioner(KernelProvisionerBase):
     workspace = Unicode(help="The project folder; empty: that of the notebook.")
     name = Unicode(help="The environment's name, where it has one.")
 
+    _wish: Wish
     _place: Place | None = None
     _life: concurrent.futures.Future[Exit] | None = None
     _exit: Exit | None = None
@@ -148,30 +149,30 @@ class MlenvProvisioner(KernelProvisionerBase):
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the kernel; returns once its sockets are bound. Raises KernelError."""
-        place = self._place
-        assert place is not None
+        found = self._place
+        assert found is not None
         self._env = environment_variables(kwargs.get("env", {}), os.environ)
         if self._taken:
             self._taken = False
             return self.connection_info
-        self._cwd = place.cwd
+        self._cwd = found.cwd
         wish = {
             "connection": inner_connection(self.connection_info, self._kernel_name),
             "argv": own_argv(cmd),
             "env": self._env,
-            "cwd": kwargs.get("cwd", place.cwd),
-            "preload": list(place.options.preload),
-            "fork": place.options.fork,
+            "cwd": kwargs.get("cwd", found.cwd),
+            "preload": list(found.options.preload),
+            "fork": found.options.fork,
             "timeout": START_TIMEOUT,
             "grace": self._background.settings.kernel_grace,
             "note": self._note(),
         }
         try:
-            await self._background.run(lambda environments: self._put(environments, place, wish))
+            self._place = place = await self._background.run(lambda use_cases: self._start(use_cases, found, wish))
             await self._reach(place)
         except MlenvError as error:
-            if place.isolated:
-                await self._background.run(lambda environments: self._remove(environments, place))
+            if found.isolated:
+                await self._background.run(lambda environments: self._remove(environments, found))
             raise self._failed(error) from None
         self._exit, self._asked, self._reason = None, False, ""
         self._hold(place)
@@ -267,8 +268,11 @@ class MlenvProvisioner(KernelProvisionerBase):
         return background.shared(self.config)
 
     async def _find(self, cwd: str) -> Place:
-        wish = Wish(self.preset, cwd, self._id, self.workspace, self.name)
+        self._wish = wish = Wish(self.preset, cwd, self._id, self.workspace, self.name)
         return await self._background.run(lambda environments: places.find(environments, wish))
+
+    async def _start(self, environments: Environments, place: Place, wish: dict[str, Any]) -> Place:
+        return await places.use(environments, self._wish, place, lambda here: self._put(environments, here, wish))
 
     async def _put(self, environments: Environments, place: Place, wish: dict[str, Any]) -> None:
         try:
@@ -325,7 +329,7 @@ class MlenvProvisioner(KernelProvisionerBase):
 
     def _hold(self, place: Place) -> None:
         self._life = self._background.start(
-            lambda environments: follow(environments, place.environment, place.agent, self._id, lambda: self._asked)
+            lambda environments: follow(environments, place.environment, place.agent, self._id)
         )
 
     def _ended(self) -> Exit:

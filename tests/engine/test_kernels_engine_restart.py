@@ -21,7 +21,7 @@ import pytest
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels.kernelerror import KernelError
 from jupyter_mlenv.model import State
-from tests.engine.environment_support import Left, Named
+from tests.engine.environment_support import Named, inspected
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import wait_until
 
@@ -87,16 +87,6 @@ async def home(daemon: Daemon, make_home: Callable[..., Home]) -> AsyncIterator[
     await asyncio.to_thread(daemon.start)  # what the test has made is removed there
 
 
-async def test_the_setting_picks_the_engine(
-    home: Home, named: Named, workspace: Path, environments: Environments, left: Left
-) -> None:
-    """The one that everybody else uses knows nothing of it."""
-    async with kernel(home.add(named("box", BOX)), workspace) as (_, client):
-        [environment] = await environments.list()
-        assert left() == [environment.run_dir]
-        assert await said(client, "import os; print(os.environ['MLENV_ID'])") == environment.id
-
-
 async def test_kernels_end_with_the_engine_and_start_with_a_person(
     daemon: Daemon, home: Home, named: Named, workspace: Path, environments: Environments
 ) -> None:
@@ -104,6 +94,8 @@ async def test_kernels_end_with_the_engine_and_start_with_a_person(
     async with kernel(box, workspace) as (manager, client):
         [environment] = await environments.list()
         assert await said(client, "x = 1; print(x)") == "1"
+        with pytest.raises(docker.errors.NotFound):  # the engine that everybody else uses knows nothing of it
+            inspected(environment.id)
 
         dead = asyncio.Event()
         manager.add_restart_callback(dead.set, "dead")

@@ -18,6 +18,7 @@ import pytest
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels import places
 from jupyter_mlenv.kernels.adopt import adopt
+from jupyter_mlenv.kernels.provisioner import KernelError
 from tests.engine.environment_support import Named
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
@@ -92,30 +93,15 @@ async def test_they_end_unless_somebody_holds_them(
             # Both have had the same grace by then.
             await eventually(ended, "the kernel that nobody holds has ended")
             assert await said(client, "1 + 1") == "2"
+            with pytest.raises(KernelError, match="has ended") as late:
+                await adopt(box, other["info"], connection_file=other["file"])
+            assert environment.id in str(late.value)
             prefix = os.path.basename(other["info"]["connection_info"]["ip"])
             assert [name for name in os.listdir(environment.run_dir) if name.startswith(prefix)] == []
         finally:
             client.stop_channels()
             await manager.shutdown_kernel()
     assert sorted(os.listdir(environment.run_dir)) == ["agent.sock", "token"]
-
-
-async def test_it_is_too_late_to_take_one_over(
-    home: Home, named: Named, workspace: Path, environments: Environments
-) -> None:
-    box = home.add(named("box", HOST))
-    async with killed(home, box, workspace) as ((one,), kill):
-        kill()
-        [environment] = await environments.list()
-        agent = await environments.agent(environment.id)
-
-        async def ended() -> bool:
-            return [kernel.state for kernel in await agent.kernels()] == ["exited"]
-
-        await eventually(ended, "the kernel has ended")
-        with pytest.raises(RuntimeError, match="has ended") as caught:
-            await adopt(box, one["info"], connection_file=one["file"])
-        assert environment.id in str(caught.value)
 
 
 async def test_an_isolated_environment_without_its_kernel_is_swept(

@@ -124,7 +124,6 @@ async def test_an_ipykernel_of_the_last_generation(
     text = f'{HOST}[kernel]\nfork = {fork}\n[[mounts]]\nsource = "{ours}"\nread_only = true\n'
     async with kernel(home.add(named("six", text)), workspace) as (manager, client):
         assert await said(client, "import ipykernel; print(ipykernel.__version__)") == "6.29.5"
-        assert await said(client, "import sys; print(sys.prefix)") == str(tmp_path / "six")
         await manager.restart_kernel()
         await client.wait_for_ready(timeout=60)
         assert await said(client, "1 + 1") == "2"
