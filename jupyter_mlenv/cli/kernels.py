@@ -73,7 +73,7 @@ project, which is started if it is not running."""
         added = []
         for preset in chosen:
             name = kernelspec.spec_name(preset.name, args.name)
-            title = args.display_name or (f"{preset.title} {args.name} (mlenv)" if args.name else "")
+            title = args.display_name or (kernelspec.menu_name(preset, args.name) if args.name else "")
             content = kernelspec.kernel_json(preset, workspace=workspace, name=args.name, display_name=title)
             path = specs.write(_folder(args), name, content, preset.icon)
             about = {"name": name, "preset": preset.name, "display_name": content["display_name"], "path": str(path)}

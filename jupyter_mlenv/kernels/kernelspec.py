@@ -43,7 +43,7 @@ def kernel_json(
     known = {"kernel_protocol_version": "5.5"} if argv is IPYKERNEL else {}
     return {
         "argv": list(argv),
-        "display_name": display_name or preset.kernel.display_name or f"{preset.title} (mlenv)",
+        "display_name": display_name or preset.kernel.display_name or menu_name(preset),
         "language": preset.kernel.language,
         "interrupt_mode": preset.kernel.interrupt_mode,
         **known,
@@ -56,6 +56,12 @@ def kernel_json(
             },
         },
     }
+
+
+def menu_name(preset: Preset, name: str = "") -> str:
+    """What a kernel menu shows: the tile's words, and where the kernel runs."""
+    gpu = " · GPU" if preset.gpu and "gpu" not in preset.title.lower() else ""
+    return " ".join(word for word in (f"{preset.title}{gpu}", name, "(mlenv)") if word)
 
 
 def marker(spec: Mapping[str, Any]) -> Mapping[str, Any] | None:

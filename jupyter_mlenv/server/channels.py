@@ -5,7 +5,9 @@ The text goes out as output of the cell that was running, which every front end 
 
 from __future__ import annotations
 
+import asyncio
 import json
+import weakref
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
@@ -21,6 +23,10 @@ from ..kernels.provisioner import MlenvProvisioner
 BINARY = "v1.kernel.websocket.jupyter.org"
 """The subprotocol whose messages are bytes; without it they are JSON texts
 (https://jupyter-server.readthedocs.io/en/latest/developers/websocket-protocols.html)."""
+
+
+_reviving: weakref.WeakKeyDictionary[Any, asyncio.Lock] = weakref.WeakKeyDictionary()
+"""Several tabs may open one notebook."""
 
 
 def tell_ends(settings: MutableMapping[str, Any]) -> None:
@@ -43,6 +49,14 @@ class _Telling(ZMQChannelsWebsocketConnection):
     def _provisioner(self) -> MlenvProvisioner | None:
         provisioner = self.kernel_manager.provisioner
         return provisioner if isinstance(provisioner, MlenvProvisioner) else None
+
+    async def prepare(self) -> None:
+        """A page that opens a notebook starts its kernel where the server has none, so also where it has a dead one."""
+        if self._provisioner is not None:
+            async with _reviving.setdefault(self.kernel_manager, asyncio.Lock()):
+                if self.kernel_manager.execution_state == "dead":
+                    await self.multi_kernel_manager.restart_kernel(self.kernel_id)
+        await super().prepare()  # type: ignore[no-untyped-call]
 
     def connect(self) -> Any:
         provisioner = self._provisioner

@@ -78,6 +78,21 @@ async def test_a_kernel_whose_environment_was_stopped_is_dead_until_it_is_restar
     await server.call("DELETE", f"api/kernels/{id}", status=204)
 
 
+async def test_whoever_opens_the_notebook_again_has_its_kernel_started(
+    named: Named, home: Home, server: Server, environments: Environments
+) -> None:
+    id = await server.start(home.add(named("box", HOST)))
+    [environment] = await environments.list()
+    async with server.channels(id) as channels:
+        await channels.says("x = 1")
+        await environments.stop(environment.id)
+        await channels.until(status("dead"))
+    async with server.channels(id) as channels, server.channels(id) as another:
+        assert await channels.says("print('x' in dir())") == "False"
+        assert await another.says("print('both')") == "both"
+    assert (await environments.get(environment.id)).state is State.RUNNING
+
+
 async def test_a_restart_in_vain_says_why(
     named: Named, home: Home, server: Server, environments: Environments, presets: Path
 ) -> None:

@@ -105,6 +105,8 @@ def debug(page: Page) -> None:
     page.locator(".jp-DebuggerSidebar").get_by_role("button", name="Continue").click()
     expect(output(page, DEBUGGED)).to_contain_text("the worst is basic", timeout=SLOW)
     ready(page, OURS)
+    page.locator('.jp-SideBar [data-id="jp-debugger-sidebar"]').click()  # beside it the toolbar has no room for all
+    expect(page.locator(".jp-DebuggerSidebar")).to_be_hidden()
 
 
 def notebook() -> str:

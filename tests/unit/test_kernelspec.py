@@ -175,6 +175,12 @@ def test_a_folder_is_looked_for_in_the_mounts() -> None:
     assert places.mapped("/wrong", mounts) == ""
 
 
+def test_the_menu_tells_a_preset_from_its_gpu_twin() -> None:
+    names = {name: kernel_json(preset)["display_name"] for name, preset in CATALOG.items()}
+    assert (names["pytorch"], names["pytorch-cuda"]) == ("PyTorch (mlenv)", "PyTorch · GPU (mlenv)")
+    assert len(set(names.values())) == len(names)
+
+
 def test_an_end_says_why() -> None:
     event = {"event": "kernel_exited", "exit_code": -9, "oom": True, "memory_limit": 600 << 20}
     assert "ran out of memory in the environment host-1, which may use 600 MiB" in life.told(event, "host-1").reason
