@@ -55,9 +55,14 @@ def socket_prefix(kernel_id: str) -> str:
     return f"k-{hashlib.sha256(kernel_id.encode()).hexdigest()[:12]}-ipc"
 
 
+def as_json(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with its key as a text."""
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in info.items()}
+
+
 def inner_connection(info: Mapping[str, Any], kernel_name: str) -> dict[str, Any]:
     """The connection file that the kernel reads, from the one of this machine: the sockets' folder differs."""
-    inner = {key: value.decode() if isinstance(value, bytes) else value for key, value in info.items()}
+    inner = as_json(info)
     inner["kernel_name"] = kernel_name
     if inner["transport"] == "ipc":
         inner["ip"] = f"{RUN_DIR}/{os.path.basename(inner['ip'])}"

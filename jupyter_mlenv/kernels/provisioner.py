@@ -15,19 +15,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import zmq
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Unicode
 
-from ..environments import Environments
-from ..errors import EnvironmentFailed, KernelExists, KernelExited, KernelTimeout, MlenvError, NotFound
-from ..model import ISOLATED, KernelOptions
-from . import background, places
-from .handover import environment_variables, inner_connection, socket_prefix
+from ..errors import EnvironmentFailed, MlenvError, NotFound
+from . import background, connection, inside, places
+from .handover import as_json, environment_variables, inner_connection, socket_prefix
 from .kernelerror import KernelError
 from .kernelspec import own_argv
-from .life import Exit, follow, log_of, not_started, silent
+from .life import Exit, follow, log_of, silent
 from .places import Place, Wish
 from .relay import Relay
 
@@ -36,10 +33,6 @@ START_TIMEOUT = 60.0
 
 EXIT_WAIT = 0.25
 """Seconds that `poll` waits for an exit that has been asked for, rather than let the caller sleep over it."""
-
-
-RECONNECT = (10, 200)
-"""Milliseconds between a socket's attempts to find a kernel that is started again: at first, and in the end."""
 
 
 class MlenvProvisioner(KernelProvisionerBase):
@@ -116,14 +109,13 @@ class MlenvProvisioner(KernelProvisionerBase):
         relay, self._relay = self._relay, None
         if relay is not None:
             await self._background.run(lambda _: relay.close())
-        await self._background.run(lambda environments: self._remove(environments, place))
+        await self._end(place)
         if self._life is not None:
             self._life.cancel()
             self._life = None
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Find or start the environment, and decide on the sockets. Raises KernelError."""
-        manager: Any = self.parent
         if self._lost:
             raise self._refused()
         self._folder = str(kwargs.pop("cwd", None) or "")
@@ -134,15 +126,9 @@ class MlenvProvisioner(KernelProvisionerBase):
         except MlenvError as error:
             raise self._failed(error) from None  # it is all in the text, and Jupyter logs tracebacks whole
         self._place = place
-        manager.transport = "ipc"
-        manager.cache_ports = False
-        _reconnect_soon(manager.context)
         prefix = os.path.join(place.sockets, socket_prefix(self._id))
-        if manager.ip != prefix:
-            manager.ip = prefix
-            manager.cleanup_connection_file()
-        manager.write_connection_file(jupyter_session=kwargs.get("env", {}).get("JPY_SESSION_NAME", ""))
-        self.connection_info = manager.get_connection_info()
+        session = kwargs.get("env", {}).get("JPY_SESSION_NAME", "")
+        self.connection_info = connection.new(self.parent, prefix, session)
         kwargs.pop("transport_encryption", None)
         kwargs = await super().pre_launch(**kwargs)
         return {"cmd": [*self.kernel_spec.argv, *kwargs.pop("extra_arguments", [])], "cwd": place.cwd, **kwargs}
@@ -156,7 +142,7 @@ class MlenvProvisioner(KernelProvisionerBase):
             self._taken = False
             return self.connection_info
         self._cwd = found.cwd
-        wish = {
+        options = {
             "connection": inner_connection(self.connection_info, self._kernel_name),
             "argv": own_argv(cmd),
             "env": self._env,
@@ -168,11 +154,13 @@ class MlenvProvisioner(KernelProvisionerBase):
             "note": self._note(),
         }
         try:
-            self._place = place = await self._background.run(lambda use_cases: self._start(use_cases, found, wish))
+            self._place = place = await self._background.run(
+                lambda environments: inside.start(environments, self._wish, found, options)
+            )
             await self._reach(place)
         except MlenvError as error:
             if found.isolated:
-                await self._background.run(lambda environments: self._remove(environments, found))
+                await self._end(found)
             raise self._failed(error) from None
         self._exit, self._asked, self._reason = None, False, ""
         self._hold(place)
@@ -204,9 +192,11 @@ class MlenvProvisioner(KernelProvisionerBase):
         await super().load_provisioner_info(provisioner_info)
         self._cwd = provisioner_info["cwd"]
         self.connection_info["key"] = str(self.connection_info["key"]).encode()  # type: ignore[typeddict-item]
-        id = provisioner_info["environment"]
+        id, cwd = provisioner_info["environment"], self._cwd
         try:
-            self._place = place = await self._background.run(lambda environments: self._again(environments, id))
+            self._place = place = await self._background.run(
+                lambda environments: inside.again(environments, self._id, id, cwd)
+            )
         except MlenvError as error:
             raise KernelError(error) from error
         self._exit, self._asked, self._reason = None, False, ""
@@ -230,11 +220,8 @@ class MlenvProvisioner(KernelProvisionerBase):
 
     def _info(self) -> dict[str, Any]:
         """What `load_provisioner_info` needs, as JSON."""
-        connection = {
-            key: value.decode() if isinstance(value, bytes) else value for key, value in self.connection_info.items()
-        }
         where = {"environment": self._environment, "cwd": self._cwd}
-        return {"kernel_id": self._id, "connection_info": connection, **where}
+        return {"kernel_id": self._id, "connection_info": as_json(self.connection_info), **where}
 
     def _note(self) -> dict[str, str]:
         notes = self._background.notes
@@ -245,10 +232,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         """What `pre_launch` gives for a kernel that lives already. Raises KernelError."""
         await self.load_provisioner_info(dict(info))
         self._taken = True
-        manager: Any = self.parent
-        _reconnect_soon(manager.context)
-        manager.load_connection_info(self.connection_info)
-        manager.write_connection_file()
+        connection.given(self.parent, self.connection_info)
         return {"cmd": list(self.kernel_spec.argv), "cwd": self._cwd}
 
     @property
@@ -271,24 +255,6 @@ class MlenvProvisioner(KernelProvisionerBase):
         self._wish = wish = Wish(self.preset, cwd, self._id, self.workspace, self.name)
         return await self._background.run(lambda environments: places.find(environments, wish))
 
-    async def _start(self, environments: Environments, place: Place, wish: dict[str, Any]) -> Place:
-        return await places.use(environments, self._wish, place, lambda here: self._put(environments, here, wish))
-
-    async def _put(self, environments: Environments, place: Place, wish: dict[str, Any]) -> None:
-        try:
-            try:
-                await place.agent.start_kernel(self._id, **wish)
-            except KernelExists:  # its end was asked for and has not come, or its last provisioner died
-                await place.agent.stop_kernel(self._id)
-                await place.agent.start_kernel(self._id, **wish)
-        except (KernelExited, KernelTimeout) as error:
-            raise await not_started(environments, place, error) from error
-        except NotFound as error:
-            raise EnvironmentFailed(
-                f"The environment {place.environment} was made by a version of jupyter_mlenv without kernels.",
-                hint=f"Make it anew: jupyter mlenv start {self.preset} --workspace '{place.workspace}' --recreate",
-            ) from error
-
     async def _reach(self, place: Place) -> None:
         """Have the kernel's sockets on this machine, where they are not there by themselves."""
         if place.run_dir:
@@ -299,33 +265,8 @@ class MlenvProvisioner(KernelProvisionerBase):
         await self._background.run(lambda _: relay.start())
         self._relay = relay
 
-    async def _again(self, environments: Environments, id: str) -> Place:
-        """The place of a kernel that is there already. Raises NotFound if it has ended."""
-        environment = await environments.get(id)
-        agent = await places.client(environments, environment)
-        if self._id not in [kernel.id for kernel in await agent.kernels() if kernel.state != "exited"]:
-            raise NotFound(f"The kernel {self._id} in the environment {id} has ended.", hint="Start it anew.")
-        presets, _ = await environments.presets(environment.workspace)
-        options = next((p.kernel for p in presets if p.name == environment.preset), KernelOptions())
-        return Place(
-            id,
-            environment.workspace,
-            environment.run_dir,
-            agent,
-            self._cwd,
-            options,
-            places.sockets(environments, environment),
-            isolated=environment.name == f"{ISOLATED}{self._id}",
-        )
-
-    async def _remove(self, environments: Environments, place: Place) -> None:
-        with suppress(MlenvError):
-            await place.agent.stop_kernel(self._id)
-        if place.isolated:
-            try:
-                await environments.remove(place.environment)
-            except MlenvError as error:
-                self.log.warning("The environment %s of an ended kernel stays: %s", place.environment, error.message)
+    async def _end(self, place: Place) -> None:
+        await self._background.run(lambda environments: inside.end(environments, self._id, place, self.log))
 
     def _hold(self, place: Place) -> None:
         self._life = self._background.start(
@@ -367,10 +308,3 @@ class MlenvProvisioner(KernelProvisionerBase):
         for told in tuple(self._listeners):
             told(str(failure))
         return failure
-
-
-def _reconnect_soon(context: zmq.Context[Any]) -> None:
-    """Let the sockets that are made in it notice a restarted kernel at once: they wait for 100 to 200 ms by default,
-    which is longer than the restart, and one that comes late misses the first output."""
-    context.setsockopt(zmq.RECONNECT_IVL, RECONNECT[0])
-    context.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT[1])
