@@ -112,11 +112,16 @@ async def test_a_hundred_restarts_leave_nothing(
             await manager.restart_kernel(now=now)
         before, running = await counted(), await settled()
         files = sorted(os.listdir(environment.run_dir))
-        for number in range(100):
-            await manager.restart_kernel(now=number % 2 == 0)
+        for _ in range(50):
+            await manager.restart_kernel(now=True)
+            await client.kernel_info(
+                reply=True, timeout=60
+            )  # ipykernel may stumble over a polite wish before it is ready
+            await manager.restart_kernel()
         after = await counted()
-        assert after[0] <= before[0] + 3
-        assert after[1] <= before[1]
+        # Pools of threads fill up to the number of processors and some; a hundred of anything would show.
+        assert after[0] <= before[0] + 10
+        assert after[1] <= before[1] + 10
         assert sorted(os.listdir(environment.run_dir)) == files
         now_running = await settled()
         assert len(now_running) == len(running), (running, now_running)
