@@ -11,7 +11,7 @@ import pytest
 
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels import places
-from jupyter_mlenv.kernels.provisioner import KernelError
+from jupyter_mlenv.kernels.kernelerror import KernelError
 from jupyter_mlenv.model import State
 from tests.engine.environment_support import Left, Named, by_hand
 from tests.support.kernels import Home, kernel, said

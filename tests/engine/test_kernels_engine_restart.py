@@ -27,9 +27,8 @@ from tests.support.waiting import wait_until
 
 BOX = 'extends = "host"\ntitle = "Box"\nnetwork = "none"\n'
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("dockerd") is None, reason="a Docker daemon of one's own needs root, and dockerd"
-)
+AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
+"""Only root can run a daemon."""
 
 
 class Daemon:
@@ -46,8 +45,10 @@ class Daemon:
             return
         own = {"--data-root": "data", "--exec-root": "exec", "--pidfile": "pid"}
         # In a network namespace of its own: with `--bridge=none` a daemon removes `docker0`, whosever it is.
-        command = ["unshare", "--net", "dockerd", "-H", self.url, "--bridge=none", "--iptables=false"]
+        command = [*AS_ROOT, "unshare", "--net", "dockerd", "-H", self.url, "--bridge=none", "--iptables=false"]
         command += [word for option, name in own.items() for word in (option, str(self.folder / name))]
+        if os.geteuid() != 0:
+            command += ["--group", str(os.getegid())]  # of the socket
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         wait_until(self.answers, "the second daemon answers")
@@ -65,20 +66,23 @@ class Daemon:
     def stop(self) -> None:
         """As its service manager does; its containers are stopped with it."""
         if self.process is not None:
-            self.process.terminate()
+            pid = (self.folder / "pid").read_text() if (self.folder / "pid").exists() else str(self.process.pid)
+            subprocess.run([*AS_ROOT, "kill", pid], check=True)
             self.process.wait(60)
             self.process = None
 
 
 @pytest.fixture
 def daemon(engine_ready: str) -> Iterator[Daemon]:
-    with tempfile.TemporaryDirectory(prefix="mlenv-d-", dir="/tmp") as folder:
-        made = Daemon(Path(folder))
-        try:
-            made.start()
-            yield made
-        finally:
-            made.stop()
+    if shutil.which("dockerd") is None:
+        pytest.fail("These tests start a Docker daemon of their own, and there is no dockerd: `make test` installs it.")
+    made = Daemon(Path(tempfile.mkdtemp(prefix="mlenv-d-", dir="/tmp")))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+        subprocess.run([*AS_ROOT, "rm", "-rf", made.folder], check=True)
 
 
 @pytest.fixture

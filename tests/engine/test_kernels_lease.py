@@ -18,7 +18,7 @@ import pytest
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels import places
 from jupyter_mlenv.kernels.adopt import adopt
-from jupyter_mlenv.kernels.provisioner import KernelError
+from jupyter_mlenv.kernels.kernelerror import KernelError
 from tests.engine.environment_support import Named
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually

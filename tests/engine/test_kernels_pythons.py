@@ -11,7 +11,7 @@ from shutil import which
 
 import pytest
 
-from jupyter_mlenv.kernels.provisioner import KernelError
+from jupyter_mlenv.kernels.kernelerror import KernelError
 from tests.engine.environment_support import Left, Named
 from tests.support.kernels import Home, kernel, said
 
@@ -36,6 +36,8 @@ else:
 def version_of(python: str) -> str:
     """Empty if it does not run, as a pyenv's shim for a version that is not chosen."""
     command = [python, "-c", "print(__import__('sys').version.split()[0])"]
+    if which(python) is None:
+        return ""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
 
@@ -56,7 +58,7 @@ def stand_in(workspace: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("python", ["stand-in", *old_pythons()])
+@pytest.mark.parametrize("python", ["stand-in", *old_pythons()], ids=lambda python: version_of(python) or "stand-in")
 async def test_a_python_too_old_for_the_agent(
     python: str, stand_in: str, make_home: Callable[..., Home], named: Named, workspace: Path
 ) -> None:
