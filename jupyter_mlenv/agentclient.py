@@ -21,6 +21,7 @@ from .errors import (
     KernelExited,
     KernelTimeout,
     MlenvError,
+    NoKernelspec,
     NotFound,
     RequestInvalid,
     ServiceExited,
@@ -41,6 +42,7 @@ ERRORS: dict[str, type[MlenvError]] = {
     "kernel_exited": KernelExited,
     "kernel_timeout": KernelTimeout,
     "kernel_exists": KernelExists,
+    "no_kernelspec": NoKernelspec,
     "not_found": NotFound,
     "bad_request": RequestInvalid,
     "command_failed": RequestInvalid,
@@ -96,11 +98,15 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class KernelStarted:
-    """A kernel whose sockets are bound. `forked`: from the zygote, not executed as a fresh interpreter."""
+    """A kernel whose sockets are bound. `forked`: from the zygote, not executed as a fresh interpreter.
+
+    `interrupt_mode`: what the image's kernelspec says, where one was named, else empty.
+    """
 
     id: str
     pid: int
     forked: bool
+    interrupt_mode: str = ""
 
 
 @dataclass(frozen=True)
@@ -215,6 +221,7 @@ class AgentClient:
         *,
         connection: Mapping[str, Any],
         argv: Sequence[str] | None = None,
+        spec: str = "",
         env: Mapping[str, str] | None = None,
         cwd: str = "",
         preload: Sequence[str] = (),
@@ -231,6 +238,8 @@ class AgentClient:
             The content of its connection file. With `transport` `ipc`, `ip` is a path prefix inside the container.
         argv
             The command of a kernel of another kind; `{connection_file}` is replaced. None: an ipykernel.
+        spec
+            The name of a kernelspec inside the environment, which says the command instead.
         preload
             Modules that are imported before the fork, in vain if they cannot be.
         fork
@@ -241,11 +250,12 @@ class AgentClient:
             Anything, for `kernels` to give back; 1 MiB with all else.
 
         Raises `KernelExited` and `KernelTimeout`, both with the last lines of its log; `KernelExists`;
-        `RequestInvalid`, also for a folder that is not there.
+        `RequestInvalid`, also for a folder that is not there; `NoKernelspec`.
         """
         body = {
             "connection": dict(connection),
             "argv": None if argv is None else list(argv),
+            "spec": spec,
             "env": dict(env or {}),
             "cwd": cwd,
             "preload": list(preload),
@@ -255,7 +265,7 @@ class AgentClient:
             "note": dict(note or {}),
         }
         answer = await self._call("PUT", _kernel_path(id), body, timeout=timeout + 30.0)
-        return KernelStarted(answer["id"], answer["pid"], answer["forked"])
+        return KernelStarted(answer["id"], answer["pid"], answer["forked"], answer.get("interrupt_mode", ""))
 
     async def kernels(self) -> list[KernelStatus]:
         """Oldest start first."""

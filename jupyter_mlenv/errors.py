@@ -29,7 +29,8 @@
     │   ├── ServiceTimeout            (504)
     │   ├── KernelExited              with its log tail
     │   ├── KernelTimeout             (504)
-    │   └── KernelExists              a kernel of this id runs already (409)
+    │   ├── KernelExists              a kernel of this id runs already (409)
+    │   └── NoKernelspec              names the ones that the image has (422)
     ├── EnvironmentNotRunning         (409)
     └── JobCancelled                  (409)
 
@@ -218,6 +219,13 @@ class KernelTimeout(EnvironmentFailed):
 class KernelExists(EnvironmentFailed):
     code = "kernel_exists"
     status = 409
+
+
+class NoKernelspec(EnvironmentFailed):
+    """The image brings no kernelspec of the name that the preset gives, or a broken one."""
+
+    code = "no_kernelspec"
+    status = 422
 
 
 class EnvironmentNotRunning(MlenvError):

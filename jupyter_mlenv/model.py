@@ -121,11 +121,12 @@ class ImageSource:
 class KernelOptions:
     """How kernels of a preset start (used by the kernel provisioner).
 
-    `argv`, `language` and `interrupt_mode` are those of the kernelspec of a kernel that the image brings; without
-    `argv` a kernel is the ipykernel of the image's Python.
+    `spec` is the name of a kernelspec that the image brings; where it brings a kernel without one, `argv` and
+    `interrupt_mode` are what it would say. Without either a kernel is the ipykernel of the image's Python.
     """
 
     display_name: str = ""
+    spec: str = ""
     argv: tuple[str, ...] = ()
     language: str = "python"
     interrupt_mode: str = "signal"

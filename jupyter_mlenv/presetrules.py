@@ -72,6 +72,8 @@ def check(
         known = name in defaults or name in base.get("endpoints", {})
         if not known and endpoint.get("enabled", True) and "command" not in endpoint:
             raise document.fail(("endpoints", name, "command"), "is missing")
+    if {"spec", "argv"} <= data.get("kernel", {}).keys():
+        raise document.fail(("kernel", "argv"), "does not work with `spec`, which names a kernelspec that has its own")
     if confined:
         _check_confined(document, data, base, confined)
 

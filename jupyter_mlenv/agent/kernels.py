@@ -48,7 +48,9 @@ class Wish:
         self.env = {name: str(value) for name, value in want(body, "env", "map", {}).items()}
         self.cwd = want(body, "cwd", str, "") or os.getcwd()
         self.preload = [] if not body.get("preload") else want(body, "preload", "argv")
-        self.fork = want(body, "fork", bool, True) and self.argv is None
+        self.spec: str = want(body, "spec", str, "")
+        self.interrupt_mode = ""  # what the spec says
+        self.fork = want(body, "fork", bool, True) and self.argv is None and not self.spec
         self.note = want(body, "note", dict, {})
         self.timeout, self.grace = want(body, "timeout", float, 60.0), want(body, "grace", float, 60.0)
         if not os.path.isdir(self.cwd):
@@ -221,6 +223,8 @@ class Kernels:
                 raise Refused(409, "kernel_exists", f"The kernel {id} runs already.")
             await wait(self.all[id].changed)
         self.all.pop(id, None)
+        if wish.spec:
+            self.look_up(wish)
         kernel = self.all[id] = Kernel(id, wish, self.agent.run_dir)
         dead = [old.id for old in self.all.values() if old.exited()]
         for name in dead[:-DEAD_KERNELS]:
@@ -228,7 +232,8 @@ class Kernels:
         self.loop.spawn(self.run(kernel))
         await until(kernel.changed, lambda: kernel.state != "starting")
         if kernel.state == "ready" and kernel.child:
-            return {"id": id, "pid": kernel.child.pid, "forked": kernel.forked}
+            started = {"id": id, "pid": kernel.child.pid, "forked": kernel.forked}
+            return dict(started, interrupt_mode=wish.interrupt_mode)
         if self.agent.ending:
             raise stopping
         tail = list(kernel.lines)[-base.TAIL :]
@@ -238,6 +243,20 @@ class Kernels:
             )
         text = f"The kernel ended with exit code {kernel.exit_code} before its sockets were open."
         raise Refused(502, "kernel_exited", text, log=tail, **kernel.end())
+
+    def look_up(self, wish: Wish) -> None:
+        """Take what the image's own kernelspec says. Raises Refused."""
+        kernelspecs, python = self.agent.load("kernelspecs"), self.agent.python()
+        prefixes = [os.path.dirname(os.path.dirname(path)) for path in (python.path, sys.executable)]
+        try:
+            spec = kernelspecs.find(wish.spec, kernelspecs.folders({**os.environ, **wish.env}, [*prefixes, sys.prefix]))
+        except LookupError as error:
+            text = f"There is no kernelspec {wish.spec} in the environment; there are: {error}."
+            raise Refused(422, "no_kernelspec", text) from None
+        except ValueError as error:
+            raise Refused(422, "no_kernelspec", str(error)) from None
+        wish.argv, wish.env = spec.command(python.path), spec.environ(wish.env)
+        wish.interrupt_mode = spec.interrupt_mode
 
     async def run(self, kernel: Kernel) -> None:
         """From start to exit."""

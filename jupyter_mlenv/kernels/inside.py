@@ -7,34 +7,45 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from ..agentclient import KernelStarted
 from ..environments import Environments
-from ..errors import EnvironmentFailed, KernelExists, KernelExited, KernelTimeout, MlenvError, NotFound
+from ..errors import EnvironmentFailed, KernelExists, KernelExited, KernelTimeout, MlenvError, NoKernelspec, NotFound
 from ..model import ISOLATED, KernelOptions
 from . import places
 from .life import not_started
 from .places import Place, Wish
 
 
-async def start(environments: Environments, wish: Wish, found: Place, options: Mapping[str, Any]) -> Place:
-    """Start the kernel with these options of `AgentClient.start_kernel`, in `found` or what has come in its place;
-    returns that. Raises EnvironmentFailed, KernelExited, KernelTimeout and what finding an environment raises."""
+async def start(
+    environments: Environments, wish: Wish, found: Place, options: Mapping[str, Any]
+) -> tuple[Place, KernelStarted]:
+    """Start the kernel with these options of `AgentClient.start_kernel`, in `found` or what has come in its place.
+
+    Raises EnvironmentFailed, KernelExited, KernelTimeout, NoKernelspec and what finding an environment raises.
+    """
+    started: list[KernelStarted] = []
 
     async def put(place: Place) -> None:
         try:
             try:
-                await place.agent.start_kernel(wish.kernel_id, **options)
+                started.append(await place.agent.start_kernel(wish.kernel_id, **options))
             except KernelExists:  # its end was asked for and has not come, or its last provisioner died
                 await place.agent.stop_kernel(wish.kernel_id)
-                await place.agent.start_kernel(wish.kernel_id, **options)
+                started.append(await place.agent.start_kernel(wish.kernel_id, **options))
         except (KernelExited, KernelTimeout) as error:
             raise await not_started(environments, place, error) from error
+        except NoKernelspec as error:
+            raise NoKernelspec(
+                f"The kernel of the preset {wish.preset} cannot start in {place.environment}: {error.message}",
+                hint="Correct `spec` below [kernel] in the preset, or add what brings that kernel to its image.",
+            ) from error
         except NotFound as error:
             raise EnvironmentFailed(
                 f"The environment {place.environment} was made by a version of jupyter_mlenv without kernels.",
                 hint=f"Make it anew: jupyter mlenv start {wish.preset} --workspace '{place.workspace}' --recreate",
             ) from error
 
-    return await places.use(environments, wish, found, put)
+    return await places.use(environments, wish, found, put), started[-1]
 
 
 async def again(environments: Environments, kernel_id: str, environment_id: str, cwd: str) -> Place:

@@ -38,7 +38,8 @@ def kernel_json(
         What the kernel menu says; default: the preset's, which says where the kernel runs.
     """
     place = {"workspace": workspace, "name": name}
-    argv = preset.kernel.argv or IPYKERNEL
+    argv = ("{kernelspec}", preset.kernel.spec, "{connection_file}") if preset.kernel.spec else preset.kernel.argv
+    argv = argv or IPYKERNEL
     # What only ipykernel is known to have; of another kernel the client learns it from its kernel_info_reply.
     known = {"kernel_protocol_version": "5.5"} if argv is IPYKERNEL else {}
     return {

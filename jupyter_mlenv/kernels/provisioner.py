@@ -144,7 +144,8 @@ class MlenvProvisioner(KernelProvisionerBase):
         self._cwd = found.cwd
         options = {
             "connection": inner_connection(self.connection_info, self._kernel_name),
-            "argv": own_argv(cmd),
+            "argv": None if found.options.spec else own_argv(cmd),
+            "spec": found.options.spec,
             "env": self._env,
             "cwd": kwargs.get("cwd", found.cwd),
             "preload": list(found.options.preload),
@@ -154,14 +155,17 @@ class MlenvProvisioner(KernelProvisionerBase):
             "note": self._note(),
         }
         try:
-            self._place = place = await self._background.run(
+            place, started = await self._background.run(
                 lambda environments: inside.start(environments, self._wish, found, options)
             )
+            self._place = place
             await self._reach(place)
         except MlenvError as error:
             if found.isolated:
                 await self._end(found)
             raise self._failed(error) from None
+        if started.interrupt_mode:
+            self.kernel_spec.interrupt_mode = started.interrupt_mode
         self._exit, self._asked, self._reason = None, False, ""
         self._hold(place)
         manager: Any = self.parent

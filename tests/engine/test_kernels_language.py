@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.kernels.kernelerror import KernelError
 from tests.engine.environment_support import Named, inside, start
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
@@ -26,6 +28,18 @@ SHELLS = """
 import json, pathlib
 names = [path.read_text().strip() for path in pathlib.Path("/proc").glob("[0-9]*/comm")]
 print(json.dumps([name for name in names if name in ("bash", "sleep")]))
+"""
+
+
+SCHEME = """
+title = "Scheme"
+[image]
+base = "{base}"
+pip = ["calysto_scheme"]
+add_jupyter = false
+[kernel]
+spec = "{spec}"
+language = "scheme"
 """
 
 
@@ -75,3 +89,30 @@ async def test_a_kernel_that_the_image_brings(
 
     assert await (await environments.agent(environment.id)).kernels() == []
     await eventually(lambda: alone(environments, environment.id), "no shell is left")
+
+
+async def test_a_kernelspec_that_the_image_brings(
+    named: Named, home: Home, base_image: str, workspace: Path, environments: Environments
+) -> None:
+    preset = named("scheme", SCHEME.format(base=base_image, spec="calysto_scheme"))
+    await start(environments, preset, workspace)
+    name = home.add(preset)
+    async with kernel(name, workspace) as (manager, client):
+        assert manager.kernel_spec is not None
+        assert (manager.kernel_spec.display_name, manager.kernel_spec.language) == ("Scheme (mlenv)", "scheme")
+        info = await client.kernel_info(reply=True, timeout=60)
+        assert info["content"]["language_info"]["name"] == "scheme"
+        assert await said(client, "(define x 6)\n(* x 7)") == "42"
+        await manager.restart_kernel()
+        await client.wait_for_ready(timeout=60)
+        assert "unbound" in (await said(client, "x")).lower()
+
+    named("scheme", SCHEME.format(base=base_image, spec="ir"))
+    with pytest.raises(KernelError) as caught:
+        async with kernel(name, workspace):
+            pass
+    text = str(caught.value)
+    assert "There is no kernelspec ir in the environment" in text
+    assert "there are: " in text
+    assert "calysto_scheme" in text
+    assert "`spec` below [kernel]" in text

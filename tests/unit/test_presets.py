@@ -131,6 +131,7 @@ def test_a_default_endpoint_can_be_taken_away() -> None:
         ("schema = 2\n" + HOST, "schema", 1, "must be 1, got 2"),
         (HOST + 'base = "x"', "image.base", 3, "cannot be set together with `host`"),
         (HOST + 'pip = ["x"]', "image.pip", 3, "works only with `base`"),
+        ('[image]\nhost = true\n[kernel]\nspec = "ir"\nargv = ["R", "{connection_file}"]', "kernel.argv", 5, "`spec`"),
         ('[image]\ndockerfile = "D"\nadd_jupyter = true', "image.add_jupyter", 3, "does not work with `dockerfile`"),
         ('title = "x"', "image", 1, "must say where the image comes from"),
         (HOST + '[[mounts]]\nsource = "/usr/lib"', "mounts[0]", 3, "cannot be mounted at /usr/lib"),
