@@ -74,7 +74,9 @@ class TakeOver:
         notes = self._background.notes
         assert notes is not None
         found = await self._background.run(lambda _: orphans(settings, notes))
-        await asyncio.gather(*(self._take(note) for note in found))
+        for outcome in await asyncio.gather(*(self._take(note) for note in found), return_exceptions=True):
+            if isinstance(outcome, Exception):  # a kernel that is left over is no reason for a server not to start
+                self._log.error("A kernel of an earlier server cannot be taken over.", exc_info=outcome)
 
     async def _take(self, note: Mapping[str, Any]) -> None:
         id, name = note["info"]["kernel_id"], note["kernel_name"]

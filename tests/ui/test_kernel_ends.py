@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -83,6 +85,8 @@ def test_a_kernel_that_runs_out_of_memory_says_so_and_goes_on(lab: Lab, page: Pa
     expect(notifications(page)).to_have_count(1)
     expect(notifications(page)).to_contain_text("greedy.ipynb: The kernel ran out of memory")
     expect(notifications(page)).to_contain_text("300 MiB.")  # a whole sentence
+    if pictures := os.environ.get("MLENV_TEST_PICTURES"):  # the user guide's
+        page.screenshot(path=Path(pictures) / "kernel-ends.png")
     page.locator(".jp-Dialog", has_text="It will restart automatically").get_by_role("button", name="Ok").click()
     ready(page, f"{SMALL} (mlenv)")
     expect(run(page, MODEST)).to_contain_text("six times seven is 42", timeout=SLOW)
