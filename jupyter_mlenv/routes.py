@@ -20,6 +20,9 @@ from .errors import AgentUnreachable
 
 T = TypeVar("T")
 
+KEEP_ALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds of silence before the first question to the other side, seconds between questions, how many (tcp(7))."""
+
 LONGEST_PATH = 107
 """Bytes that a unix socket's path can have on Linux: `sun_path` holds 108 with the final zero (unix(7))."""
 
@@ -143,6 +146,14 @@ async def _connect_unix(path: str) -> socket.socket:
             pause = min(pause * 2, 0.05)
 
 
+def _keep_alive(sock: socket.socket) -> None:
+    """Notice another side that has gone without a word: some connections are silent for as long as a kernel lives."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEP_ALIVE.items():
+        if hasattr(socket, name):  # where it is not, two hours
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 async def _connect_tcp(host: str, port: int) -> socket.socket:
     loop = asyncio.get_running_loop()
     failure: OSError = ConnectionRefusedError(f"{host} has no address.")
@@ -152,6 +163,7 @@ async def _connect_tcp(host: str, port: int) -> socket.socket:
             sock.setblocking(False)
             await loop.sock_connect(sock, address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _keep_alive(sock)
             return sock
         except OSError as error:
             sock.close()

@@ -47,6 +47,7 @@ BUFFER = 1 << 18  # bytes moved at once through a tunnel
 BACKLOG = 1000  # events that a subscriber may lag behind
 HEAD_TIMEOUT = 10.0  # seconds for the first request of a connection
 LINGER = 10.0  # seconds at most that a finished client may still send
+KEEP_ALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}  # a client that vanished lets go in 35 s
 IDLE = 300.0  # seconds a connection is kept between requests
 STOP_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 SHUTDOWN_GRACE = 3.0  # the same when the agent ends: the engine's own patience is 10 s
@@ -793,6 +794,8 @@ class Agent:
                 if sock.family != socket.AF_UNIX:
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    for name, seconds in KEEP_ALIVE.items():
+                        sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
                 self.loop.spawn(self.serve(Connection(Channel(self.loop, sock.fileno(), sock))))
 
     def authorized(self, header: str) -> bool:

@@ -52,6 +52,7 @@ async def test_the_whole_life_of_a_kernel(
 
         await channels.says("x = 1; print('set')")
         await server.call("POST", f"api/kernels/{id}/restart")
+    async with server.channels(id) as channels:  # as a browser does after a restart
         assert await channels.says("print(x)") == "NameError"
 
         await channels.execute("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")

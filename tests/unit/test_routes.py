@@ -83,6 +83,8 @@ async def test_unix_and_tcp(folder: Path) -> None:
             assert await talk(route, b"hello") == b"hello"
         sock = await connect(TcpRoute("127.0.0.1", port))
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 60
         assert not sock.getblocking()
         sock.close()
 
