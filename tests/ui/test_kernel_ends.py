@@ -85,12 +85,13 @@ def test_a_kernel_that_runs_out_of_memory_says_so_and_goes_on(lab: Lab, page: Pa
     expect(notifications(page)).to_have_count(1)
     expect(notifications(page)).to_contain_text("greedy.ipynb: The kernel ran out of memory")
     expect(notifications(page)).to_contain_text("300 MiB.")  # a whole sentence
-    if pictures := os.environ.get("MLENV_TEST_PICTURES"):  # the user guide's
-        page.screenshot(path=Path(pictures) / "kernel-ends.png")
     page.locator(".jp-Dialog", has_text="It will restart automatically").get_by_role("button", name="Ok").click()
     ready(page, f"{SMALL} (mlenv)")
     expect(run(page, MODEST)).to_contain_text("six times seven is 42", timeout=SLOW)
     expect(notifications(page)).to_have_count(1)
+    expect(notifications(page)).to_be_in_viewport(ratio=1)
+    if pictures := os.environ.get("MLENV_TEST_PICTURES"):  # the user guide's
+        page.screenshot(path=Path(pictures) / "kernel-ends.png")
 
     page.get_by_role("button", name="Restart the kernel", exact=True).click()
     page.get_by_role("button", name="Confirm Kernel Restart").click()
