@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from . import hostpython, pipsettings
 from .model import AGENT_PATH, RUN_DIR, FileEntry, Settings
 
-AGENT_FILES = ("agent.py", "kernels.py", "start.py", "kernelspecs.py", "zygote.py", "overlay.py", "installed.py")
+AGENT_FILES = (
+    "agent.py",
+    "kernels.py",
+    "start.py",
+    "kernelspecs.py",
+    "memory.py",
+    "zygote.py",
+    "overlay.py",
+    "installed.py",
+)
 """What lies in the folder of `AGENT_PATH`, beside `keep.json`, which is what `installed.py` says."""
 
 STARTUP = ".ipython/profile_default/startup/00-mlenv.py"

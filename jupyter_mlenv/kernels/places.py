@@ -269,7 +269,7 @@ async def _sweep(environments: Environments, isolated: Sequence[Environment]) ->
                 if any(kernel.state != "exited" for kernel in kernels):
                     continue
             await environments.remove(environment.id)
-        except (MlenvError, ContainerNotFound):
+        except MlenvError:
             continue  # the next one will try again
 
 

@@ -48,8 +48,10 @@ class MlenvProvisioner(KernelProvisionerBase):
     _exit: Exit | None = None
     _asked = False  # somebody wants the kernel to end, so that its end is no crash
     _relay: Relay | None = None
-    _reason = ""
-    _lost = ""  # why it ended with its environment; nobody has asked for a restart since
+    reason = ""
+    """Why the kernel ended, as a sentence, until it is started again; empty after an end that was asked for."""
+    lost = ""
+    """The same where it ended with its environment: it is not started again before a person asks for that."""
     _cwd = ""  # the kernel's folder as its environment sees it
     _folder = ""  # the same as this machine does
     _taken = False  # the kernel that is about to be launched lives already
@@ -99,7 +101,7 @@ class MlenvProvisioner(KernelProvisionerBase):
 
     async def shutdown_requested(self, restart: bool = False) -> None:
         """A person wants it to end, or to start anew; a restart after a crash does not come along here."""
-        self._asked, self._lost = True, ""
+        self._asked, self.lost = True, ""
 
     async def cleanup(self, restart: bool = False) -> None:
         """Let go of the kernel; with `isolate` its environment goes too."""
@@ -116,13 +118,14 @@ class MlenvProvisioner(KernelProvisionerBase):
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Find or start the environment, and decide on the sockets. Raises KernelError."""
-        if self._lost:
+        if self.lost:
             raise self._refused()
         self._folder = str(kwargs.pop("cwd", None) or "")
         if info := self._background.claim(self._id):
             return await self._take_over(info)
+        self._wish = wish = Wish(self.preset, self._folder, self._id, self.workspace, self.name)
         try:
-            place = await self._find(self._folder)
+            place = await self._background.run(lambda environments: places.find(environments, wish))
         except MlenvError as error:
             raise self._failed(error) from None  # it is all in the text, and Jupyter logs tracebacks whole
         self._place = place
@@ -166,7 +169,7 @@ class MlenvProvisioner(KernelProvisionerBase):
             raise self._failed(error) from None
         if started.interrupt_mode:
             self.kernel_spec.interrupt_mode = started.interrupt_mode
-        self._exit, self._asked, self._reason = None, False, ""
+        self._exit, self._asked, self.reason = None, False, ""
         self._hold(place)
         manager: Any = self.parent
         if getattr(manager, "execution_state", "") == "dead":
@@ -203,19 +206,9 @@ class MlenvProvisioner(KernelProvisionerBase):
             )
         except MlenvError as error:
             raise KernelError(error) from error
-        self._exit, self._asked, self._reason = None, False, ""
+        self._exit, self._asked, self.reason = None, False, ""
         await self._reach(place)
         self._hold(place)
-
-    @property
-    def reason(self) -> str:
-        """Why the kernel ended, as a sentence, until it is started again; empty after an end that was asked for."""
-        return self._reason
-
-    @property
-    def lost(self) -> bool:
-        """Whether it ended with its environment, so that it is not started again before a person asks for that."""
-        return bool(self._lost)
 
     def on_dead(self, told: Callable[[str], None]) -> Callable[[], None]:
         """Call `told(why)` when a kernel that there was has ended for good; returns what takes it back."""
@@ -255,10 +248,6 @@ class MlenvProvisioner(KernelProvisionerBase):
     def _background(self) -> background.Background:
         return background.shared(self.config)
 
-    async def _find(self, cwd: str) -> Place:
-        self._wish = wish = Wish(self.preset, cwd, self._id, self.workspace, self.name)
-        return await self._background.run(lambda environments: places.find(environments, wish))
-
     async def _reach(self, place: Place) -> None:
         """Have the kernel's sockets on this machine, where they are not there by themselves."""
         if place.run_dir:
@@ -283,17 +272,17 @@ class MlenvProvisioner(KernelProvisionerBase):
             broken = self._life.cancelled() or self._life.exception()
             self._exit = silent(self._environment) if broken else self._life.result()
             if not self._asked:
-                self._reason = self._exit.reason
-                self._lost = self._reason if self._exit.gone else ""
-                if self._reason:
-                    log_of(self).error("Kernel %s: %s", self._id, self._reason)
+                self.reason = self._exit.reason
+                self.lost = self.reason if self._exit.gone else ""
+                if self.reason:
+                    log_of(self).error("Kernel %s: %s", self._id, self.reason)
                 if self.parent is not None and self.parent.has_trait("reason"):
-                    self.parent.reason = self._reason
+                    self.parent.reason = self.reason
         return self._exit
 
     def _refused(self) -> KernelError:
         """Starting again by itself would undo what a person has just stopped or removed, so the kernel is dead."""
-        reason, self._lost = self._lost, ""
+        reason, self.lost = self.lost, ""
         self._life, self._place = None, None
         return self._failed(EnvironmentFailed(reason))
 

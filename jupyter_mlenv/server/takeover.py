@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
@@ -26,6 +25,7 @@ from ..kernels.kernelerror import KernelError
 from ..kernels.kernelspec import is_ours
 from ..kernels.provisioner import MlenvProvisioner
 from ..model import Settings
+from ..routes import within
 
 SESSION = ("id", "path", "name", "type")
 """What a session is made of, besides its kernel."""
@@ -47,8 +47,7 @@ def take_over(server: ServerApp, settings: Settings, background: Background) -> 
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        with suppress(TimeoutError):
-            server.io_loop.run_sync(lambda: work.run(settings), timeout=PATIENCE)
+        server.io_loop.run_sync(lambda: work.run(settings))
     else:  # a server inside of another program
         server.io_loop.add_callback(work.run, settings)
 
@@ -70,7 +69,13 @@ class TakeOver:
             setattr(self._sessions, name, self._then_note(getattr(self._sessions, name)))
 
     async def run(self, settings: Settings) -> None:
-        """Take over what there is."""
+        """Take over what there is, as far as it goes in the time."""
+        try:
+            await within(PATIENCE, self._run(settings))
+        except TimeoutError:
+            self._log.error("Kernels of an earlier server could not be taken over within %g s.", PATIENCE)
+
+    async def _run(self, settings: Settings) -> None:
         notes = self._background.notes
         assert notes is not None
         found = await self._background.run(lambda _: orphans(settings, notes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -150,4 +149,3 @@ async def test_what_somebody_else_uses_is_not_taken(
     await server.begin()
     assert await server.call("GET", "api/kernels") == []
     await held.aclose()  # type: ignore[attr-defined]
-    await asyncio.sleep(0)

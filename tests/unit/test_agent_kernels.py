@@ -20,6 +20,7 @@ import pytest
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
 import jupyter_mlenv.agent.agent
+from jupyter_mlenv.agent import kernels, memory
 from jupyter_mlenv.errors import (
     EnvironmentFailed,
     KernelExists,
@@ -662,13 +663,8 @@ async def test_orphans_are_reaped() -> None:
         raise AssertionError("it is a zombie")
 
 
-@pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module as it is inside a container."""
-    from jupyter_mlenv.agent import kernels
-
+def test_as_a_package_it_uses_the_agent_beside_it() -> None:
     assert kernels.base is jupyter_mlenv.agent.agent
-    return kernels
 
 
 CGROUPS = {
@@ -680,7 +676,7 @@ CGROUPS = {
 
 
 @pytest.mark.parametrize("version", CGROUPS)
-def test_out_of_memory_is_read_from_either_version_of_cgroups(version: str, memory: Any, tmp_path: Path) -> None:
+def test_out_of_memory_is_read_from_either_version_of_cgroups(version: str, tmp_path: Path) -> None:
     text, folder, events, limit = CGROUPS[version]
     place = tmp_path / "cgroup" / folder
     place.mkdir(parents=True)
@@ -695,7 +691,7 @@ def test_out_of_memory_is_read_from_either_version_of_cgroups(version: str, memo
     assert [read.killed(), read.killed(), read.killed()] == [True, True, False]
 
 
-def test_no_limit_and_no_cgroup_are_none(memory: Any, tmp_path: Path) -> None:
+def test_no_limit_and_no_cgroup_are_none(tmp_path: Path) -> None:
     assert memory.parse_limit("max\n") is None
     assert memory.parse_limit("9223372036854771712\n") is None
     assert memory.parse_limit("") is None
