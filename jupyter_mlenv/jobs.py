@@ -38,6 +38,7 @@ class Job:
         self._ring: deque[str] = deque(maxlen=RING)
         self._changed = changed
         self._wake = asyncio.Event()
+        self._over = asyncio.Event()
         self._task: asyncio.Task[Environment] | None = None
 
     def progress(self, progress: Progress) -> None:
@@ -70,17 +71,15 @@ class Job:
     async def wait(self) -> Environment:
         """The environment the work ended with. Raises what the work raised, `JobCancelled` after a cancel."""
         assert self._task is not None
-        try:
-            return await asyncio.shield(self._task)
-        except asyncio.CancelledError:
-            if self.state == "cancelled":
-                raise JobCancelled(f"The job for {self.environment} was cancelled.") from None
-            raise
+        await self._over.wait()
+        if self._task.cancelled():
+            raise JobCancelled(f"The job for {self.environment} was cancelled.")
+        return self._task.result()
 
     async def ended(self) -> None:
         """Return once the work and its cleaning up are over, however they went."""
         if self._task is not None:
-            await asyncio.wait([self._task])
+            await self._over.wait()
 
     async def follow(self, since: int = 0) -> AsyncIterator[tuple[Progress, list[str]]]:
         """Progress and new log lines each time one of them changes, until the job has ended."""
@@ -117,42 +116,43 @@ class Job:
 
     def run(self, work: Callable[[Job], Awaitable[Environment]]) -> None:
         """Start the work as a task of the running loop."""
-        self._task = asyncio.create_task(self._run(work), name=f"mlenv-job-{self.environment}")
-        # An error nobody waits for is kept on the job; asyncio must not report it a second time.
-        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._task = asyncio.create_task(_awaited(work, self), name=f"mlenv-job-{self.environment}")
+        self._task.add_done_callback(self._finish)
 
-    async def _run(self, work: Callable[[Job], Awaitable[Environment]]) -> Environment:
-        try:
-            result = await work(self)
-        except asyncio.CancelledError:
+    def _finish(self, task: asyncio.Task[Environment]) -> None:
+        """Where every job ends, also one whose task was cancelled before its first step and never ran at all.
+
+        An error that nobody waits for is kept on the job; asking the task for it keeps asyncio from reporting it again.
+        """
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled():
             self.error = JobCancelled(f"The job for {self.environment} was cancelled.")
-            self._end("cancelled")
-            raise
-        except MlenvError as error:
+            self.state = "cancelled"
+        elif isinstance(error, MlenvError):
             self.error = error
-            self._end("failed")
-            raise
-        except BaseException as error:
-            # A bug of ours must still end the job where a person looks; it is raised on.
+            self.state = "failed"
+        elif error is not None:
+            # A bug of ours must still end the job where a person looks.
             self.error = MlenvError(
                 f"Starting {self.environment} failed unexpectedly: {error!r}",
                 hint="Please report this with the server's log.",
             )
-            self._end("failed")
-            raise
-        self.current = Progress("done")
-        self._end("done")
-        return result
-
-    def _end(self, state: str) -> None:
-        self.state = state
+            self.state = "failed"
+        else:
+            self.current = Progress("done")
+            self.state = "done"
         self._ended = time.monotonic()
+        self._over.set()
         self._notify()
 
     def _notify(self) -> None:
         self._wake.set()
         self._wake = asyncio.Event()
         self._changed(self)
+
+
+async def _awaited(work: Callable[[Job], Awaitable[Environment]], job: Job) -> Environment:
+    return await work(job)
 
 
 class Jobs:

@@ -65,6 +65,30 @@ async def test_cancel_ends_the_work_after_its_cleanup():
     assert jobs.running("p-1") is None
 
 
+async def test_a_job_cancelled_before_its_first_step_ends_and_lets_the_next_one_run():
+    began = []
+
+    async def work(job: Job) -> Environment:
+        began.append(job)
+        return DONE
+
+    jobs = Jobs()
+    job = jobs.start("restart", "p-1", work)
+    told: list[str] = []
+    jobs.listen(lambda changed: told.append(changed.state))
+    job.cancel()
+    with pytest.raises(JobCancelled):
+        await asyncio.wait_for(job.wait(), 10)
+    assert (job.state, began) == ("cancelled", [])
+    assert job.to_json()["error"]["code"] == "job_cancelled"
+    assert told == ["cancelled"], "whoever listens hears of the end"
+    following = [lines async for _, lines in job.follow()]
+    assert following == [[]]
+    again = jobs.start("start", "p-1", work)
+    assert again is not job
+    assert await again.wait() == DONE
+
+
 async def test_two_starts_of_one_environment_share_a_job():
     started = []
 
