@@ -68,6 +68,7 @@ def _anew(preset: Preset, request: StartRequest) -> str:
     if not _isolated(preset, request):
         words += ["--name", request.name] if request.name else []
         words.append("--recreate")
+        return f"`{shlex.join(words)}`, which removes what else was installed:"
     return f"`{shlex.join(words)}`:"
 
 

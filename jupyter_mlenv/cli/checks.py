@@ -117,7 +117,8 @@ def disk(engine_url: str) -> Iterator[Check]:
     said = f"{output.size(free)} free in {output.short_path(str(place))}"
     if free < LOW_DISK:
         hint = (
-            "Large images need more. `docker image ls` shows what takes space, `docker image prune` frees unused ones."
+            "Large images need more. `docker system df` shows what takes space, `docker builder prune` empties the "
+            "cache of builds, `docker image prune` removes images without a name. Both leave environments as they are."
         )
         yield Check("Disk", "warning", said, hint)
     else:

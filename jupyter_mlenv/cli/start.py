@@ -81,6 +81,7 @@ def show_started(environment: Environment, *, as_json: bool) -> None:
     if environment.outdated:
         output.write(
             "Note: it was made from an older state of the preset or with other options. "
-            f"To make it anew: jupyter mlenv start {environment.preset} --recreate",
+            "To make it anew, without what was installed in it: "
+            f"jupyter mlenv start {environment.preset} --recreate",
             style="yellow",
         )

@@ -42,7 +42,8 @@ async def start(
         except NotFound as error:
             raise EnvironmentFailed(
                 f"The environment {place.environment} was made by a version of jupyter_mlenv without kernels.",
-                hint=f"Make it anew: jupyter mlenv start {wish.preset} --workspace '{place.workspace}' --recreate",
+                hint="Make it anew, without what was installed in it: "
+                f"jupyter mlenv start {wish.preset} --workspace '{place.workspace}' --recreate",
             ) from error
 
     return await places.use(environments, wish, found, put), started[-1]

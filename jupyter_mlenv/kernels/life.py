@@ -74,7 +74,8 @@ def told(event: Mapping[str, Any], environment: str) -> Exit:
         return Exit(
             code,
             f"The kernel ran out of memory in the environment {environment}{size}. Give it more in the preset "
-            f"(resources.memory), or with `jupyter mlenv start {preset_of(environment)} --memory SIZE --recreate`.",
+            f"(resources.memory), or with `jupyter mlenv start {preset_of(environment)} --memory SIZE --recreate`, "
+            "which removes what was installed in it.",
         )
     if not code:
         return Exit(code)
@@ -104,7 +105,10 @@ async def _add_ipykernel(environments: Environments, place: places.Place) -> str
     name = preset_of(place.environment)
     presets, _ = await environments.presets(place.workspace)
     image = next((preset.image for preset in presets if preset.name == name), ImageSource())
-    anew = f"then make the environment anew: jupyter mlenv start {name} --workspace '{place.workspace}' --recreate"
+    anew = (
+        "then make the environment anew, without what was installed in it: "
+        f"jupyter mlenv start {name} --workspace '{place.workspace}' --recreate"
+    )
     if image.host:
         python = environments.settings.host_python
         return f"Install it: {python} -m pip install ipykernel; then start the kernel again."

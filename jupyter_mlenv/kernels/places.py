@@ -243,7 +243,8 @@ async def _visible(environments: Environments, place: Place, preset: Preset) -> 
     raise WorkspaceForbidden(
         f"The notebook's folder {place.cwd} is not visible in the environment {place.environment}, which sees {shown}.",
         hint=f"Add a mount: jupyter mlenv start {preset.name} --workspace '{place.workspace}' "
-        f"--mount '{place.cwd}' --recreate. Or use a kernel that is not tied to that project.",
+        f"--mount '{place.cwd}' --recreate, which removes what was installed in it. "
+        "Or use a kernel that is not tied to that project.",
         details={"cwd": place.cwd, "environment": place.environment, "mount": place.cwd},
     )
 

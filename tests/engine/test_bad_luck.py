@@ -235,5 +235,5 @@ async def test_a_disk_that_is_full(
     error, _ = await failure(environments, named("full", '[image]\ndockerfile = "Full"\n'), workspace)
     assert isinstance(error, DiskFull)
     assert any("No space left on device" in line for line in error.log)
-    assert "prune" in error.hint
+    assert "docker builder prune" in error.hint
     assert left() == []

@@ -128,7 +128,7 @@ def test_a_step_that_filled_the_disk() -> None:
     progress.feed({"stream": "Step 2/2 : RUN pip install big\nERROR: [Errno 28] No space left on device\n"})
     error = build_error(progress, "The command '/bin/sh -c pip install big' returned a non-zero code: 1")
     assert isinstance(error, errors.DiskFull)
-    assert "prune" in error.hint
+    assert "docker builder prune" in error.hint
 
 
 def test_the_base_images_of_a_dockerfile() -> None:

@@ -135,7 +135,7 @@ def test_a_preset_of_a_file_is_changed_there() -> None:
     lines = told("%pip install a", own, name="second").split("\n")
     assert lines[1] == (
         "To keep it for good, add this to [image] in /p/small.toml, then run "
-        "`jupyter mlenv start small --workspace /w --name second --recreate`:"
+        "`jupyter mlenv start small --workspace /w --name second --recreate`, which removes what else was installed:"
     )
     assert tomllib.loads("\n".join(lines[2:])) == {"pip": ["a"]}
     pulled = told("%pip install a", replace(preset(), source="/p/small.toml"))

@@ -156,7 +156,8 @@ def disk_full(text: str, log: Sequence[str] = ()) -> DiskFull:
     """Also used for a build step whose output says so."""
     return DiskFull(
         f"The engine's disk is full: {text}",
-        hint="`docker system df` shows what uses it, `docker system prune` frees what nothing uses.",
+        hint="`docker system df` shows what uses it. `docker builder prune` empties the cache of builds, which then "
+        "take longer once; `docker image prune` removes images without a name. Both leave environments as they are.",
         details={"engine_message": text},
         log=log,
     )
