@@ -43,6 +43,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import plaintext
+
 
 class MlenvError(Exception):
     """Base of the tree.
@@ -57,6 +59,9 @@ class MlenvError(Exception):
         JSON-serializable facts for programs (`file`, `line`, `field`, `environment`, …).
     log
         The last lines of the log that explain the failure, oldest first.
+
+    What a container or a repository put into the texts is shown without control characters: they are printed in
+    terminals, logs and notebooks. `details` keeps what it is given, since programs read it.
     """
 
     code = "error"
@@ -70,11 +75,11 @@ class MlenvError(Exception):
         details: Mapping[str, Any] | None = None,
         log: Sequence[str] = (),
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = plaintext.shown(message)
+        super().__init__(self.message)
+        self.hint = plaintext.shown(hint)
         self.details: dict[str, Any] = dict(details or {})
-        self.log: tuple[str, ...] = tuple(log)
+        self.log: tuple[str, ...] = tuple(map(plaintext.log_line, log))
 
     def to_json(self) -> dict[str, Any]:
         """The error object of the REST API and of `--json`."""

@@ -48,14 +48,14 @@ class LogsCommand(Command):
                     if args.json:
                         lines.append(line)
                     else:
-                        output.write(line)
+                        output.write_log(line)
                 if silent and not args.json:
                     output.write(f"{environment.id} has printed nothing yet.", stream=sys.stderr)
         if args.json:
             output.write_json({"lines": lines})
         else:
             for line in lines:
-                output.write(line)
+                output.write_log(line)
         return 0
 
 

@@ -1,4 +1,7 @@
-"""What people and programs read: tables, JSON, errors. `rich` is imported only for a terminal, since it costs 50 ms."""
+"""What people and programs read: tables, JSON, errors. `rich` is imported only for a terminal, since it costs 50 ms.
+
+Everything that a command prints goes through here, where control characters in it lose their power.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TextIO
 
+from .. import plaintext
 from ..errors import MlenvError
 from ..model import Environment, State, to_plain
 
@@ -67,15 +71,23 @@ def console(stream: TextIO) -> Console:
 def write(text: str = "", *, style: str = "", stream: TextIO | None = None) -> None:
     """A line, styled if a terminal shows it."""
     stream = stream or sys.stdout
+    text = plaintext.shown(text)
     if style and is_terminal(stream):
         console(stream).print(text, style=style, markup=False, soft_wrap=True)
     else:
         print(text, file=stream, flush=True)
 
 
+def write_log(line: str, stream: TextIO | None = None) -> None:
+    """A line that a program in a container has printed; colours stay where a terminal shows them."""
+    stream = stream or sys.stdout
+    colours = is_terminal(stream) and not os.environ.get("NO_COLOR")
+    print(plaintext.log_line(line, colours=colours), file=stream, flush=True)
+
+
 def write_json(value: Any) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(to_plain(value), indent=2, ensure_ascii=False))
+    print(plaintext.json_text(json.dumps(to_plain(value), indent=2, ensure_ascii=False)))
 
 
 def write_table(table: Table, stream: TextIO | None = None) -> None:
@@ -107,7 +119,8 @@ def plain_lines(table: Table) -> list[str]:
 
 
 def _cell(cell: Cell | str) -> Cell:
-    return Cell(cell) if isinstance(cell, str) else cell
+    text, style = (cell, "") if isinstance(cell, str) else (cell.text, cell.style)
+    return Cell(plaintext.one_line(text), style)
 
 
 def _width(text: str) -> int:
@@ -119,13 +132,13 @@ def write_error(error: MlenvError, stream: TextIO | None = None) -> None:
     """The end of the log that explains the error, what happened, and what to do now."""
     stream = stream or sys.stderr
     for line in error.log[-LOG_TAIL:]:
-        write(f"  {line}", style="dim", stream=stream)
+        write(f"  {plaintext.log_line(line)}", style="dim", stream=stream)
     if is_terminal(stream):
         from rich.text import Text  # noqa: PLC0415
 
-        said = Text.assemble(("Error: ", "bold red"), error.message)
+        said = Text.assemble(("Error: ", "bold red"), plaintext.shown(error.message))
         if error.hint:
-            said.append("\n→ ", "bold cyan").append(error.hint)
+            said.append("\n→ ", "bold cyan").append(plaintext.shown(error.hint))
         console(stream).print(said, soft_wrap=True)
     else:
         write(f"Error: {error.message}", stream=stream)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from .. import plaintext
 from ..model import Progress
 from . import output
 
@@ -95,8 +96,9 @@ class Bar:
         self._speed = self._rate.update(progress, time.monotonic())
 
     def log(self, line: str) -> None:
-        if line.strip():
-            self._line = line.strip()
+        line = plaintext.one_line(plaintext.log_line(line).strip())
+        if line:
+            self._line = line
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.progress_bar import ProgressBar  # noqa: PLC0415
@@ -106,7 +108,7 @@ class Bar:
 
         row = Table.grid(padding=(0, 1))
         row.add_column(no_wrap=True, overflow="ellipsis")
-        said = describe(self._current, self._speed)
+        said = plaintext.one_line(describe(self._current, self._speed))
         if self._current.fraction is None:
             spinner = Spinner("dots", text=Text(said))
             spinner.start_time = 0.0  # the frame follows the clock although every draw makes a new one

@@ -14,7 +14,8 @@ import jupyter_mlenv
 
 ROOT = Path(jupyter_mlenv.__file__).parent
 PAGE = ROOT.parent / "docs" / "architecture.md"
-CORE = ("errors", "model", "sizes", "presetfile", "presetrules", "presets", "workspace", "dockerfile", "owndockerfile")
+CORE = ("plaintext", "errors", "model", "sizes", "presetfile", "presetrules", "presets", "workspace", "dockerfile")
+CORE += ("owndockerfile",)
 CORE += ("aliases", "planlabel", "plan", "hostpython", "pipsettings", "keepnote", "insides")
 
 
