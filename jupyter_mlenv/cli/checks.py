@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from .. import floors
 from ..aliases import apply_alias, normalize
 from ..errors import MlenvError, PresetInvalid
 from ..model import ImageSource, Preset, Settings
@@ -55,10 +56,13 @@ def python() -> Iterator[Check]:
 def jupyter() -> Iterator[Check]:
     """JupyterLab and both halves of the extension: where Jupyter itself looks, not where we think they are."""
     try:
-        yield Check("JupyterLab", "ok", version("jupyterlab"))
+        found_lab = version("jupyterlab")
     except PackageNotFoundError:
         yield Check("JupyterLab", "problem", "not installed for this Python", "pip install jupyterlab")
         return
+    yield old_jupyter({"jupyterlab": found_lab, "jupyter_server": version("jupyter_server")}) or Check(
+        "JupyterLab", "ok", found_lab
+    )
     from jupyter_core.paths import jupyter_config_path, jupyter_path  # noqa: PLC0415
     from jupyter_server.extension.config import ExtensionConfigManager  # noqa: PLC0415
     from jupyterlab_server.config import get_federated_extensions, get_page_config  # noqa: PLC0415
@@ -83,6 +87,21 @@ def jupyter() -> Iterator[Check]:
         yield Check("Lab extension", "problem", "disabled", hint)
     else:
         yield Check("Lab extension", "ok", f"{found.get('version', '')} enabled")
+
+
+def old_jupyter(versions: Mapping[str, str]) -> Check | None:
+    """A Jupyter on this machine with known holes; only one that was forced past our requirements can be."""
+    old = floors.older(versions)
+    if not old:
+        return None
+    said = " and ".join(f"{name} {number}" for name, number in old.items())
+    needed = " ".join(f"'{name}>={floors.FLOORS[name]}'" for name in old)
+    return Check(
+        "JupyterLab",
+        "problem",
+        f"{said}: older versions than {', '.join(floors.FLOORS[name] for name in old)} have known security holes",
+        f"pip install --upgrade {needed}, then restart Jupyter.",
+    )
 
 
 def run_directory(settings: Settings) -> Iterator[Check]:

@@ -15,8 +15,7 @@ import jupyter_mlenv
 ROOT = Path(jupyter_mlenv.__file__).parent
 PAGE = ROOT.parent / "docs" / "architecture.md"
 CORE = ("plaintext", "errors", "model", "sizes", "presetfile", "presetrules", "presets", "workspace", "dockerfile")
-CORE += ("owndockerfile",)
-CORE += ("aliases", "planlabel", "plan", "hostpython", "pipsettings", "keepnote", "insides")
+CORE += ("floors", "owndockerfile", "aliases", "planlabel", "plan", "hostpython", "pipsettings", "keepnote", "insides")
 
 
 def modules() -> dict[str, Path]:

@@ -1,0 +1,50 @@
+"""A Jupyter with known holes is refused on this machine, and named where one runs all the same."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from jupyter_mlenv import floors
+from jupyter_mlenv.cli import checks
+
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+
+def test_this_machine_s_requirements_are_the_floors() -> None:
+    asked = dict(re.findall(r'^  "(jupyter\w+)>=([\d.]+)"', PYPROJECT.read_text(), re.MULTILINE))
+    assert {name: asked[name] for name in floors.FLOORS} == floors.FLOORS
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "old"),
+    [
+        ("jupyter_server", "2.20.0", True),
+        ("jupyter_server", "2.9.1", True),
+        ("jupyter_server", "1.24", True),
+        ("jupyter_server", "2.21", False),
+        ("jupyter_server", "2.21.0.dev0", False),
+        ("jupyter_server", "2.100", False),
+        ("jupyterlab", "4.6.1", True),
+        ("jupyterlab", "3.6.8", True),
+        ("jupyterlab", "4.6.2", False),
+        ("jupyterlab", "4.10.0a1", False),
+        ("jupyterlab", "unknown", False),
+        ("jupyterlab", "9" * 5000, False),
+        ("numpy", "1.0", False),
+    ],
+)
+def test_what_is_too_old(name: str, number: str, old: bool) -> None:
+    assert floors.older({name: number}) == ({name: number} if old else {})
+
+
+def test_doctor_names_an_old_jupyter_and_what_to_do() -> None:
+    check = checks.old_jupyter({"jupyterlab": "4.5.0", "jupyter_server": version("jupyter_server")})
+    assert check is not None
+    assert (check.status, "4.5.0" in check.message) == ("problem", True)
+    assert "'jupyterlab>=4.6.2'" in check.hint
+    assert "jupyter_server" not in check.hint
+    assert checks.old_jupyter({"jupyterlab": "4.6.2", "jupyter_server": "2.21.0"}) is None
