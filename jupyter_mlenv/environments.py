@@ -56,7 +56,7 @@ class Environments:
 
         async def ready(preset: Preset) -> bool:
             try:
-                request = StartRequest(preset.name, workspace or "/")
+                request = StartRequest(preset.name, workspace or "/workspace")  # an image depends on no workspace
                 plan = planning.make(preset, request, facts, self.settings, earlier=earlier)
             except MlenvError:  # a file it names is missing: a start says so
                 return False

@@ -12,6 +12,8 @@
     │   └── JobNotFound
     ├── PresetInvalid                 file, line, field, what is allowed (422)
     ├── WorkspaceForbidden            outside `allowed_workspaces`, or the home directory (403)
+    ├── MountForbidden                a mount's source or target that may not be, or is no longer the same (403)
+    ├── LimitExceeded                 more than a maximum, or an image that is not allowed; names the setting (403)
     ├── EngineError                   the engine answered with a failure (502)
     │   ├── EngineUnavailable         no engine answers (503)
     │   ├── EnginePermission          the socket is there, we may not use it (503)
@@ -21,6 +23,7 @@
     │   ├── RegistryUnreachable       names the alias that would help (502)
     │   ├── BuildFailed               the failing step and its last lines (422)
     │   ├── GpuUnavailable            names the CPU twin (409)
+    │   ├── EngineElsewhere           what is mounted is not what is on this machine (502)
     │   └── DiskFull                  (507)
     ├── EnvironmentFailed             the environment is there and does not do its part (502)
     │   ├── ContainerExited           with its log tail
@@ -32,6 +35,7 @@
     │   ├── KernelExists              a kernel of this id runs already (409)
     │   └── NoKernelspec              names the ones that the image has (422)
     ├── EnvironmentNotRunning         (409)
+    ├── EnvironmentBusy               another process has been working on it for too long (409)
     └── JobCancelled                  (409)
 
 An error says what happened, in which environment, why, and what to do now. The command line and the REST layer
@@ -134,6 +138,20 @@ class WorkspaceForbidden(MlenvError):
     status = 403
 
 
+class MountForbidden(MlenvError):
+    """`details` has `mount`, the target, and `source`."""
+
+    code = "mount_forbidden"
+    status = 403
+
+
+class LimitExceeded(MlenvError):
+    """`details` has `setting`, the maximum's name, and `maximum`."""
+
+    code = "limit_exceeded"
+    status = 403
+
+
 class EngineError(MlenvError):
     code = "engine_error"
     status = 502
@@ -179,6 +197,13 @@ class BuildFailed(EngineError):
 class GpuUnavailable(EngineError):
     code = "gpu_unavailable"
     status = 409
+
+
+class EngineElsewhere(EngineError):
+    """The engine mounts other files than this machine has at the same path. `details` has `source`."""
+
+    code = "engine_elsewhere"
+    status = 502
 
 
 class DiskFull(EngineError):
@@ -235,6 +260,11 @@ class NoKernelspec(EnvironmentFailed):
 
 class EnvironmentNotRunning(MlenvError):
     code = "environment_not_running"
+    status = 409
+
+
+class EnvironmentBusy(MlenvError):
+    code = "environment_busy"
     status = 409
 
 

@@ -27,28 +27,36 @@ STARTUP = ".ipython/profile_default/startup/00-mlenv.py"
 """What every IPython of the home directory runs first: `agent/startup.py`, which watches for `%pip install`."""
 
 
-def home(settings: Settings) -> str:
-    """The person's home directory inside containers."""
-    return "/root" if settings.uid == 0 else f"/home/{settings.username}"
+OTHER_HOME = "/home/jupyter-mlenv"
+"""The home directory inside where the usual one is the project itself, or lies in it."""
 
 
-def files(settings: Settings, note: Mapping[str, str], *, shared: bool) -> tuple[FileEntry, ...]:
+def home(settings: Settings, workspace: str) -> str:
+    """The person's home directory inside a container; never in the project, where our files would stay."""
+    usual = "/root" if settings.uid == 0 else f"/home/{settings.username}"
+    return OTHER_HOME if f"{usual}/".startswith(f"{workspace.rstrip('/')}/") else usual
+
+
+def files(settings: Settings, note: Mapping[str, str], workspace: str, *, shared: bool) -> tuple[FileEntry, ...]:
     """All of it. Raises MlenvError if the CA bundle cannot be read.
 
     Parameters
     ----------
     note
         What is said to a person who installs packages in the environment.
+    workspace
+        The project folder, which is mounted at its own path.
     shared
         Whether the run directory is one of the engine's host.
     """
     uid, gid, folder = settings.uid, settings.gid, os.path.dirname(AGENT_PATH)
+    place = home(settings, workspace)
     entries = [
-        *_person(settings),
-        FileEntry(home(settings), None, 0o700, uid, gid),
-        *_quiet_lab(home(settings), uid, gid),
-        *_below(home(settings), STARTUP, _agent("startup.py"), uid, gid),
-        *pipsettings.home_files(settings, home(settings)),
+        *_person(settings, place),
+        FileEntry(place, None, 0o700, uid, gid),
+        *_quiet_lab(place, uid, gid),
+        *_below(place, STARTUP, _agent("startup.py"), uid, gid),
+        *pipsettings.home_files(settings, place),
         FileEntry(folder, None, 0o755),
         *(FileEntry(f"{folder}/{name}", _agent(name), 0o644) for name in AGENT_FILES),
         FileEntry(f"{folder}/keep.json", json.dumps(note).encode()),
@@ -60,12 +68,13 @@ def files(settings: Settings, note: Mapping[str, str], *, shared: bool) -> tuple
     return tuple(entries)
 
 
-def _person(settings: Settings) -> list[FileEntry]:
+def _person(settings: Settings, home: str) -> list[FileEntry]:
     uid, gid = settings.uid, settings.gid
-    users = ["root:x:0:0:root:/root:/bin/sh", "nobody:x:65534:65534:nobody:/nonexistent:/bin/sh"]
+    root = home if uid == 0 else "/root"
+    users = [f"root:x:0:0:root:{root}:/bin/sh", "nobody:x:65534:65534:nobody:/nonexistent:/bin/sh"]
     groups = ["root:x:0:", "nogroup:x:65534:"]
     if uid not in (0, 65534):
-        users.append(f"{settings.username}:x:{uid}:{gid}:{settings.username}:{home(settings)}:/bin/sh")
+        users.append(f"{settings.username}:x:{uid}:{gid}:{settings.username}:{home}:/bin/sh")
     if gid not in (0, 65534):
         groups.append(f"{settings.username}:x:{gid}:")
     return [

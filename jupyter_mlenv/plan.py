@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from . import dockerfile, hostpython, insides, keepnote, owndockerfile, pipsettings
+from . import mounts as targets
 from ._version import __version__
 from .aliases import apply_alias
 from .engines.base import EngineFacts, ImageInfo
@@ -59,15 +60,22 @@ def make(
     ------
     PresetInvalid
         A file that the preset names cannot be read.
+    MountForbidden
+        A mount would cover what the container needs, or what is put into it.
     MlenvError
         The `host` preset would have to mount the home directory, or the CA bundle cannot be read.
     """
+    shared = facts.shares_filesystem
     id = environment_id(settings.owner, request.workspace, preset.name, request.name)
     image = _image(preset, facts, settings, [info.labels for info in earlier])
     python = _python(preset, settings)
     resources = _resources(preset, request, settings)
+    files = insides.files(settings, keepnote.note(preset, request, id, python), request.workspace, shared=shared)
+    asked = (*preset.mounts, *request.mounts)
+    home = insides.home(settings, request.workspace)
+    targets.check(asked, request.workspace, (entry.path for entry in files), home)
     # One directory per environment below the run root, short: a socket path holds 107 bytes at most.
-    run_dir = os.path.join(settings.run_root, id[-10:]) if facts.shares_filesystem else ""
+    run_dir = os.path.join(settings.run_root, id[-10:]) if shared else ""
     # What `-I` does, in words that a Python too old for the agent understands too: it is to say so itself.
     command = (python, "-E", "-s", "-S", "-u", AGENT_START, "--run-dir", RUN_DIR)
     spec = ContainerSpec(
@@ -93,7 +101,7 @@ def make(
         image=image,
         container=spec,
         endpoints=tuple(dataclasses.replace(e, open=e.open.replace("{id}", id)) for e in preset.endpoints),
-        files=insides.files(settings, keepnote.note(preset, request, id, python), shared=bool(run_dir)),
+        files=files,
         icon=preset.icon,
         gpu=preset.gpu,
         twin=preset.twin,
@@ -195,7 +203,7 @@ def _set(source: Resources | StartRequest) -> dict[str, Any]:
 
 def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, python: str) -> dict[str, str]:
     env = {
-        "HOME": insides.home(settings),
+        "HOME": insides.home(settings, request.workspace),
         "USER": settings.username,
         "LOGNAME": settings.username,
         "SHELL": "/bin/bash" if preset.image.host and os.path.exists("/bin/bash") else "/bin/sh",
@@ -221,7 +229,8 @@ def _mounts(preset: Preset, request: StartRequest, settings: Settings, run_dir: 
     mounts.append(Mount(request.workspace, request.workspace))
     if run_dir:
         mounts.append(Mount(run_dir, RUN_DIR))
-    mounts += [*preset.mounts, *request.mounts]
+    for mount in (*preset.mounts, *request.mounts):
+        mounts.append(dataclasses.replace(mount, target=targets.clean(mount.target)))
     # Two mounts on one place are an error of the engine; what was asked for last wins.
     return tuple({mount.target: mount for mount in mounts}.values())
 

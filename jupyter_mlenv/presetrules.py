@@ -6,12 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from .model import AGENT_PATH, RUN_DIR
+from . import mounts as targets
 from .presetfile import Document
 
 _KINDS = ("host", "reference", "base", "dockerfile")
 _OWN = ("schema", "name", "title", "twin", "extends")  # not inherited
-_RESERVED = (RUN_DIR, os.path.dirname(AGENT_PATH), "/proc", "/sys", "/dev", "/etc", "/usr")
 
 
 def absolute(document: Document, directory: str) -> dict[str, Any]:
@@ -65,9 +64,9 @@ def check(
             hint="Install jupyterlab and ipykernel in the Dockerfile itself." if kind == "dockerfile" else "",
         )
     for i, mount in enumerate(data.get("mounts", ())):
-        target = os.path.normpath(mount.get("target", mount["source"]))
-        if target == "/" or any(target == path or target.startswith(f"{path}/") for path in _RESERVED):
-            raise document.fail(("mounts", i), f"cannot be mounted at {target}: the container needs that place itself")
+        target = mount.get("target", mount["source"])
+        if reason := targets.refusal(target):
+            raise document.fail(("mounts", i), f"cannot be mounted at {targets.normal(target)}: {reason}")
     for name, endpoint in data.get("endpoints", {}).items():
         known = name in defaults or name in base.get("endpoints", {})
         if not known and endpoint.get("enabled", True) and "command" not in endpoint:
@@ -86,10 +85,15 @@ def _check_confined(document: Document, data: Mapping[str, Any], base: Mapping[s
     if base.get("network") or base.get("mounts"):
         what = f'"{data["extends"]}" mounts folders or joins a network'
         raise document.fail(("extends",), f"is not allowed here: {what}, and {why} cannot use that", hint=hint)
-    paths: list[tuple[tuple[str | int, ...], str]] = []
-    paths += [(("mounts", i, "source"), mount["source"]) for i, mount in enumerate(data.get("mounts", ()))]
+    if data.get("mounts"):
+        # Whatever lies in the workspace, code in a container can swap for a link to something else.
+        raise document.fail(
+            ("mounts", 0, "source"),
+            f"is not allowed here: {why} mounts nothing; the whole project is mounted already",
+            hint=hint,
+        )
     image = data.get("image", {})
-    paths += [(("image", key), image[key]) for key in ("dockerfile", "context", "requirements") if key in image]
+    paths = [(("image", key), image[key]) for key in ("dockerfile", "context", "requirements") if key in image]
     root = os.path.realpath(workspace)
     for path, value in paths:
         real = os.path.realpath(value)

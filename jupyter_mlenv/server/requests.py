@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .. import mounts as targets
 from ..errors import EnvironmentNotFound, JobNotFound, RequestInvalid
 from ..model import Mount, StartRequest
 from ..sizes import SMALLEST_MEMORY, parse_size
@@ -260,9 +261,9 @@ def _mount(value: Mapping[str, Any]) -> Mount:
     for field, path in (("source", source), ("target", target)):
         if not path.startswith("/"):
             raise _invalid(f"mounts.{field}", "is not an absolute path")
-    if posixpath.normpath(target).strip("/") == "":
-        raise _invalid("mounts.target", "is the container's root")
-    return Mount(posixpath.normpath(source), posixpath.normpath(target), _flag(value, "read_only"))
+    if reason := targets.refusal(target):
+        raise _invalid("mounts.target", f"cannot be {_short(target)!r}: {reason}", "Choose one below /mnt.")
+    return Mount(targets.clean(source), targets.clean(target), _flag(value, "read_only"))
 
 
 def _no_constant(name: str) -> float:

@@ -282,14 +282,20 @@ def test_a_cloned_repository_borrows_no_mounts(tmp_path: Path) -> None:
     assert [error.details["field"] for error in errors] == ["extends"]
 
 
-def test_a_project_may_mount_and_build_from_itself(tmp_path: Path) -> None:
-    (tmp_path / "mlenv.toml").write_text(
-        '[image]\ndockerfile = "docker/Dockerfile"\n[[mounts]]\nsource = "data"\ntarget = "/data"'
-    )
+def test_a_project_may_build_from_itself(tmp_path: Path) -> None:
+    (tmp_path / "mlenv.toml").write_text('[image]\ndockerfile = "docker/Dockerfile"')
     found, errors = presets.load(settings(), str(tmp_path))
     assert errors == []
     assert found[0].image.dockerfile == str(tmp_path / "docker/Dockerfile")
-    assert found[0].mounts == (Mount(str(tmp_path / "data"), "/data"),)
+
+
+def test_a_project_mounts_nothing_of_itself(tmp_path: Path) -> None:
+    """Code in a container could make a link of the folder, and the next start would mount where it leads."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "mlenv.toml").write_text('[image]\nhost = true\n[[mounts]]\nsource = "data"\ntarget = "/data"')
+    _, errors = presets.load(settings(), str(tmp_path))
+    assert [error.details["field"] for error in errors] == ["mounts[0].source"]
+    assert "mounted already" in errors[0].message
 
 
 @pytest.mark.parametrize("path", sorted(CATALOG.glob("*.toml")), ids=lambda path: path.stem)
