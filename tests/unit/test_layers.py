@@ -16,7 +16,7 @@ ROOT = Path(jupyter_mlenv.__file__).parent
 PAGE = ROOT.parent / "docs" / "architecture.md"
 CORE = ("plaintext", "errors", "model", "sizes", "presetfile", "presetrules", "presets", "workspace", "dockerfile")
 CORE += ("floors", "owndockerfile", "aliases", "planlabel", "plan", "hostpython", "pipsettings", "keepnote", "insides")
-CORE += ("mounts",)
+CORE += ("mounts", "treewalk")
 
 
 def modules() -> dict[str, Path]:
