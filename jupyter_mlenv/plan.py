@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from . import dockerfile, hostpython, insides, keepnote, owndockerfile, pipsettings
+from . import dockerfile, hostpython, insides, keepnote, owndockerfile, pipsettings, variables
 from . import mounts as targets
 from ._version import __version__
 from .aliases import apply_alias
@@ -70,7 +70,10 @@ def make(
     image = _image(preset, facts, settings, [info.labels for info in earlier])
     python = _python(preset, settings)
     resources = _resources(preset, request, settings)
-    files = insides.files(settings, keepnote.note(preset, request, id, python), request.workspace, shared=shared)
+    files = (
+        *insides.files(settings, keepnote.note(preset, request, id, python), request.workspace, shared=shared),
+        *variables.files(settings, preset, _proxies(settings)),
+    )
     asked = (*preset.mounts, *request.mounts)
     home = insides.home(settings, request.workspace)
     targets.check(asked, request.workspace, (entry.path for entry in files), home)
@@ -216,7 +219,7 @@ def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, pyt
         # The image has no PATH of its own, and a venv's programs are found only through it.
         env["PATH"] = ":".join(dict.fromkeys([os.path.dirname(python), "/usr/local/bin", "/usr/bin", "/bin"]))
         env["PIP_BREAK_SYSTEM_PACKAGES"] = "1"  # what it would break is mounted read-only
-    return {**env, **_proxies(settings), **pipsettings.variables(settings), **preset.env}
+    return variables.of_container(preset, _proxies(settings), {**env, **pipsettings.variables(settings)})
 
 
 def _proxies(settings: Settings) -> dict[str, str]:

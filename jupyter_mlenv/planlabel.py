@@ -10,13 +10,17 @@ from .model import ContainerSpec, Endpoint, ImagePlan, KernelOptions, Mount, Pla
 
 
 def to_label(plan: Plan) -> str:
-    """The plan as one line of JSON, without the build recipe, files' contents and labels."""
+    """The plan as one line of JSON, without the build recipe, files' contents, labels and variables.
+
+    The engine shows labels to everybody who may use it, also in its events; a variable may hold a secret.
+    """
     data = to_plain(
         dataclasses.replace(
             plan,
             files=(),
             image=dataclasses.replace(plan.image, recipe=None),
-            container=dataclasses.replace(plan.container, labels={}),
+            container=dataclasses.replace(plan.container, labels={}, env={}),
+            endpoints=tuple(dataclasses.replace(endpoint, env={}) for endpoint in plan.endpoints),
         )
     )
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False)

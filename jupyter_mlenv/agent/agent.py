@@ -597,6 +597,7 @@ class Services:
         service = Service(key)
         fill = self.filler(service, want(body, "variables", "map", {}), base)
         command = [fill(word) for word in command]
+        env = {**service_variables(key.rpartition("-")[0]), **env}
         environ = self.agent.python().environ(dict(os.environ, **{name: fill(str(v)) for name, v in env.items()}))
         if service.path is None and service.port is None:
             raise Refused(400, "bad_request", "A service listens on {socket} or on {port}; its command names neither.")
@@ -1061,6 +1062,33 @@ class Agent:
         self.loop.stopped = True
 
 
+def beside(name: str) -> str:
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
+
+
+def read_variables() -> None:
+    """What the engine is not to show to its users, into our own variables and so into those of all that we start."""
+    try:
+        with open(beside("environ"), "rb") as file:
+            words = file.read().split(b"\0")
+    except FileNotFoundError:
+        return
+    for word in words:
+        name, equals, value = word.partition(b"=")
+        if name and equals:
+            os.environb[name] = value
+
+
+def service_variables(endpoint: str) -> dict[str, Any]:
+    import json  # noqa: PLC0415
+
+    try:
+        with open(beside("services.json"), encoding="utf-8") as file:
+            return dict(json.load(file).get(endpoint, {}))
+    except (OSError, ValueError):
+        return {}
+
+
 def window(rows: int, cols: int) -> bytes:
     """The kernel's `struct winsize`."""
     return b"".join(min(max(n, 0), 65535).to_bytes(2, sys.byteorder) for n in (rows, cols, 0, 0))
@@ -1112,6 +1140,7 @@ def main(argv: list[str]) -> None:
             token = file.read().strip()
         if not token:
             fail(f"the token in {run_dir} is empty")
+        read_variables()
         sweep(run_dir)
         listener = listening(run_dir, int(options.get("--port", 0)))
     except (OSError, ValueError) as error:

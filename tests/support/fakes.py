@@ -24,6 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+from jupyter_mlenv import variables
 from jupyter_mlenv.engines.base import ContainerInfo, EngineEvent, EngineFacts, ImageInfo
 from jupyter_mlenv.errors import (
     BuildFailed,
@@ -339,6 +340,10 @@ class FakeEngine:
             if name == agent.name:
                 continue
             agent.with_name(name).write_bytes(PACKAGED_AGENT.with_name(name).read_bytes())
+        for path in (variables.FILE, variables.SERVICES_FILE):
+            private = box.files.get(path)
+            if private and private.data is not None:
+                agent.with_name(os.path.basename(path)).write_bytes(private.data)
         box.output = self._scratch / f"{box.info.id[:12]}.log"
         box.ports = {port: _free_port() for port in box.spec.publish}
         if not run_dir:  # the host cannot reach the container's sockets: it has its own directory, and a published port

@@ -15,8 +15,8 @@ import jupyter_mlenv
 ROOT = Path(jupyter_mlenv.__file__).parent
 PAGE = ROOT.parent / "docs" / "architecture.md"
 CORE = ("plaintext", "errors", "model", "sizes", "presetfile", "presetrules", "presets", "workspace", "dockerfile")
-CORE += ("floors", "owndockerfile", "aliases", "planlabel", "plan", "hostpython", "pipsettings", "keepnote", "insides")
-CORE += ("mounts", "treewalk")
+CORE += ("floors", "owndockerfile", "aliases", "planlabel", "plan", "hostpython", "pipsettings", "keepnote")
+CORE += ("mounts", "treewalk", "variables", "insides")
 
 
 def modules() -> dict[str, Path]:

@@ -90,7 +90,8 @@ def test_certificates_are_a_file_and_variables_that_the_preset_may_change(tmp_pa
     assert (file.data, file.mode, file.uid) == (b"CERTIFICATE", 0o644, 0)
     env = plan.container.env
     names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT")
-    assert [env[name] for name in names] == [*["/opt/jupyter-mlenv/ca.pem"] * 4, "/mine.pem"]
+    assert [env[name] for name in names] == ["/opt/jupyter-mlenv/ca.pem"] * 5
+    assert b"PIP_CERT=/mine.pem\0" in [file.data for file in plan.files]  # what the agent reads wins
     bundle.write_bytes(b"ANOTHER")
     assert make(preset(), site).hash != make(preset(), ANN).hash != plan.hash
     assert b"ANOTHER" in [file.data for file in make(preset(), site).files]

@@ -52,13 +52,46 @@ def make(preset_: Preset, settings: Settings = ANN, facts: EngineFacts = LOCAL, 
     return planning.make(preset_, asked, facts, settings)
 
 
+def inside(plan: Plan) -> dict[str, str]:
+    """The variables of programs in the environment: the container's, then those that the agent reads."""
+    files = [file.data or b"" for file in plan.files if file.path == "/opt/jupyter-mlenv/environ"]
+    words = b"".join(files).decode().split("\0")
+    return {**plan.container.env, **dict(word.split("=", 1) for word in words if word)}
+
+
 def test_the_proxies_of_the_site_reach_the_environment_unless_the_preset_has_its_own() -> None:
     site = dataclasses.replace(ANN, proxies={"https_proxy": "http://proxy:3128", "no_proxy": "localhost"})
     env = make(preset(), site).container.env
     assert env["https_proxy"] == env["HTTPS_PROXY"] == "http://proxy:3128"
     assert env["no_proxy"] == env["NO_PROXY"] == "localhost"
-    own = dataclasses.replace(preset(), env={"https_proxy": ""})
-    assert make(own, site).container.env["https_proxy"] == ""
+    own = make(dataclasses.replace(preset(), env={"https_proxy": ""}), site)
+    assert "https_proxy" not in own.container.env
+    assert inside(own)["https_proxy"] == ""
+
+
+def test_no_secret_is_among_what_the_engine_shows() -> None:
+    """Neither a preset's variables nor a proxy's password; programs inside have them from a file of the person's."""
+    proxy = "http://ann:canary-proxy@proxy:3128"
+    site = dataclasses.replace(ANN, proxies={"https_proxy": proxy, "http_proxy": "http://plain:3128"})
+    own = dataclasses.replace(
+        preset(),
+        env={"TOKEN": "canary-env", "PATH": "/opt/bin:/bin", "NVIDIA_VISIBLE_DEVICES": "0", "LD_LIBRARY_PATH": "/x"},
+        endpoints=tuple(dataclasses.replace(e, env={"KEY": "canary-service"}) for e in preset().endpoints),
+    )
+    plan = make(own, site)
+    said = json.dumps([dict(plan.container.env), dict(plan.container.labels)])
+    assert "canary" not in said
+    # What the engine or a GPU's runtime reads before anything of ours runs stays with them.
+    early = {name: plan.container.env[name] for name in ("PATH", "NVIDIA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")}
+    assert early == {"PATH": "/opt/bin:/bin", "NVIDIA_VISIBLE_DEVICES": "0", "LD_LIBRARY_PATH": "/x"}
+    assert plan.container.env["http_proxy"] == "http://plain:3128"
+    assert (inside(plan)["TOKEN"], inside(plan)["HTTPS_PROXY"]) == ("canary-env", proxy)
+    files = {file.path: file for file in plan.files if b"canary" in (file.data or b"")}
+    assert {path: (file.mode, file.uid, file.gid) for path, file in files.items()} == {
+        "/opt/jupyter-mlenv/environ": (0o600, 1000, 1001),
+        "/opt/jupyter-mlenv/services.json": (0o600, 1000, 1001),
+    }
+    assert make(dataclasses.replace(own, env={"TOKEN": "other"}), site).hash != plan.hash
 
 
 def test_a_container_of_a_local_engine() -> None:
@@ -74,7 +107,7 @@ def test_a_container_of_a_local_engine() -> None:
         Mount("/data", "/data", read_only=True),
     )
     assert spec.env["HOME"] == "/home/ann"
-    assert spec.env["MODE"] == "fast"
+    assert inside(plan)["MODE"] == "fast"
     assert spec.env["MLENV_ID"] == id
     assert not [name for name in spec.env if name.startswith(("JUPYTER", "JPY"))]
     assert spec.labels["jupyter-mlenv.run"] == f"/srv/run/{id[-10:]}"
@@ -201,7 +234,11 @@ def test_a_plan_survives_its_label() -> None:
     plan = make(preset('base = "b:1"\npip = ["numpy"]', gpu=True), name="two")
     back = planning.from_label(plan.container.labels["jupyter-mlenv.plan"])
     expected = replace(
-        plan, files=(), image=replace(plan.image, recipe=None), container=replace(plan.container, labels={})
+        plan,
+        files=(),
+        image=replace(plan.image, recipe=None),
+        container=replace(plan.container, labels={}, env={}),
+        endpoints=tuple(replace(endpoint, env={}) for endpoint in plan.endpoints),
     )
     assert back == expected
     assert len(planning.to_label(plan)) < 8000
