@@ -68,7 +68,7 @@ class MlenvConfig(Knobs):
     def _host_python_default(self) -> str:
         return sys.executable
 
-    @validate("default_memory", "default_shm")
+    @validate("default_memory", "default_shm", "max_memory")
     def _valid_size(self, proposal: Any) -> str:
         text = str(proposal["value"])
         if text:
@@ -76,16 +76,18 @@ class MlenvConfig(Knobs):
                 size = parse_size(text)
             except ValueError as error:
                 raise TraitError(f"MlenvConfig.{proposal['trait'].name}: {error}.") from error
-            if proposal["trait"].name == "default_memory" and size < SMALLEST_MEMORY:
-                raise TraitError(f"MlenvConfig.default_memory: {text!r} is too little; engines want 6m or more.")
+            if proposal["trait"].name != "default_shm" and size < SMALLEST_MEMORY:
+                raise TraitError(
+                    f"MlenvConfig.{proposal['trait'].name}: {text!r} is too little; engines want 6m or more."
+                )
         return text
 
-    @validate("default_cpus")
+    @validate("default_cpus", "max_cpus")
     def _valid_cpus(self, proposal: Any) -> float | None:
         cpus: float | None = proposal["value"]
         if cpus is not None and not 0 < cpus < 10_000:
             raise TraitError(
-                f"MlenvConfig.default_cpus: {cpus!r} is not a number of cores; write for example 2 or 0.5."
+                f"MlenvConfig.{proposal['trait'].name}: {cpus!r} is not a number of cores; write for example 2 or 0.5."
             )
         return cpus
 
@@ -125,6 +127,12 @@ class MlenvConfig(Knobs):
                 pids=self.default_pids or None,
                 shm=parse_size(self.default_shm) if self.default_shm else None,
             ),
+            max_memory=parse_size(self.max_memory) if self.max_memory else None,
+            max_cpus=self.max_cpus,
+            max_pids=self.max_pids,
+            max_gpus=self.max_gpus,
+            allowed_images=tuple(self.allowed_images),
+            project_presets=self.project_presets,
             start_timeout=self.start_timeout,
             kernel_grace=self.kernel_grace,
             shared_filesystem=self.shared_filesystem,

@@ -203,6 +203,60 @@ class Knobs(LoggingConfigurable):
         Example: `c.MlenvConfig.default_shm = "2g"`"""
     ).tag(config=True)
 
+    max_memory = Unicode(
+        help="""How much memory an environment may have at most, such as `32g`; what a preset, a request or the
+        command line wants beyond that is refused. Where nobody asks, it is the limit. Empty: no maximum.
+
+        Example: `c.MlenvConfig.max_memory = "32g"`"""
+    ).tag(config=True)
+
+    max_cpus = Float(
+        None,
+        allow_none=True,
+        help="""How many processor cores an environment may have at most; where nobody asks, it is the limit. `None`:
+        no maximum.
+
+        Example: `c.MlenvConfig.max_cpus = 8`""",
+    ).tag(config=True)
+
+    max_pids = Int(
+        None,
+        allow_none=True,
+        min=1,
+        help="""How many processes and threads an environment may have at most; where nobody asks, it is the limit.
+        `None`: no maximum.
+
+        Example: `c.MlenvConfig.max_pids = 8192`""",
+    ).tag(config=True)
+
+    max_gpus = Int(
+        None,
+        allow_none=True,
+        min=0,
+        help="""How many GPUs an environment may have at most, however it asks for them; a GPU preset that gives no
+        number gets that many. `0`: none at all. `None`: no maximum.
+
+        Example: `c.MlenvConfig.max_gpus = 1`""",
+    ).tag(config=True)
+
+    allowed_images = List(
+        Unicode(),
+        help="""Patterns of the images that environments may be made from, with `*` and `?`: of a preset's image after
+        `image_aliases`, and of all that an own Dockerfile names in `FROM`, `--from` and `# syntax`. A pattern is
+        compared with and without tag and, on Docker Hub, registry. The preset `host`, which is this machine itself,
+        is always allowed. Empty: every image.
+
+        Example: `c.MlenvConfig.allowed_images = ["python:3.*", "registry.example.com/ml/*"]`""",
+    ).tag(config=True)
+
+    project_presets = Bool(
+        True,
+        help="""Whether a project's own `mlenv.toml` is offered, after a question. `False`: only built-in presets and
+        those of `preset_paths`.
+
+        Example: `c.MlenvConfig.project_presets = False`""",
+    ).tag(config=True)
+
     start_timeout = Float(
         60.0,
         min=1.0,

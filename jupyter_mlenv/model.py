@@ -368,6 +368,12 @@ class Settings:
     pip_env: Mapping[str, str] = field(default_factory=dict)  # index settings, e.g. PIP_INDEX_URL
     pass_pip_settings: bool = True  # whether environments get those two, as builds always do
     resources: Resources = Resources(pids=4096)  # where a preset says nothing
+    max_memory: int | None = None  # bytes that an environment may have at most; None: as much as is asked for
+    max_cpus: float | None = None
+    max_pids: int | None = None
+    max_gpus: int | None = None
+    allowed_images: tuple[str, ...] = ()  # patterns; none: every image
+    project_presets: bool = True  # whether a workspace's mlenv.toml is offered
     start_timeout: float = 60.0  # seconds from container start to agent ready
     kernel_grace: float = 60.0  # seconds that a kernel outlives the last process that is connected to it
     shared_filesystem: bool | None = None  # None: find out

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from . import dockerfile, hostpython, insides, keepnote, owndockerfile, pipsettings, variables
+from . import allowedimages, dockerfile, hostpython, insides, keepnote, limits, owndockerfile, pipsettings, variables
 from . import mounts as targets
 from ._version import __version__
 from .aliases import apply_alias
@@ -60,6 +60,8 @@ def make(
     ------
     PresetInvalid
         A file that the preset names cannot be read.
+    LimitExceeded
+        More than a maximum, or an image that is not allowed.
     MountForbidden
         A mount would cover what the container needs, or what is put into it.
     MlenvError
@@ -85,7 +87,7 @@ def make(
         name=container_name(id),
         image=image.reference,
         command=command if run_dir else (*command, "--port", str(AGENT_PORT)),
-        env=_env(preset, request, settings, id, python),
+        env=_counted(_env(preset, request, settings, id, python), settings, resources),
         user=f"{settings.uid}:{settings.gid}",
         workdir=request.workspace,
         hostname=preset.name,
@@ -130,6 +132,9 @@ def _image(preset: Preset, facts: EngineFacts, settings: Settings, earlier: Sequ
     source = preset.image
     if source.host:
         return ImagePlan("host", hostpython.reference())
+    if source.base or source.reference:
+        used = apply_alias(source.base or source.reference, settings.image_aliases)
+        allowedimages.check([used], settings.allowed_images, f'The preset "{preset.name}"')
     buildkit = facts.buildkit and settings.builder != "classic"
     if source.dockerfile:
         recipe = _own_dockerfile(preset, settings)
@@ -161,6 +166,9 @@ def _generated(
 def _own_dockerfile(preset: Preset, settings: Settings) -> BuildRecipe:
     source = preset.image
     text = _read(preset, source.dockerfile)
+    if settings.allowed_images:
+        used = allowedimages.used(text, source.args)
+        allowedimages.check(used, settings.allowed_images, f'The Dockerfile of the preset "{preset.name}"')
     context = source.context or os.path.dirname(os.path.join(preset.directory, source.dockerfile))
     return owndockerfile.recipe(
         preset.name,
@@ -190,11 +198,14 @@ def _python(preset: Preset, settings: Settings) -> str:
     return settings.host_python or preset.image.python
 
 
+def maxima(settings: Settings) -> limits.Maxima:
+    """What environments may have at most."""
+    return limits.Maxima(settings.max_memory, settings.max_cpus, settings.max_pids, settings.max_gpus)
+
+
 def _resources(preset: Preset, request: StartRequest, settings: Settings) -> Resources:
-    given = {**_set(settings.resources), **_set(preset.resources), **_set(request)}
-    if preset.gpu and request.gpus is None:
-        given.setdefault("gpus", "all")
-    return Resources(**given)
+    asked = Resources(**{**_set(preset.resources), **_set(request)})
+    return limits.granted(asked, settings.resources, maxima(settings), gpu=preset.gpu and request.gpus is None)
 
 
 def _set(source: Resources | StartRequest) -> dict[str, Any]:
@@ -220,6 +231,14 @@ def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, pyt
         env["PATH"] = ":".join(dict.fromkeys([os.path.dirname(python), "/usr/local/bin", "/usr/bin", "/bin"]))
         env["PIP_BREAK_SYSTEM_PACKAGES"] = "1"  # what it would break is mounted read-only
     return variables.of_container(preset, _proxies(settings), {**env, **pipsettings.variables(settings)})
+
+
+def _counted(env: dict[str, str], settings: Settings, resources: Resources) -> dict[str, str]:
+    """Where GPUs are counted, an image's or preset's variable is no way around that; the engine adds its own."""
+    if settings.max_gpus is None:
+        return env
+    kept = {name: value for name, value in env.items() if name not in limits.NO_GPU}
+    return kept if resources.gpus else kept | limits.NO_GPU
 
 
 def _proxies(settings: Settings) -> dict[str, str]:

@@ -25,6 +25,7 @@ GROUPS = {
         "pip_find_links",
     ),
     "Limits": ("default_memory", "default_cpus", "default_pids", "default_shm", "start_timeout"),
+    "Maxima": ("max_memory", "max_cpus", "max_pids", "max_gpus", "allowed_images", "project_presets"),
     "The Jupyter server": (
         "tcp_nodelay",
         "gc_freeze",

@@ -17,6 +17,7 @@ PAGE = ROOT.parent / "docs" / "architecture.md"
 CORE = ("plaintext", "errors", "model", "sizes", "presetfile", "presetrules", "presets", "workspace", "dockerfile")
 CORE += ("floors", "owndockerfile", "aliases", "planlabel", "plan", "hostpython", "pipsettings", "keepnote")
 CORE += ("mounts", "treewalk", "variables", "insides")
+CORE += ("limits", "allowedimages")
 
 
 def modules() -> dict[str, Path]:

@@ -1,0 +1,99 @@
+"""Maxima: what an environment may have at most, whatever a preset, a request or the command line asks for. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .errors import LimitExceeded
+from .model import Resources
+
+NO_GPU = {"NVIDIA_VISIBLE_DEVICES": "void"}
+"""What keeps NVIDIA's runtime, where it is the engine's default, from giving every GPU to whoever asks for none.
+
+https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html
+"""
+
+
+@dataclass(frozen=True)
+class Maxima:
+    """`None`: no maximum. `memory` in bytes, `cpus` in cores, `pids` and `gpus` are counts."""
+
+    memory: int | None = None
+    cpus: float | None = None
+    pids: int | None = None
+    gpus: int | None = None
+
+
+def granted(asked: Resources, defaults: Resources, maxima: Maxima, gpu: bool = False) -> Resources:
+    """What an environment gets: what is asked for, else the default, else the maximum.
+
+    Parameters
+    ----------
+    asked
+        What preset and request say. More than a maximum is refused, since nobody would get what they count on.
+    defaults
+        The settings' own, which nobody asked for: they are lowered to the maximum.
+    gpu
+        Whether a GPU is wanted without a number.
+
+    Raises
+    ------
+    LimitExceeded
+        `details` has `setting` and `maximum`.
+    """
+    result = asked
+    for name in ("memory", "cpus", "pids"):
+        wanted, default, most = getattr(asked, name), getattr(defaults, name), getattr(maxima, name)
+        if most is not None and wanted is not None and wanted > most:
+            raise _exceeded(name, _shown(name, wanted), _shown(name, most))
+        if wanted is None and most is not None:
+            default = most if default is None else min(default, most)
+        result = replace(result, **{name: default if wanted is None else wanted})
+    if result.shm is None:
+        result = replace(result, shm=defaults.shm)
+    if gpu and not asked.gpus:
+        result = replace(result, gpus="all" if maxima.gpus is None else str(maxima.gpus))
+        if maxima.gpus == 0:
+            raise _exceeded("gpus", "1", "0")
+    _check_gpus(asked.gpus, maxima.gpus)
+    return result
+
+
+def check(applied: Resources, maxima: Maxima) -> None:
+    """Check what an existing container has: it may be older than the maxima. Raises LimitExceeded."""
+    for name in ("memory", "cpus", "pids"):
+        has, most = getattr(applied, name), getattr(maxima, name)
+        if most is not None and (not has or has > most):
+            raise _exceeded(name, _shown(name, has) if has else "no limit", _shown(name, most))
+    _check_gpus(applied.gpus, maxima.gpus)
+
+
+def _check_gpus(asked: str, most: int | None) -> None:
+    """`device=all` is one word for all of them, so ids that are words count as too many."""
+    if most is None or not asked:
+        return
+    ids = [id for id in asked.removeprefix("device=").split(",") if id]
+    words = {"all", "none", "void"} & {id.lower() for id in ids}
+    count = int(asked) if asked.isdigit() else len(ids)
+    if words or count > most:
+        raise _exceeded("gpus", asked, str(most))
+
+
+def _shown(name: str, value: float) -> str:
+    if name != "memory":
+        return f"{value:g}"
+    for unit, size in (("g", 2**30), ("m", 2**20)):
+        if value >= size:
+            return f"{value / size:.4g}{unit}"
+    return f"{value:g}"
+
+
+def _exceeded(name: str, asked: str, most: str) -> LimitExceeded:
+    words = {"memory": "of memory", "cpus": "processor cores", "pids": "processes", "gpus": "GPUs"}
+    return LimitExceeded(
+        f"{asked} {words[name]} is more than an environment may have here: max_{name} is {most}.",
+        hint=f"Ask for {most} or less, or have MlenvConfig.max_{name} raised."
+        if most != "0"
+        else "Use a preset without a GPU, or have MlenvConfig.max_gpus raised.",
+        details={"setting": f"max_{name}", "maximum": most},
+    )
