@@ -115,6 +115,7 @@ class MlenvConfig(Knobs):
             root_dir=root_dir,
             image_aliases=dict(self.image_aliases),
             preset_paths=_paths(self.preset_paths),
+            agreements=os.path.join(jupyter_data_dir(), "mlenv", "agreements.json"),
             network=self.network,
             builder=cast(Builder, self.builder),
             ca_bundle=os.path.expanduser(self.ca_bundle),

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from . import consent, readback
 from . import plan as planning
 from . import presets as recipes
-from . import readback
 from . import workspace as workspaces
 from .agentclient import AgentClient
 from .changes import Changes, EnvironmentChanged, EnvironmentRemoved, KernelsChanged, Snapshot
@@ -47,11 +47,29 @@ class Environments:
         )
 
     async def presets(self, workspace: str = "") -> tuple[list[Preset], list[PresetInvalid]]:
-        """The presets a person can start in this workspace, and the files that hold no valid one."""
-        return await asyncio.to_thread(recipes.load, self.settings, workspace)
+        """The presets a person can start in this workspace, and the files that hold no valid one.
+
+        A project's own preset that nobody has agreed to says so (`Preset.consent`).
+        """
+
+        def load() -> tuple[list[Preset], list[PresetInvalid]]:
+            found, broken = recipes.load(self.settings, workspace)
+            return [consent.asked(preset, self.settings) for preset in found], broken
+
+        return await asyncio.to_thread(load)
+
+    async def agree(self, folder: str, digest: str) -> None:
+        """The person has seen what a project's preset would run, and agrees; see `consent.agree` for what is raised."""
+        folder = await asyncio.to_thread(workspaces.check, folder, self.settings)
+        presets, broken = await self.presets(folder)
+        await asyncio.to_thread(consent.agree, presets, broken, self.settings, folder, digest)
 
     async def ready(self, presets: Sequence[Preset], workspace: str = "") -> dict[str, bool]:
-        """By preset name, whether its image is on the engine, so that a start neither pulls nor builds."""
+        """By preset name, whether its image is on the engine, so that a start neither pulls nor builds.
+
+        What a person has not agreed to is not looked at, and missing.
+        """
+        presets = [preset for preset in presets if preset.consent is None]
         facts, earlier = await self.engine.facts(), await self._earlier()
 
         async def ready(preset: Preset) -> bool:
@@ -85,12 +103,14 @@ class Environments:
     async def start(self, request: StartRequest, base_url: str = "/") -> tuple[Environment, Job]:
         """Start or reuse the environment of this request; the job ends when it (and its endpoint) answers.
 
-        Raises PresetNotFound, PresetInvalid, WorkspaceForbidden, WorkspaceNotFound at once; the job raises the rest.
+        Raises PresetNotFound, PresetInvalid, ConsentRequired, WorkspaceForbidden, WorkspaceNotFound at once; the job
+        raises the rest.
         """
         workspace = await asyncio.to_thread(workspaces.check, request.workspace, self.settings)
         request = replace(request, workspace=workspace)
         presets, broken = await self.presets(workspace)
         preset = recipes.find(request.preset, presets, broken)
+        consent.require(preset)
         facts, earlier = await self.engine.facts(), await self._earlier()
         plan = planning.make(preset, request, facts, self.settings, earlier=earlier)
 

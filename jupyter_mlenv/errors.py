@@ -11,6 +11,7 @@
     │   ├── EndpointNotFound
     │   └── JobNotFound
     ├── PresetInvalid                 file, line, field, what is allowed (422)
+    ├── ConsentRequired               a project's preset that nobody has agreed to (409)
     ├── WorkspaceForbidden            outside `allowed_workspaces`, or the home directory (403)
     ├── MountForbidden                a mount's source or target that may not be, or is no longer the same (403)
     ├── LimitExceeded                 more than a maximum, or an image that is not allowed; names the setting (403)
@@ -131,6 +132,13 @@ class PresetInvalid(MlenvError):
 
     code = "preset_invalid"
     status = 422
+
+
+class ConsentRequired(MlenvError):
+    """`details["consent"]` is the consent object: `file`, `folder`, `digest` and `says`."""
+
+    code = "consent_required"
+    status = 409
 
 
 class WorkspaceForbidden(MlenvError):

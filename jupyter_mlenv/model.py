@@ -136,8 +136,42 @@ class KernelOptions:
 
 
 @dataclass(frozen=True)
+class Project:
+    """The files of a project that say how its preset is built, read once: what is used is what a person agreed to.
+
+    `folder` has no links in its path. `texts`: what was read, by absolute path. `digest`: SHA-256 of the files' names
+    and bytes, 64 hex digits.
+    """
+
+    folder: str
+    digest: str
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What a person has to agree to before the preset of a project is used.
+
+    `file` is the preset's file, `folder` the project's. `says`: what it would run and see, a plain sentence each.
+    """
+
+    file: str
+    folder: str
+    digest: str
+    says: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The consent object of the REST API."""
+        return {"file": self.file, "folder": self.folder, "digest": self.digest, "says": list(self.says)}
+
+
+@dataclass(frozen=True)
 class Preset:
-    """A named recipe that a tile shows. Parsed from TOML by `presets.py`; `source` is the file, or `catalog`."""
+    """A named recipe that a tile shows. Parsed from TOML by `presets.py`; `source` is the file, or `catalog`.
+
+    `project`: set if it comes with the workspace, and may so have come with a cloned repository. `consent`: set if
+    nothing of it may be used before a person has agreed to it.
+    """
 
     name: str
     title: str
@@ -154,11 +188,15 @@ class Preset:
     network: str = ""
     source: str = "catalog"
     directory: str = ""  # what relative paths in it are relative to
+    project: Project | None = None
+    consent: Consent | None = None
 
     def to_json(self, ready: bool | None) -> dict[str, Any]:
         """The preset object of the REST API and of `--json`. `ready`: its image is on the engine; `None`: not known."""
         names = ("name", "title", "description", "icon", "gpu", "twin", "source")
-        return {name: getattr(self, name) for name in names} | {"image": self.image.origin, "ready": ready}
+        consent = self.consent.to_json() if self.consent else None
+        more = {"image": self.image.origin, "ready": ready, "consent": consent}
+        return {name: getattr(self, name) for name in names} | more
 
 
 @dataclass(frozen=True)
@@ -361,6 +399,7 @@ class Settings:
     root_dir: str = ""  # the server's root directory: a workspace is never above it
     image_aliases: Mapping[str, str] = field(default_factory=dict)
     preset_paths: tuple[str, ...] = ()  # directories, first wins
+    agreements: str = ""  # the file that remembers which projects' presets were agreed to; empty: none is
     network: str = ""
     builder: Literal["auto", "buildkit", "classic"] = "auto"
     ca_bundle: str = ""  # PEM file that builds and, with `pass_pip_settings`, environments must trust

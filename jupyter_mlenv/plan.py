@@ -181,8 +181,11 @@ def _own_dockerfile(preset: Preset, settings: Settings) -> BuildRecipe:
 
 
 def _read(preset: Preset, path: str) -> str:
+    full = os.path.join(preset.directory, path)
+    if preset.project and full in preset.project.texts:
+        return preset.project.texts[full]  # what was agreed to, whatever the file says by now
     try:
-        with open(os.path.join(preset.directory, path), encoding="utf-8") as file:
+        with open(full, encoding="utf-8") as file:
             return file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise PresetInvalid(

@@ -1,21 +1,25 @@
 """TOML -> Preset, and where presets come from.
 
-`parse` is pure; `load` reads, first wins: `mlenv.toml` in the workspace, the folders of `settings.preset_paths`, the
-catalog of this package. A file that is wrong is reported and never hides the others.
+`parse` is pure; `load` reads, first wins: the folders of `settings.preset_paths`, the catalog of this package. A file
+that is wrong is reported and never hides the others.
 
-An `mlenv.toml` may have come with a cloned repository, and one click starts it. So it is confined: it reaches nothing
-outside its workspace, joins no network, and does not build on a preset that does either.
+The `mlenv.toml` of a workspace may have come with a cloned repository, and one click starts it. So it takes no name
+that exists, and is confined: it reaches nothing outside its workspace, joins no network, and does not build on a preset
+that does either. Whether a person has agreed to it is `consent.py`'s part.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from . import projectfiles
 from .errors import PresetInvalid, PresetNotFound
 from .model import (
     Endpoint,
@@ -32,6 +36,9 @@ from .sizes import parse_size
 
 WORKSPACE_FILE = "mlenv.toml"
 """The preset file of a workspace."""
+
+DEFAULT_NAME = "project"
+"""The name of a workspace's preset, unless its file gives another one."""
 
 Lookup = Callable[[str], "Mapping[str, Any] | None"]
 """The merged data of another preset, for `extends`; None if there is none of that name."""
@@ -73,23 +80,28 @@ def load(settings: Settings, workspace: str = "") -> tuple[list[Preset], list[Pr
                 return _merged(_text(path), str(path), str(path.parent), lookup, "")
         return _catalog_data().get(name)
 
-    own = [Path(workspace, WORKSPACE_FILE)] if workspace and Path(workspace, WORKSPACE_FILE).is_file() else []
-    for path in (*own, *trusted):
-        confined = workspace if path in own else ""
+    for path in trusted:
         # A file may extend the preset of the same name that it hides.
-        lookup = extends if confined else functools.partial(extends, seen=(path.stem,))
+        lookup = functools.partial(extends, seen=(path.stem,))
         try:
-            preset = parse(_text(path), file=str(path), directory=str(path.parent), extends=lookup, confined=confined)
+            preset = parse(_text(path), file=str(path), directory=str(path.parent), extends=lookup)
         except PresetInvalid as error:
-            name = "project" if path in own else path.stem
-            if name not in found:
-                error.details["preset"] = name
+            if path.stem not in found:
+                error.details["preset"] = path.stem
             errors.append(error)
         else:
             found.setdefault(preset.name, preset)
     for preset in catalog():
         found.setdefault(preset.name, preset)
-    return list(found.values()), errors
+    if not workspace or not os.path.lexists(os.path.join(workspace, WORKSPACE_FILE)):
+        return list(found.values()), errors
+    try:
+        own = _of_project(workspace, extends, {*found, *(path.stem for path in trusted)})
+    except PresetInvalid as error:
+        if DEFAULT_NAME not in found:
+            error.details.setdefault("preset", DEFAULT_NAME)
+        return list(found.values()), [error, *errors]
+    return [own, *found.values()], errors
 
 
 def find(name: str, presets: Sequence[Preset], errors: Sequence[PresetInvalid] = ()) -> Preset:
@@ -169,6 +181,40 @@ def _trusted_files(settings: Settings) -> list[Path]:
     return found
 
 
+def _of_project(workspace: str, extends: Lookup, taken: Collection[str]) -> Preset:
+    """The preset that comes with a project. Raises PresetInvalid, also for a name that is another preset's."""
+    file = os.path.join(workspace, WORKSPACE_FILE)
+    try:
+        text = projectfiles.read_bytes(workspace, WORKSPACE_FILE).decode("utf-8")
+    except OSError as error:
+        raise PresetInvalid(
+            f"{file} cannot be read: {error.strerror}.",
+            hint="Make it a file of its own, or remove it.",
+            details={"file": file},
+        ) from error
+    except UnicodeDecodeError as error:
+        raise PresetInvalid(
+            f"{file} cannot be read: it is not UTF-8.", hint="Save it as UTF-8.", details={"file": file}
+        ) from error
+    preset = parse(text, file=file, directory=workspace, extends=extends, confined=workspace)
+    if preset.name in taken:
+        document = read(text, file)
+        raise document.fail(
+            ("name",),
+            f'is "{preset.name}", which is the name of another preset already: the preset of a project may not '
+            "stand in its place",
+            hint=f'Call it something else, for example name = "{_free(preset.name, taken)}".',
+        )
+    return replace(preset, project=projectfiles.project(workspace, preset, text))
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """A name that no preset has yet."""
+    numbered = (f"{DEFAULT_NAME}-{number}" for number in itertools.count(2))
+    names = itertools.chain((DEFAULT_NAME, f"{name[:23]}-project"), numbered)
+    return next(free for free in names if free not in taken)
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
@@ -182,7 +228,7 @@ def _merged(
     """The file's data on top of what it extends, with absolute paths."""
     document = read(text, file, shipped=shipped)
     data = absolute(document, directory)
-    data.setdefault("name", "project" if os.path.basename(file) == WORKSPACE_FILE else Path(file).stem)
+    data.setdefault("name", DEFAULT_NAME if os.path.basename(file) == WORKSPACE_FILE else Path(file).stem)
     base: Mapping[str, Any] = {}
     if parent := data.get("extends"):
         found = extends(parent)

@@ -15,6 +15,7 @@ COMMANDS = {
     "presets": ("show.PresetsCommand", "what can be started here"),
     "list": ("show.ListCommand", "your environments and their state"),
     "start": ("start.StartCommand", "start the environment of a preset for this project, or reuse it"),
+    "agree": ("agree.AgreeCommand", "see what a project's own preset would run, and agree to it"),
     "stop": ("manage.StopCommand", "stop environments; what is installed in them stays"),
     "restart": ("manage.RestartCommand", "stop and start environments, or start stopped ones"),
     "rm": ("manage.RemoveCommand", "remove environments; the files of the project stay"),

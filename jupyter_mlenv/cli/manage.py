@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 
 from ..model import Environment
 from . import output
 from .command import Command, add_ids, add_json, find, follow
+from .question import yes
 
 
 class StopCommand(Command):
@@ -86,11 +86,4 @@ def confirmed(environments: list[Environment]) -> bool:
     for environment in environments:
         output.write(f"  {environment.id}  {output.short_path(environment.workspace)}", stream=sys.stderr)
     what = "this environment" if len(environments) == 1 else f"these {len(environments)} environments"
-    # A blocking read is right here, since nothing else runs while a person thinks; Ctrl-C must end it at once.
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        question = f"Remove {what}, with all that was installed inside? Files of the project stay. [y/N] "
-        print(question, end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    return yes(f"Remove {what}, with all that was installed inside? Files of the project stay.")

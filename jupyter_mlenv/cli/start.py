@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
+from .. import presets as recipes
+from ..errors import ConsentRequired
 from ..model import Environment, StartRequest
 from . import output, usage
+from .agree import ask
 from .command import Command, add_json, follow, here
+
+if TYPE_CHECKING:
+    from ..environments import Environments
+    from ..jobs import Job
 
 
 class StartCommand(Command):
@@ -60,10 +68,20 @@ second start is quick. The project's folder is mounted at the same path."""
                 mounts=tuple(args.mount),
                 recreate=args.recreate,
             )
-            _, job = await environments.start(request)
+            _, job = await agreed_start(environments, request)
             environment = await follow(job, quiet=args.json)
         show_started(environment, as_json=args.json)
         return 0
+
+
+async def agreed_start(environments: Environments, request: StartRequest) -> tuple[Environment, Job]:
+    """Start it; a project's preset that nobody has agreed to is asked about first, where there is a terminal."""
+    try:
+        return await environments.start(request)
+    except ConsentRequired:
+        presets, broken = await environments.presets(request.workspace)
+        await ask(environments, recipes.find(request.preset, presets, broken))
+    return await environments.start(request)
 
 
 def show_started(environment: Environment, *, as_json: bool) -> None:

@@ -62,6 +62,15 @@ class Presets(MlenvHandler):
             return {}
 
 
+class Consents(MlenvHandler):
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        folder, digest = requests.consent(self.body())
+        await self.environments.agree(folder, digest)
+        self.nothing()
+
+
 class EnvironmentList(MlenvHandler):
     @web.authenticated
     @authorized
@@ -174,6 +183,7 @@ class NothingHere(MlenvHandler):
 ROUTES: tuple[tuple[str, type[web.RequestHandler]], ...] = (
     ("/engine", Engine),
     ("/presets", Presets),
+    ("/consents", Consents),
     ("/environments", EnvironmentList),
     ("/environments/{id}", OneEnvironment),
     ("/environments/{id}/start", StartEnvironment),

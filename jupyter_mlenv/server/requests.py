@@ -33,11 +33,13 @@ MAX_MEMORY = 2**50
 """Bytes. More is a mistake, and the engine's integers end at 2^63."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _GPUS = re.compile(r"(?:all|[0-9]{1,4}|device=[A-Za-z0-9_.:-]+(?:,[A-Za-z0-9_.:-]+)*)?")
 
 FOLLOW_FIELDS = ("type", "job", "since")
 ENDPOINT_FIELDS = ("endpoint",)
+CONSENT_FIELDS = ("folder", "digest")
 MOUNT_FIELDS = ("source", "target", "read_only")
 START_FIELDS = (
     "preset",
@@ -126,6 +128,17 @@ def endpoint(body: Mapping[str, Any]) -> str:
     """The body of `POST environments/{id}/start` and `/restart`."""
     _only(body, ENDPOINT_FIELDS)
     return _text(body, "endpoint")
+
+
+def consent(body: Mapping[str, Any]) -> tuple[str, str]:
+    """The body of `POST consents`: the project's folder, and the digest of what the person has seen."""
+    _only(body, CONSENT_FIELDS)
+    folder, digest = _text(body, "folder"), _text(body, "digest")
+    if not folder.startswith("/"):
+        raise _invalid("folder", "is not an absolute path", "Send the folder of the preset's consent object.")
+    if not _DIGEST.fullmatch(digest):
+        raise _invalid("digest", "is not 64 hex digits", "Send the digest of the preset's consent object.")
+    return folder, digest
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,11 @@ SAY = "echo first >/proc/1/fd/1; echo second >/proc/1/fd/1"
 class Cli:
     """Runs commands for one owner, in one project folder."""
 
-    def __init__(self, owner: str, run_root: str, workspace: Path) -> None:
+    def __init__(self, owner: str, run_root: str, workspace: Path, data: Path) -> None:
         self.settings = [f"--MlenvConfig.owner={owner}", f"--MlenvConfig.run_root={run_root}"]
         self.workspace = workspace
         self.environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        self.environment["JUPYTER_DATA_DIR"] = str(data)
 
     def command(self, *argv: str) -> list[str]:
         cut = argv.index("--") if "--" in argv else len(argv)
@@ -67,8 +68,8 @@ class Cli:
 
 
 @pytest.fixture
-def cli(owner: str, run_root: str, workspace: Path) -> Iterator[Cli]:
-    made = Cli(owner, run_root, workspace)
+def cli(owner: str, run_root: str, workspace: Path, tmp_path: Path) -> Iterator[Cli]:
+    made = Cli(owner, run_root, workspace, tmp_path / "data")
     yield made
     left = [str(e["id"]) for e in made.list() if e["workspace"] == str(workspace)]
     if left:
@@ -218,6 +219,7 @@ for p in pathlib.Path('/proc').glob('[0-9]*/cmdline'):
 def test_ctrl_c_cancels_a_start_and_leaves_nothing(cli: Cli, workspace: Path, base_image: str, owner: str) -> None:
     (workspace / "mlenv.toml").write_text('schema = 1\nname = "slow"\ntitle = "Slow"\n[image]\ndockerfile = "Slow"\n')
     (workspace / "Slow").write_text(f"FROM {base_image}\nRUN echo begun && sleep 300\n")
+    cli.run("agree", "--yes")
     process = cli.spawn("start", "slow")
     assert process.stderr is not None
     try:
@@ -236,6 +238,7 @@ def test_ctrl_c_cancels_a_start_and_leaves_nothing(cli: Cli, workspace: Path, ba
 def test_a_failed_build_shows_its_last_lines(cli: Cli, workspace: Path, base_image: str) -> None:
     (workspace / "mlenv.toml").write_text('schema = 1\nname = "bad"\ntitle = "Bad"\n[image]\ndockerfile = "Bad"\n')
     (workspace / "Bad").write_text(f"FROM {base_image}\nRUN echo the reason is here && exit 9\n")
+    cli.run("agree", "--yes")
     done = cli.run("start", "bad", status=1)
     assert done.stdout == ""
     lines = done.stderr.splitlines()

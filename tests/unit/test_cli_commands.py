@@ -211,3 +211,25 @@ def test_no_command_imports_what_it_does_not_need() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_projects_preset_is_shown_and_agreed_to(mlenv: Run, tmp_path: Path) -> None:
+    (tmp_path / "project" / "mlenv.toml").write_text('[image]\nreference = "registry.test/a:1"\n[env]\nA = "b"\n')
+    done = mlenv("agree")
+    assert done.returncode == 1
+    assert "have not agreed" in done.stderr
+    assert f"jupyter mlenv agree {tmp_path}/project" in done.stderr
+    done = mlenv("agree", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "It downloads and runs the image registry.test/a:1." in done.stderr
+    assert "It sets the variables A=b." in done.stderr
+    assert f"jupyter mlenv start project --workspace {tmp_path}/project" in done.stdout
+    found = json.loads(mlenv("presets", "--json").stdout)
+    assert next(preset for preset in found if preset["name"] == "project")["consent"] is None
+    assert mlenv("agree").returncode == 0
+
+
+def test_there_is_nothing_to_agree_to(mlenv: Run) -> None:
+    done = mlenv("agree", "--yes")
+    assert done.returncode == 1
+    assert "no mlenv.toml" in done.stderr

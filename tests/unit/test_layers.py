@@ -18,6 +18,7 @@ CORE = ("plaintext", "errors", "model", "sizes", "presetfile", "presetrules", "p
 CORE += ("floors", "owndockerfile", "aliases", "planlabel", "plan", "hostpython", "pipsettings", "keepnote")
 CORE += ("mounts", "treewalk", "variables", "insides")
 CORE += ("limits", "allowedimages")
+CORE += ("projectfiles",)
 
 
 def modules() -> dict[str, Path]:

@@ -13,7 +13,7 @@ from schemathesis import GenerationMode
 from jupyter_mlenv.engines.base import EngineFacts
 from jupyter_mlenv.errors import MlenvError
 from jupyter_mlenv.jobs import Job
-from jupyter_mlenv.model import Endpoint, Environment, ImageSource, Mount, Preset, State
+from jupyter_mlenv.model import Consent, Endpoint, Environment, ImageSource, Mount, Preset, State
 from jupyter_mlenv.server import requests
 from jupyter_mlenv.server.handlers import ROUTES, document
 from tests.support.fuzz import CASES, fuzz, served_document
@@ -57,6 +57,7 @@ def test_the_document_has_the_handlers_paths_and_verbs() -> None:
         ("Job", Job("start", "a", lambda job: None).to_json()),
         ("Progress", Job("start", "a", lambda job: None).to_json()["progress"]),
         ("Preset", Preset("p", "P", ImageSource(host=True)).to_json(None)),
+        ("Consent", Consent("/w/mlenv.toml", "/w", "0" * 64).to_json()),
         ("EngineFacts", {field.name for field in dataclasses.fields(EngineFacts)}),
         (
             "Endpoint",
@@ -75,6 +76,7 @@ def test_an_object_has_exactly_the_documented_members(name: str, body: Any) -> N
     [
         ("StartRequest", requests.START_FIELDS),
         ("EndpointRequest", requests.ENDPOINT_FIELDS),
+        ("ConsentRequest", requests.CONSENT_FIELDS),
         ("Mount", requests.MOUNT_FIELDS),
         ("Wish", requests.FOLLOW_FIELDS),
     ],

@@ -1,0 +1,24 @@
+"""A question on the terminal that is answered with yes or no."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from . import output
+
+
+def can_ask() -> bool:
+    """Whether somebody can read a question and answer it."""
+    return output.is_terminal(sys.stdin) and output.is_terminal(sys.stderr)
+
+
+def yes(question: str) -> bool:
+    """Ask; only a clear yes is one."""
+    # A blocking read is right here, since nothing else runs while a person thinks; Ctrl-C must end it at once.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    finally:
+        signal.signal(signal.SIGINT, handler)

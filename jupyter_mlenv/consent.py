@@ -1,0 +1,236 @@
+"""What a person is asked before the preset of a project is used: what it would run and see, in plain words.
+
+A project's `mlenv.toml` may have come with a cloned repository. Nothing of it is used, not even to look whether its
+image is there, before the person has agreed to its content; another content is asked about again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from . import agreements, presets
+from .dockerfile import fold_requirements
+from .errors import ConsentRequired, PresetInvalid, PresetNotFound
+from .model import Consent, Endpoint, Preset, Settings
+from .plaintext import one_line
+
+MOST_SENTENCES = 40
+MOST_LETTERS = 300
+"""Characters of a sentence; the file itself says the rest."""
+
+SHORT = 160
+"""Characters of a command that is shown whole."""
+
+LISTED = 12
+"""Commands, packages or variables that are named; of more the number is told."""
+
+
+def asked(preset: Preset, settings: Settings) -> Preset:
+    """The preset with the question that has to be answered first, if there is one. Reads the agreements."""
+    project = preset.project
+    if project is None or agreements.agreed(settings.agreements, project.folder, project.digest):
+        return preset
+    return replace(preset, consent=Consent(preset.source, project.folder, project.digest, says(preset, settings)))
+
+
+def require(preset: Preset) -> None:
+    """Raises ConsentRequired for a preset that nobody has agreed to."""
+    if preset.consent is None:
+        return
+    folder = preset.consent.folder
+    raise ConsentRequired(
+        f'The preset "{preset.name}" comes with the project {folder} ({os.path.basename(preset.source)}), and you have '
+        "not agreed to what it would run, or its files have changed since.",
+        hint="See what that is, and agree: click its tile in the launcher, or run "
+        f"`jupyter mlenv agree {shlex.quote(folder)}`.",
+        details={"consent": preset.consent.to_json(), "preset": preset.name},
+    )
+
+
+def agree(
+    found: Sequence[Preset], broken: Sequence[PresetInvalid], settings: Settings, folder: str, digest: str
+) -> None:
+    """Remember that the person agrees to this content of a project's preset; `found` and `broken` are its presets.
+
+    Raises
+    ------
+    ConsentRequired
+        The content is another by now; the error has the new one.
+    PresetNotFound, PresetInvalid
+        The folder has no preset of its own, or one that is not valid.
+    MlenvError
+        It cannot be remembered.
+    """
+    preset = of_project(found, broken, folder)
+    assert preset.project is not None
+    if preset.project.digest != digest:
+        require(preset)
+    agreements.add(settings.agreements, preset.project.folder, preset.project.digest)
+
+
+def of_project(found: Sequence[Preset], broken: Sequence[PresetInvalid], folder: str) -> Preset:
+    """The preset that comes with the project. Raises PresetNotFound, PresetInvalid."""
+    for preset in found:
+        if preset.project is not None:
+            return preset
+    for error in broken:
+        if error.details.get("file") == os.path.join(folder, presets.WORKSPACE_FILE):
+            raise error
+    raise PresetNotFound(
+        f"{folder} has no {presets.WORKSPACE_FILE}, so there is nothing to agree to.",
+        hint="`jupyter mlenv presets` shows what can be started there.",
+        details={"folder": folder},
+    )
+
+
+def says(preset: Preset, settings: Settings) -> tuple[str, ...]:
+    """What using it means, a sentence each, without control characters and bounded."""
+    sentences = list(_sentences(preset, settings))
+    if len(sentences) > MOST_SENTENCES:
+        left = len(sentences) - MOST_SENTENCES + 1
+        sentences[MOST_SENTENCES - 1 :] = [f"And {left} things more, which {preset.source} says."]
+    return tuple(_cut(one_line(sentence), MOST_LETTERS) for sentence in sentences)
+
+
+def _sentences(preset: Preset, settings: Settings) -> Iterator[str]:
+    assert preset.project is not None
+    yield from _image(preset)
+    yield f"It sees and changes the files in {preset.project.folder}."
+    for mount in preset.mounts:
+        how = "reads" if mount.read_only else "sees and changes"
+        yield f"It {how} {mount.source}, as {mount.target}."
+    if preset.env:
+        yield f"It sets the variables {_few(f'{name}={value}' for name, value in preset.env.items())}."
+    known = {(e.name, e.command, tuple(e.env.items())) for one in presets.catalog() for e in one.endpoints}
+    for endpoint in preset.endpoints:
+        if (endpoint.name, endpoint.command, tuple(endpoint.env.items())) not in known:
+            yield from _service(endpoint)
+    kernel = preset.kernel
+    if kernel.argv:
+        yield f"Its kernels run: {_command(kernel.argv)}"
+    if kernel.spec:
+        yield f"Its kernels are what the image's kernelspec {kernel.spec} runs."
+    if kernel.preload:
+        yield f"Its kernels import at once: {_few(kernel.preload)}."
+    if settings.network != "none":
+        yield "It reaches the network."
+    if used := list(_resources(preset)):
+        yield f"It may use {', '.join(used)}."
+
+
+def _image(preset: Preset) -> Iterator[str]:
+    image, texts = preset.image, preset.project.texts if preset.project else {}
+    if image.host:
+        yield "It runs this machine's own Python, in a container; no image is built."
+    elif image.dockerfile:
+        yield from _dockerfile(preset)
+    elif image.base or image.add_jupyter:
+        yield f"It builds an image upon {image.base or image.reference}."
+        if image.apt:
+            yield f"Debian packages that it installs: {_few(image.apt)}."
+        if image.pip:
+            yield f"Python packages that it installs: {_few(image.pip)}."
+        if image.requirements:
+            path = os.path.join(preset.directory, image.requirements)
+            listed, rest = fold_requirements(texts.get(path, ""))
+            lines = listed or [line for line in rest.splitlines() if line.strip()]
+            yield f"It installs what {_short_path(preset, path)} lists: {_few(lines)}."
+        if image.pip_index:
+            yield f"Python packages may also come from {image.pip_index}."
+    else:
+        yield f"It downloads and runs the image {image.reference}."
+    if image.python != "python3":
+        yield f"The interpreter that it runs is {image.python}."
+
+
+def _dockerfile(preset: Preset) -> Iterator[str]:
+    image = preset.image
+    path = os.path.join(preset.directory, image.dockerfile)
+    text = preset.project.texts.get(path) if preset.project else None
+    if text is None:
+        yield f"It builds an image from {_short_path(preset, path)}, which cannot be read now."
+        return
+    steps = list(_instructions(text))
+    bases = [rest for word, rest in steps if word == "FROM"]
+    runs = [rest for word, rest in steps if word == "RUN"]
+    copies = [rest for word, rest in steps if word in ("COPY", "ADD")]
+    yield (
+        f"It builds an image from {_short_path(preset, path)}, upon {_few(bases)}, with {_count(len(runs), 'command')} "
+        f"(RUN) and {_count(len(copies), 'copy', 'copies')} of files (COPY, ADD)."
+    )
+    if frontend := re.search(r"^#[ \t]*syntax[ \t]*=[ \t]*(\S+)", text[:4096], re.IGNORECASE | re.MULTILINE):
+        yield f"What its instructions mean is up to the image {frontend[1]}."
+    for run in runs[:LISTED]:
+        yield f"The build runs: {_cut(run, SHORT)}"
+    if len(runs) > LISTED:
+        yield f"The build runs {_count(len(runs) - LISTED, 'command')} more."
+    if image.args:
+        yield f"Arguments of the build: {_few(f'{name}={value}' for name, value in image.args.items())}."
+
+
+def _instructions(text: str) -> Iterator[tuple[str, str]]:
+    """The instructions of a Dockerfile, as name in capitals and the rest, continued lines joined."""
+    parts: list[str] = []
+    for line in text.splitlines():
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        parts.append(stripped.removesuffix("\\").strip())
+        if not stripped.endswith("\\"):
+            word, _, rest = " ".join(parts).partition(" ")
+            yield word.upper(), rest.strip()
+            parts = []
+    if parts:
+        word, _, rest = " ".join(parts).partition(" ")
+        yield word.upper(), rest.strip()
+
+
+def _service(endpoint: Endpoint) -> Iterator[str]:
+    yield f"Its {endpoint.title} ({endpoint.name}) runs: {_command(endpoint.command)}"
+    if endpoint.env:
+        listed = _few(f"{name}={value}" for name, value in endpoint.env.items())
+        yield f"Its {endpoint.title} ({endpoint.name}) has the variables {listed}."
+
+
+def _resources(preset: Preset) -> Iterator[str]:
+    limits = preset.resources
+    gpus = limits.gpus or ("all" if preset.gpu else "")
+    if gpus:
+        yield "all GPUs" if gpus == "all" else f"GPUs ({gpus})"
+    for size, what in ((limits.memory, "memory"), (limits.shm, "shared memory")):
+        if size is not None:
+            yield f"{size / 1024**3:.3g} GiB of {what}"
+    if limits.cpus is not None:
+        yield f"{limits.cpus:g} processor cores"
+    if limits.pids is not None:
+        yield f"{limits.pids} processes"
+
+
+def _short_path(preset: Preset, path: str) -> str:
+    folder = preset.project.folder if preset.project else ""
+    return os.path.relpath(path, folder) if folder and path.startswith(folder.rstrip("/") + "/") else path
+
+
+def _command(words: Sequence[str]) -> str:
+    return _cut(shlex.join(words), SHORT)
+
+
+def _few(items: Iterable[str]) -> str:
+    """The first ones, each short, and how many more there are."""
+    listed = list(items)
+    if not listed:
+        return "nothing"
+    shown = ", ".join(_cut(item, 60) for item in listed[:LISTED])
+    return shown + (f" and {len(listed) - LISTED} more" if len(listed) > LISTED else "")
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
