@@ -107,7 +107,7 @@ def parse_groups(label: str) -> tuple[tuple[str, ...], ...]:
     """The groups that an image's label names; none if the label is not ours."""
     try:
         value = json.loads(label or "[]")
-    except ValueError:
+    except (ValueError, RecursionError):  # an image of others may carry anything in it
         return ()
     if not isinstance(value, list) or not all(isinstance(group, list) for group in value):
         return ()

@@ -214,7 +214,8 @@ class FileEntry:
 class BuildRecipe:
     """One image build. `tag` carries the content hash, so an image of that tag never needs building again.
 
-    `files` are added to the context (path inside the context → content); `context` is a directory or empty.
+    `files` are added to the context (path inside the context → content); `context` is a directory or empty, and no
+    link in its path may lead out of `root`.
     `groups` are the package groups of the Dockerfile, one RUN each, kept as a label so that a later image that only
     adds packages reuses the layers of this one.
     """
@@ -222,6 +223,7 @@ class BuildRecipe:
     tag: str
     dockerfile: str
     context: str = ""
+    root: str = "/"
     files: tuple[FileEntry, ...] = ()
     target: str = ""
     args: Mapping[str, str] = field(default_factory=dict)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
-import glob
+import functools
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from . import treewalk
 from .dockerfile import FORMAT, count_steps, digest
+from .dockerignore import Ignore, lines_of, part
 from .model import LABEL, BuildRecipe
+
+NOT_CONTENT = ("**/.git", "**/__pycache__", "**/.ipynb_checkpoints", "**/.venv")
+"""Beside what `.dockerignore` names: changes of it make no image outdated."""
+
+LINK_ROUNDS = 8
+"""How often a source of COPY may be a link to a link to a link …"""
+
+Pause = Callable[[], None]
 
 
 def recipe(
@@ -20,20 +28,24 @@ def recipe(
     text: str,
     context: str,
     *,
+    root: str = "/",
     target: str = "",
     args: Mapping[str, str] | None = None,
     proxies: Mapping[str, str] | None = None,
+    pause: Pause = lambda: None,
 ) -> BuildRecipe:
     """The build of a person's own Dockerfile; nothing of ours is added to its context, which it may copy whole.
 
-    `proxies` become the builder's predefined proxy arguments, which are in no history and no cache key.
+    `proxies` become the builder's predefined proxy arguments, which are in no history and no cache key. `root` is the
+    folder that no link in the path of `context` may leave. `pause` is called now and then and may raise to end it.
     """
     args = dict(args or {})
-    content = digest(json.dumps([FORMAT, text, target, args, context_digest(text, context)]))
+    content = digest(json.dumps([FORMAT, text, target, args, context_digest(text, context, root=root, pause=pause)]))
     return BuildRecipe(
         tag=f"mlenv/{preset}:{content}",
         dockerfile=text,
         context=context,
+        root=root,
         target=target,
         args={**(proxies or {}), **args},
         labels={f"{LABEL}.preset": preset},
@@ -41,21 +53,74 @@ def recipe(
     )
 
 
-def context_digest(text: str, context: str) -> str:
+def context_digest(text: str, context: str, *, root: str = "/", pause: Pause = lambda: None) -> str:
     """A digest of the files that the Dockerfile copies, by name, size and time of change.
 
-    Only what a `COPY` or `ADD` names counts, and nothing of `.git`, caches or a line of `.dockerignore`: results that
-    the person's code writes beside the Dockerfile must not make the image look outdated.
+    Only what a `COPY` or `ADD` names counts, and nothing of `.git`, caches or what `.dockerignore` leaves out: results
+    that the person's code writes beside the Dockerfile must not make the image look outdated. What cannot be read
+    counts as not there, and so does what lies outside of the context: the engine refuses it.
     """
-    patterns = [".git", "__pycache__", ".ipynb_checkpoints", ".venv"]
-    with contextlib.suppress(OSError):
-        lines = Path(context, ".dockerignore").read_text("utf-8").splitlines()
-        patterns += [line.strip().strip("/") for line in lines if line.strip() and line.strip()[0] not in "#!"]
-    seen: list[object] = []
-    for source in _copied(text):
-        for top in sorted(glob.glob(os.path.join(context, source.lstrip("/")))):
-            seen += [list(item) for item in _stats(top, context, patterns)]
-    return digest(json.dumps(seen))
+    seen: dict[str, tuple[int, int]] = {}
+    with contextlib.suppress(OSError), treewalk.opened(root, context) as top:
+        lines: list[str] = []
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            lines = lines_of(treewalk.read_text(root, os.path.join(context, ".dockerignore")))
+        copied = _Copied(filter(None, map(_below, _copied(text))), Ignore([*NOT_CONTENT, *lines]))
+        for _ in range(LINK_ROUNDS):
+            linked: list[str] = []
+            for entry in treewalk.walk(top, copied.choose, copied.start, pause=pause, strict=False):
+                seen[entry.path] = (entry.status.st_size, entry.status.st_mtime_ns)
+                if entry.is_link:
+                    linked += copied.targets(entry.path, os.readlink(entry.name, dir_fd=entry.folder))
+            if not linked:
+                break
+            copied = _Copied(filter(None, map(_below, linked)), copied.ignore)
+    return digest(json.dumps([[path, *status] for path, status in sorted(seen.items())]))
+
+
+class _Copied:
+    """Which files of a context the sources of COPY mean. A folder's state: what ignores it, and if it is copied."""
+
+    def __init__(self, sources: Iterable[str], ignore: Ignore) -> None:
+        self.ignore = ignore
+        self._sources = [source.split("/") if source != "." else [] for source in sources]
+        self.start = (Ignore.NOTHING, [] in self._sources)
+
+    def choose(self, path: str, is_folder: bool, above: tuple[int, bool]) -> tuple[bool, tuple[int, bool] | None]:
+        names = path.split("/")
+        copied = above[1]
+        on_the_way = copied
+        for source in () if copied else self._sources:
+            if self._begins(source, names):
+                on_the_way = True
+                copied = copied or len(source) == len(names)
+        if not on_the_way:
+            return False, None
+        ignored, mask = self.ignore.enter(names, above[0])
+        if ignored and not (is_folder and self.ignore.may_hold_more(names)):
+            return False, None
+        return not is_folder, (mask, copied)
+
+    def targets(self, path: str, target: str) -> list[str]:
+        """A link that is a source of COPY, or on the way to one, is followed by the builder: what is meant then."""
+        names = path.split("/")
+        if os.path.isabs(target):
+            return []
+        there = re.sub(r"([*?\[\\])", r"\\\1", os.path.join(os.path.dirname(path), target))
+        return ["/".join([there, *s[len(names) :]]) for s in self._sources if s and self._begins(s, names)]
+
+    @staticmethod
+    def _begins(source: Sequence[str], names: Sequence[str]) -> bool:
+        return len(names) <= len(source) and all(_matcher(p)(name) for p, name in zip(source, names, strict=False))
+
+
+_matcher = functools.lru_cache(maxsize=1024)(part)
+
+
+def _below(source: str) -> str:
+    """A source as a path in the context, `.` for all of it; empty if it leads out."""
+    path = os.path.normpath(source.lstrip("/") or ".")
+    return "" if path.split("/")[0] == ".." else path
 
 
 def _copied(text: str) -> list[str]:
@@ -67,25 +132,8 @@ def _copied(text: str) -> list[str]:
             continue
         words = re.sub(r"--\S+\s+", "", match[1]).strip()
         if words.startswith("["):
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 sources += [str(word) for word in json.loads(words)[:-1]]
         else:
             sources += words.split()[:-1]
     return [source for source in sources if "://" not in source]
-
-
-def _stats(top: str, context: str, patterns: Sequence[str]) -> Iterable[tuple[str, int, int]]:
-    def ignored(path: str) -> bool:
-        relative = os.path.relpath(path, context)
-        names = {relative, *relative.split(os.sep)}
-        return any(fnmatch.fnmatch(name, pattern.removeprefix("**/")) for name in names for pattern in patterns)
-
-    if os.path.isfile(top):
-        yield os.path.relpath(top, context), os.path.getsize(top), os.stat(top).st_mtime_ns
-        return
-    for folder, folders, names in os.walk(top):
-        folders[:] = sorted(name for name in folders if not ignored(os.path.join(folder, name)))
-        for path in sorted(os.path.join(folder, name) for name in names):
-            if not ignored(path):
-                status = os.lstat(path)
-                yield os.path.relpath(path, context), status.st_size, status.st_mtime_ns

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from jupyter_mlenv.engines.docker.containers import applied_resources, create_body, gpu_request, timestamp
-from jupyter_mlenv.engines.docker.context import IN_MEMORY, write_context
+from jupyter_mlenv.engines.docker.context import IN_MEMORY, MAX_BYTES, OWN_DOCKERFILE, write_context
 from jupyter_mlenv.engines.docker.images import label_changes
 from jupyter_mlenv.errors import EngineError, RequestInvalid
 from jupyter_mlenv.model import BuildRecipe, ContainerSpec, FileEntry, Resources
@@ -105,3 +106,83 @@ def test_giving_up_closes_the_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
     with pytest.raises(EngineError, match="given up"):
         write_context(BuildRecipe("t:1", "FROM x\n", context=str(tmp_path)), lambda: True)
+
+
+def test_links_are_sent_as_links_and_pipes_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "key").write_text("KEY")
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "z").symlink_to(tmp_path / "out")
+    os.mkfifo(context / "pipe")
+    content, _ = write_context(BuildRecipe("t:1", "FROM x\n", context=str(context)))
+    with content, tarfile.open(fileobj=content) as tar:
+        assert {member.name: member.linkname for member in tar} == {OWN_DOCKERFILE: "", "z": str(tmp_path / "out")}
+
+
+@pytest.mark.parametrize("replaced", ["link", "pipe"])
+def test_a_folder_that_is_swapped_while_a_large_file_is_read_shows_nothing(tmp_path: Path, replaced: str) -> None:
+    """What code in an environment of the same workspace does: it waits until the file before is read."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "key").write_text("KEY")
+    context = tmp_path / "context"
+    (context / "z").mkdir(parents=True)
+    (context / "z" / "key").write_text("mine")
+    (context / "a-large-one").write_bytes(b"x" * (1 << 20))
+    done = []
+
+    def swap() -> bool:
+        done.append(len(done))
+        if len(done) == 20:  # in the middle of the large file
+            (context / "z" / "key").unlink()
+            (context / "z").rmdir()
+            (context / "z").symlink_to(tmp_path / "out") if replaced == "link" else os.mkfifo(context / "z")
+        return False
+
+    content, _ = write_context(BuildRecipe("t:1", "FROM x\n", context=str(context)), swap)
+    with content, tarfile.open(fileobj=content) as tar:
+        assert len(done) > 20, "it was swapped"
+        assert "z/key" not in tar.getnames()
+    content, _ = write_context(BuildRecipe("t:1", "FROM x\n", context=str(context)))
+    with content:
+        assert b"KEY" not in content.read()
+
+
+def test_a_context_that_a_link_leads_out_of_the_workspace_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "work" / "docker").symlink_to("../out")
+    recipe = BuildRecipe("t:1", "FROM x\n", context=str(tmp_path / "work" / "docker"), root=str(tmp_path / "work"))
+    with pytest.raises(EngineError, match="a link in its path leads out"):
+        write_context(recipe)
+
+
+def test_a_context_of_any_size_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(EngineError, match="20 GiB") as caught:
+        write_context(BuildRecipe("t:1", "FROM x\n", context=str(tmp_path)))
+    assert "sparse" in caught.value.message
+    assert ".dockerignore" in caught.value.hint
+    (tmp_path / ".dockerignore").write_text("sparse\n")
+    assert names(BuildRecipe("t:1", "FROM x\n", context=str(tmp_path)))[0] == [".mlenv.Dockerfile", ".dockerignore"]
+
+
+def test_a_file_that_changes_its_size_while_it_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(b"x" * 100_000)
+    changes = iter([None, None, 200_000, None])
+    recipe = BuildRecipe("t:1", "FROM x\n", context=str(tmp_path))
+
+    def change() -> bool:
+        size = next(changes, None)
+        if size is not None:
+            os.truncate(file, size)
+        return False
+
+    content, _ = write_context(recipe, change)
+    with content, tarfile.open(fileobj=content) as tar:
+        assert tar.getmember("log").size in (100_000, 200_000), "whole, as it was or as it is"
+    changes = iter([None, None, 10, None])
+    with pytest.raises(EngineError, match="log of the build context cannot be read: it became shorter"):
+        write_context(recipe, change)

@@ -140,7 +140,7 @@ def test_settings_with_credentials_only_travel_in_the_context() -> None:
 
 
 def test_labels_of_others_are_ignored() -> None:
-    for label in ("", "?", "{}", '["a"]', "[1]", "null"):
+    for label in ("", "?", "[" * 200_000, "{}", '["a"]', "[1]", "null"):
         assert dockerfile.parse_groups(label) == ()
     assert dockerfile.parse_groups('[["a", "b"]]') == (("a", "b"),)
 
@@ -175,7 +175,7 @@ def test_a_persons_dockerfile_gets_nothing_of_ours_and_follows_what_it_copies(tm
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "a.py").write_text("1")
     (tmp_path / "requirements.txt").write_text("numpy")
-    (tmp_path / ".dockerignore").write_text("*.log\n")
+    (tmp_path / ".dockerignore").write_text("**/*.log\n")
 
     def tag() -> str:
         return owndockerfile.recipe("p", text, str(tmp_path), proxies={"http_proxy": "x"}).tag
@@ -193,6 +193,34 @@ def test_a_persons_dockerfile_gets_nothing_of_ours_and_follows_what_it_copies(tm
     assert tag() == first
     (tmp_path / "src" / "a.py").write_text("22")
     assert tag() != first
+    (tmp_path / ".dockerignore").write_text("*.log\n")  # by Docker's rules that is the top folder's only
+    first = tag()
+    (tmp_path / "src" / "run.log").write_text("and so this is copied")
+    assert tag() != first
+
+
+def test_what_a_dockerfile_copies_from_outside_of_its_context_is_not_even_looked_at(tmp_path: Path) -> None:
+    """The engine refuses it, so nothing depends on it; `..` and links once led through the whole machine."""
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context" / "out").symlink_to("..")
+    (tmp_path / "context" / "absolute").symlink_to(tmp_path)
+    (tmp_path / "context" / "in").symlink_to("data")
+    (tmp_path / "context" / "data").mkdir()
+
+    def digest(source: str) -> str:
+        return owndockerfile.context_digest(f"FROM x\nCOPY {source} /x\n", str(tmp_path / "context"))
+
+    before = {source: digest(source) for source in ("../..", "../*", "out", "absolute", "out/*.txt", "in", "in/*")}
+    (tmp_path / "other.txt").write_text("x")
+    (tmp_path / "context" / "data" / "other.txt").write_text("x")
+    assert [source for source in before if digest(source) != before[source]] == ["in", "in/*"]
+
+
+def test_words_of_a_dockerfile_that_are_no_sources(tmp_path: Path) -> None:
+    text = f'FROM x\nCOPY {"[" * 100_000}\nCOPY ["a b", "/x"]\nADD https://x.test/a /b\nCOPY [*a /y\n'
+    first = owndockerfile.context_digest(text, str(tmp_path))
+    (tmp_path / "a b").write_text("x")
+    assert owndockerfile.context_digest(text, str(tmp_path)) != first
 
 
 @pytest.mark.parametrize(

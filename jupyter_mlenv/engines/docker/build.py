@@ -24,9 +24,10 @@ _BASE = re.compile(
 
 
 _FROM = re.compile(
-    r"^\s*FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<stage>\S+))?\s*$", re.IGNORECASE | re.MULTILINE
+    r"^[ \t]*FROM[ \t]+(?:--\S+[ \t]+)*(?P<image>\S+)(?:[ \t]+AS[ \t]+(?P<stage>\S+))?[ \t]*\r?$",
+    re.IGNORECASE | re.MULTILINE,
 )
-_ARG = re.compile(r"^\s*ARG\s+(?P<name>\w+)=(?P<value>\S*)\s*$", re.IGNORECASE | re.MULTILINE)
+_ARG = re.compile(r"^[ \t]*ARG[ \t]+(?P<name>\w+)=(?P<value>\S*)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 
 
 def base_images(dockerfile: str, arguments: Mapping[str, str]) -> list[str]:
