@@ -2,7 +2,8 @@
 
 The image of the `host` preset has no files of its own but empty directories and the links `/bin`, `/lib`, …; the
 host's `/usr` and the interpreter's prefixes are mounted read-only. So the first click works with no registry, no
-download and no build. Nothing is mounted that could hold secrets: no `/etc` but a few named public files, no home.
+download and no build. Nothing is mounted that could hold secrets: no `/etc` but a few named public files, no home; and
+what is configuration below a prefix stays empty (`hostconfig.py`).
 """
 
 from __future__ import annotations

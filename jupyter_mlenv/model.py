@@ -253,6 +253,8 @@ class ContainerSpec:
     workdir: str = ""
     hostname: str = ""
     mounts: tuple[Mount, ...] = ()
+    empty_folders: tuple[str, ...] = ()  # what a mount brings along and the container is to find empty
+    empty_files: tuple[str, ...] = ()
     resources: Resources = Resources()
     network: str = ""
     publish: tuple[int, ...] = ()  # container ports published on the engine host's loopback, random host port

@@ -9,7 +9,18 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from . import allowedimages, dockerfile, hostpython, insides, keepnote, limits, owndockerfile, pipsettings, variables
+from . import (
+    allowedimages,
+    dockerfile,
+    hostconfig,
+    hostpython,
+    insides,
+    keepnote,
+    limits,
+    owndockerfile,
+    pipsettings,
+    variables,
+)
 from . import mounts as targets
 from ._version import __version__
 from .aliases import apply_alias
@@ -75,10 +86,13 @@ def make(
     files = (
         *insides.files(settings, keepnote.note(preset, request, id, python), request.workspace, shared=shared),
         *variables.files(settings, preset, _proxies(settings)),
+        *(hostconfig.files(hostpython.prefixes(settings)) if preset.image.host else ()),
     )
     asked = (*preset.mounts, *request.mounts)
     home = insides.home(settings, request.workspace)
     targets.check(asked, request.workspace, (entry.path for entry in files), home)
+    prefixes = ("/usr", *hostpython.prefixes(settings)) if preset.image.host else ()
+    empty_folders, empty_files = hostconfig.hidden(prefixes) if prefixes else ((), ())
     # One directory per environment below the run root, short: a socket path holds 107 bytes at most.
     run_dir = os.path.join(settings.run_root, id[-10:]) if shared else ""
     # What `-I` does, in words that a Python too old for the agent understands too: it is to say so itself.
@@ -92,6 +106,8 @@ def make(
         workdir=request.workspace,
         hostname=preset.name,
         mounts=_mounts(preset, request, settings, run_dir),
+        empty_folders=empty_folders,
+        empty_files=empty_files,
         resources=resources,
         network=preset.network or settings.network,
         publish=() if run_dir else (AGENT_PORT,),

@@ -19,7 +19,7 @@ def to_label(plan: Plan) -> str:
             plan,
             files=(),
             image=dataclasses.replace(plan.image, recipe=None),
-            container=dataclasses.replace(plan.container, labels={}, env={}),
+            container=dataclasses.replace(plan.container, labels={}, env={}, empty_folders=(), empty_files=()),
             endpoints=tuple(dataclasses.replace(endpoint, env={}) for endpoint in plan.endpoints),
         )
     )
@@ -50,6 +50,8 @@ def from_label(text: str) -> Plan:
                     **spec,
                     "command": tuple(spec.get("command", ())),
                     "publish": tuple(spec.get("publish", ())),
+                    "empty_folders": (),
+                    "empty_files": (),
                     "mounts": tuple(Mount(**_known(Mount, mount)) for mount in spec.get("mounts", ())),
                     "resources": Resources(**_known(Resources, spec.get("resources"))),
                 }

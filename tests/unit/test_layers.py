@@ -20,6 +20,7 @@ CORE += ("mounts", "treewalk", "variables", "insides")
 CORE += ("limits", "allowedimages")
 CORE += ("projectfiles",)
 CORE += ("dockerignore",)
+CORE += ("hostconfig",)
 
 
 def modules() -> dict[str, Path]:

@@ -33,7 +33,9 @@ def create_body(spec: ContainerSpec, *, publish_host: str, swap_accounting: bool
     host: dict[str, Any] = {
         "Init": True,
         "Mounts": [
-            {"Type": "bind", "Source": m.source, "Target": m.target, "ReadOnly": m.read_only} for m in spec.mounts
+            *(_bind(mount.source, mount.target, mount.read_only) for mount in spec.mounts),
+            *(_EMPTY | {"Target": folder} for folder in spec.empty_folders),
+            *(_bind("/dev/null", file, True) for file in spec.empty_files),
         ],
         "PortBindings": {f"{port}/tcp": [{"HostIp": publish_host, "HostPort": ""}] for port in spec.publish},
         "SecurityOpt": ["no-new-privileges"],
@@ -72,6 +74,13 @@ def create_body(spec: ContainerSpec, *, publish_host: str, swap_accounting: bool
         if value:
             body[key] = value
     return body
+
+
+_EMPTY = {"Type": "tmpfs", "ReadOnly": True, "TmpfsOptions": {"SizeBytes": 4096, "Mode": 0o755}}
+
+
+def _bind(source: str, target: str, read_only: bool) -> dict[str, Any]:
+    return {"Type": "bind", "Source": source, "Target": target, "ReadOnly": read_only}
 
 
 def gpu_request(gpus: str) -> dict[str, Any]:
