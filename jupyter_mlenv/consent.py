@@ -100,9 +100,6 @@ def _sentences(preset: Preset, settings: Settings) -> Iterator[str]:
     assert preset.project is not None
     yield from _image(preset)
     yield f"It sees and changes the files in {preset.project.folder}."
-    for mount in preset.mounts:
-        how = "reads" if mount.read_only else "sees and changes"
-        yield f"It {how} {mount.source}, as {mount.target}."
     if preset.env:
         yield f"It sets the variables {_few(f'{name}={value}' for name, value in preset.env.items())}."
     known = {(e.name, e.command, tuple(e.env.items())) for one in presets.catalog() for e in one.endpoints}

@@ -19,6 +19,7 @@ from . import (
     limits,
     owndockerfile,
     pipsettings,
+    projectfiles,
     variables,
 )
 from . import mounts as targets
@@ -198,9 +199,9 @@ def _own_dockerfile(preset: Preset, settings: Settings) -> BuildRecipe:
 
 def _read(preset: Preset, path: str) -> str:
     full = os.path.join(preset.directory, path)
-    if preset.project and full in preset.project.texts:
-        return preset.project.texts[full]  # what was agreed to, whatever the file says by now
     try:
+        if preset.project and projectfiles.holds(preset.project, full):
+            return projectfiles.text(preset.project, full)  # what was agreed to, whatever the file says by now
         with open(full, encoding="utf-8") as file:
             return file.read()
     except (OSError, UnicodeDecodeError) as error:

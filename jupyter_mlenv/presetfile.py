@@ -1,18 +1,27 @@
-"""One preset file: TOML text -> checked plain data, with errors that say file, line, field and what is allowed."""
+"""One preset file: TOML text -> checked plain data, with errors that say file, line, field and what is allowed.
+
+A stranger may have written it. So everything here takes a time that grows with the text, which is bounded, and nothing
+more; what cannot be a preset is one error, whatever it is.
+"""
 
 from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 import json
+import math
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from . import tomlscan
 from .errors import PresetInvalid
+from .plaintext import one_line
+from .tomlscan import Path
 
 if TYPE_CHECKING:
     import jsonschema
@@ -22,8 +31,17 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Path = tuple[str | int, ...]
-"""Where a value is in the data: `("mounts", 0, "source")`."""
+MOST_BYTES = 64 << 10
+"""Bytes of a preset file; those of the catalog have 2,000 at most."""
+
+MOST_VALUES = 5000
+"""Values in a file, tables included; checking one against the schema takes up to 0.1 ms."""
+
+MOST_ERRORS = 20
+"""Errors of the schema that are looked at; the one in the first line of them is told."""
+
+MOST_SHOWN = 60
+"""Characters of a value or a key that an error shows."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +54,20 @@ class Document:
 
     def fail(self, path: Sequence[str | int], message: str, *, allowed: object = None, hint: str = "") -> PresetInvalid:
         """An error about the value at `path`; `message` follows the field's name, as in "must be …"."""
-        return _error(self.file, line_of(self.text, path), tuple(path), message, allowed=allowed, hint=hint)
+        return _error(self.file, self.line_of(path), tuple(path), message, allowed=allowed, hint=hint)
+
+    def line_of(self, path: Sequence[str | int]) -> int:
+        """The 1-based line where the value at `path`, or the nearest table around it, is written."""
+        wanted, best, best_length = tuple(path), 1, 0
+        for number, found in self._keys:
+            length = min(len(found), len(wanted))  # a dotted key is written deeper than what it makes
+            if length > best_length and found[:length] == wanted[:length]:
+                best, best_length = number, length
+        return best
+
+    @functools.cached_property
+    def _keys(self) -> list[tuple[int, Path]]:
+        return list(tomlscan.keys(self.text))
 
 
 def read(text: str, file: str, *, shipped: bool = False) -> Document:
@@ -44,61 +75,65 @@ def read(text: str, file: str, *, shipped: bool = False) -> Document:
 
     `shipped`: a file of ours, which a test has validated; importing the validator takes over a second.
     """
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        message, line = _syntax(error, text)
-        raise _error(
-            file, line, (), f"is no valid TOML: {message}", hint="Texts need quotes, as in name = 'x'."
-        ) from None
-    document = Document(data, text, file)
-    errors = [] if shipped else [_explain(document, error) for error in _validator().iter_errors(data)]
+    document = Document(_parsed(text, file), text, file)
+    if shipped:
+        return document
+    _bounded(document)
+    found = itertools.islice(_validator().iter_errors(document.data), MOST_ERRORS)
+    errors = [_explain(document, error) for error in found]
     if errors:
         raise min(errors, key=lambda error: error.details.get("line", 0))
     return document
 
 
+def _parsed(text: str, file: str) -> dict[str, Any]:
+    if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
+        raise _error(
+            file, 1, (), f"has more than {MOST_BYTES >> 10} KiB", hint="Put long lists into a requirements file."
+        )
+    if line := tomlscan.too_deep(text):
+        raise _error(file, line, (), f"nests deeper than {tomlscan.MOST_DEPTH} tables or lists", hint="")
+    measured = tomlscan.measured(text)
+    try:
+        data = tomllib.loads(measured)
+        if measured == text:
+            return data
+        message, line = "it has something that cannot be there", len(measured.splitlines())
+    except tomllib.TOMLDecodeError as error:
+        message, line = _syntax(error, measured)
+    except (ValueError, RecursionError) as error:  # an integer of more digits than Python reads; what else it cannot
+        message, line = str(error), 1
+    hint = "Texts need quotes, as in name = 'x'."
+    raise _error(file, line, (), f"is no valid TOML: {_short(message, 200)}", hint=hint)
+
+
+def _bounded(document: Document) -> None:
+    """What TOML does not allow, or no preset can mean, and what the validator would stumble over."""
+    for number, (path, value) in enumerate(_values(document.data, ())):
+        if number >= MOST_VALUES:
+            raise document.fail(
+                (), f"has more than {MOST_VALUES} values", hint="Put long lists into a requirements file."
+            )
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise document.fail(path, "is a number of more than 64 bits")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise document.fail(path, f"must be a number, got {value}")
+
+
+def _values(value: object, path: Path) -> Iterator[tuple[Path, object]]:
+    inner: Iterable[tuple[str | int, object]] = ()
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list):
+        inner = enumerate(value)
+    for key, item in inner:
+        yield (*path, key), item
+        yield from _values(item, (*path, key))
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """The name that was probably meant, or an empty text."""
     return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)), "")
-
-
-def line_of(text: str, path: Sequence[str | int]) -> int:
-    """The 1-based line where the value at `path`, or the nearest table around it, is written."""
-    wanted, best, best_length = tuple(path), 1, 0
-    for number, found in _keys(text):
-        length = min(len(found), len(wanted))  # a dotted key is written deeper than what it makes
-        if length > best_length and found[:length] == wanted[:length]:
-            best, best_length = number, length
-    return best
-
-
-def _keys(text: str) -> Iterable[tuple[int, Path]]:
-    """Every table header and key with its line; good enough for files that parse."""
-    table: Path = ()
-    counts: dict[Path, int] = {}
-    quote = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if quote:
-            quote = "" if quote in line else quote
-            continue
-        if match := re.match(r"\s*\[\[(.+?)\]\]", line):
-            array = _split(match[1])
-            counts[array] = counts.get(array, -1) + 1
-            table = (*array, counts[array])
-            yield number, table
-        elif match := re.match(r"\s*\[([^\[\]]+)\]\s*(#.*)?$", line):
-            table = _split(match[1])
-            yield number, table
-        elif match := re.match(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'|\s*\.\s*)+?)\s*=""", line):
-            yield number, (*table, *_split(match[1]))
-        for mark in ('"""', "'''"):
-            if line.count(mark) % 2:
-                quote = mark
-
-
-def _split(dotted: str) -> Path:
-    return tuple(part.strip().strip("\"'") for part in re.findall(r"\"[^\"]*\"|'[^']*'|[^.]+", dotted))
 
 
 @functools.cache
@@ -142,7 +177,8 @@ def _explain(document: Document, error: jsonschema.ValidationError) -> PresetInv
 def _error(file: str, line: int, path: Path, message: str, *, hint: str, allowed: object = None) -> PresetInvalid:
     field = ""
     for part in path:
-        field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else part
+        name = f"[{part}]" if isinstance(part, int) else _short(part, MOST_SHOWN)
+        field += f".{name}" if field and isinstance(part, str) else name
     where = f"`{field}` in {file} line {line}" if field else f"{file} line {line}"
     details = {"file": file, "line": line, "field": field, "allowed": allowed}
     return PresetInvalid(
@@ -160,5 +196,10 @@ def _syntax(error: tomllib.TOMLDecodeError, text: str) -> tuple[str, int]:
 
 
 def _show(value: object) -> str:
-    shown = json.dumps(value, ensure_ascii=False, default=str)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+    return _short(json.dumps(value, ensure_ascii=False, default=str), MOST_SHOWN)
+
+
+def _short(text: str, most: int) -> str:
+    """On one line, without control characters, and bounded."""
+    shown = one_line(text[: most + 1])
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from . import mounts as targets
 from .presetfile import Document
 
 _KINDS = ("host", "reference", "base", "dockerfile")
+_LENT = ("description", "icon", "gpu", "resources", "mounts", "network")
+_LENT_IMAGE = (*_KINDS, "context", "target", "apt", "pip", "python", "add_jupyter")
+_LENT_KERNEL = ("spec", "preload", "isolate", "fork")
 _OWN = ("schema", "name", "title", "twin", "extends")  # not inherited
 
 
@@ -67,14 +72,28 @@ def check(
         target = mount.get("target", mount["source"])
         if reason := targets.refusal(target):
             raise document.fail(("mounts", i), f"cannot be mounted at {targets.normal(target)}: {reason}")
-    for name, endpoint in data.get("endpoints", {}).items():
-        known = name in defaults or name in base.get("endpoints", {})
-        if not known and endpoint.get("enabled", True) and "command" not in endpoint:
-            raise document.fail(("endpoints", name, "command"), "is missing")
+    _check_endpoints(document, data, base, defaults)
     if {"spec", "argv"} <= data.get("kernel", {}).keys():
         raise document.fail(("kernel", "argv"), "does not work with `spec`, which names a kernelspec that has its own")
     if confined:
         _check_confined(document, data, base, confined)
+
+
+def _check_endpoints(
+    document: Document, data: Mapping[str, Any], base: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> None:
+    for name, endpoint in data.get("endpoints", {}).items():
+        known = name in defaults or name in base.get("endpoints", {})
+        if not known and endpoint.get("enabled", True) and "command" not in endpoint:
+            raise document.fail(("endpoints", name, "command"), "is missing")
+        for key in ("open", "ready"):
+            if _leads_out(endpoint.get(key, "")):
+                raise document.fail(
+                    ("endpoints", name, key),
+                    "must be a path below the endpoint",
+                    allowed="a path without a leading /, //, .., a backslash or a scheme",
+                    hint='Write for example "ui/start?tab=1".',
+                )
 
 
 def _check_confined(document: Document, data: Mapping[str, Any], base: Mapping[str, Any], workspace: str) -> None:
@@ -99,6 +118,43 @@ def _check_confined(document: Document, data: Mapping[str, Any], base: Mapping[s
         real = os.path.realpath(value)
         if real != root and not real.startswith(root.rstrip("/") + "/"):
             raise document.fail(path, f"leads to {real}, outside of the workspace: {why} stays inside", hint=hint)
+
+
+def _leads_out(path: str) -> bool:
+    """Whether a browser could be led out of the endpoint, also by what is percent-encoded."""
+    path = re.split(r"[?#]", path, maxsplit=1)[0]
+    for _ in range(4):
+        parts = [part.partition(";")[0].strip() for part in path.split("/")]
+        if path[:1] in ("/", " ") or "//" in path or "\\" in path or "." in parts or ".." in parts:
+            return True
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", path):
+            return True
+        decoded = unquote(path)
+        if decoded == path:
+            return False
+        path = decoded
+    return True
+
+
+def lent(base: Mapping[str, Any]) -> dict[str, Any]:
+    """What a project may build on of a preset that is the person's or the administrator's: what holds no secrets.
+
+    Variables, build arguments, indexes, requirements files, commands and endpoints stay behind. Mounts and networks are
+    kept for `check`, which refuses them.
+    """
+    data = {key: base[key] for key in _LENT if key in base}
+    if image := base.get("image"):
+        data["image"] = {key: value for key, value in image.items() if key in _LENT_IMAGE}
+        if "pip" in image:
+            data["image"]["pip"] = [spec for spec in image["pip"] if not re.search(r"://[^/]*@", spec)]
+    kernel = base.get("kernel", {})
+    names = _LENT_KERNEL if "argv" in kernel else (*_LENT_KERNEL, "display_name", "language", "interrupt_mode")
+    data["kernel"] = {key: kernel[key] for key in names if key in kernel}
+    endpoints = base.get("endpoints", {})
+    data["endpoints"] = {
+        name: {"enabled": False} for name, table in endpoints.items() if not table.get("enabled", True)
+    }
+    return data
 
 
 def _kind(data: Mapping[str, Any]) -> str:

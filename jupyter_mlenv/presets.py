@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from . import projectfiles
+from . import projectfiles, tomlscan, treewalk
 from .errors import PresetInvalid, PresetNotFound
 from .model import (
     Endpoint,
@@ -30,8 +30,9 @@ from .model import (
     Resources,
     Settings,
 )
-from .presetfile import nearest, read
-from .presetrules import absolute, check, merge, merge_tables
+from .plaintext import one_line
+from .presetfile import MOST_BYTES, nearest, read
+from .presetrules import absolute, check, lent, merge, merge_tables
 from .sizes import parse_size
 
 WORKSPACE_FILE = "mlenv.toml"
@@ -39,6 +40,9 @@ WORKSPACE_FILE = "mlenv.toml"
 
 DEFAULT_NAME = "project"
 """The name of a workspace's preset, unless its file gives another one."""
+
+MOST_NAME = 32
+"""Characters of a preset's name."""
 
 Lookup = Callable[[str], "Mapping[str, Any] | None"]
 """The merged data of another preset, for `extends`; None if there is none of that name."""
@@ -93,13 +97,18 @@ def load(settings: Settings, workspace: str = "") -> tuple[list[Preset], list[Pr
             found.setdefault(preset.name, preset)
     for preset in catalog():
         found.setdefault(preset.name, preset)
-    if not workspace or not os.path.lexists(os.path.join(workspace, WORKSPACE_FILE)):
+    if not (settings.project_presets and workspace and os.path.lexists(os.path.join(workspace, WORKSPACE_FILE))):
         return list(found.values()), errors
+    taken = {*found, *(path.stem for path in trusted)}
+    theirs = {path.stem for path in trusted}
+
+    def lends(name: str) -> Mapping[str, Any] | None:
+        base = extends(name)
+        return lent(base) if base is not None and name in theirs else base
+
     try:
-        own = _of_project(workspace, extends, {*found, *(path.stem for path in trusted)})
+        own = _of_project(workspace, lends, taken)
     except PresetInvalid as error:
-        if DEFAULT_NAME not in found:
-            error.details.setdefault("preset", DEFAULT_NAME)
         return list(found.values()), [error, *errors]
     return [own, *found.values()], errors
 
@@ -107,7 +116,8 @@ def load(settings: Settings, workspace: str = "") -> tuple[list[Preset], list[Pr
 def find(name: str, presets: Sequence[Preset], errors: Sequence[PresetInvalid] = ()) -> Preset:
     """The preset of this name.
 
-    Raises PresetInvalid if a broken file has it, else PresetNotFound, which names the nearest.
+    Raises PresetInvalid if a broken file has it, else PresetNotFound, which names the nearest and says what is wrong
+    with the project's own.
     """
     for error in errors:
         if error.details.get("preset") == name:
@@ -117,8 +127,10 @@ def find(name: str, presets: Sequence[Preset], errors: Sequence[PresetInvalid] =
             return preset
     names = [preset.name for preset in presets]
     guess = nearest(name, names)
+    project = (e.message for e in errors if os.path.basename(str(e.details.get("file"))) == WORKSPACE_FILE)
+    why = next((f" The project's own preset cannot be used: {message}" for message in project), "")
     raise PresetNotFound(
-        f'There is no preset "{name[:100]}".',
+        f'There is no preset "{name[:100]}".{why}',
         hint=f'Did you mean "{guess}"?' if guess else f"There are: {', '.join(names)}.",
         details={"preset": name[:100], "nearest": guess, "presets": names},
     )
@@ -185,21 +197,18 @@ def _of_project(workspace: str, extends: Lookup, taken: Collection[str]) -> Pres
     """The preset that comes with a project. Raises PresetInvalid, also for a name that is another preset's."""
     file = os.path.join(workspace, WORKSPACE_FILE)
     try:
-        text = projectfiles.read_bytes(workspace, WORKSPACE_FILE).decode("utf-8")
-    except OSError as error:
-        raise PresetInvalid(
-            f"{file} cannot be read: {error.strerror}.",
-            hint="Make it a file of its own, or remove it.",
-            details={"file": file},
-        ) from error
-    except UnicodeDecodeError as error:
-        raise PresetInvalid(
-            f"{file} cannot be read: it is not UTF-8.", hint="Save it as UTF-8.", details={"file": file}
-        ) from error
-    preset = parse(text, file=file, directory=workspace, extends=extends, confined=workspace)
+        text = treewalk.read_text(workspace, WORKSPACE_FILE, MOST_BYTES)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(file, error) from error
+    try:
+        preset = parse(text, file=file, directory=workspace, extends=extends, confined=workspace)
+    except PresetInvalid as error:
+        name = tomlscan.text_of(text, "name") or DEFAULT_NAME
+        if name not in taken:
+            error.details["preset"] = one_line(name[:MOST_NAME])
+        raise
     if preset.name in taken:
-        document = read(text, file)
-        raise document.fail(
+        raise read(text, file).fail(
             ("name",),
             f'is "{preset.name}", which is the name of another preset already: the preset of a project may not '
             "stand in its place",
@@ -216,10 +225,18 @@ def _free(name: str, taken: Collection[str]) -> str:
 
 
 def _text(path: Path) -> str:
+    """A file of the person's own or the administrator's, which may be a link to wherever they keep it."""
     try:
-        return path.read_text("utf-8")
+        real = os.path.realpath(path)
+        return treewalk.read_text(os.path.dirname(real), os.path.basename(real), MOST_BYTES)
     except (OSError, UnicodeDecodeError) as error:
-        raise PresetInvalid(f"{path} cannot be read: {error}.", details={"file": str(path)}) from error
+        raise _unreadable(str(path), error) from error
+
+
+def _unreadable(file: str, error: OSError | UnicodeDecodeError) -> PresetInvalid:
+    reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+    hint = "Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else "Make it a plain file, or remove it."
+    return PresetInvalid(f"{file} cannot be read: {reason}.", hint=hint, details={"file": file})
 
 
 def _merged(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TypeVar
 
-from .. import planlabel, rundir
+from .. import consent, planlabel, rundir
 from .. import presets as recipes
 from .. import workspace as workspaces
 from ..agentclient import AgentClient
@@ -88,6 +88,9 @@ async def find(environments: Environments, wish: Wish) -> Place:
 
     Raises
     ------
+    ConsentRequired
+        The preset comes with the notebook's project, and nobody has agreed to it. An environment that is there already
+        is used as it was made.
     ImageNotFound
         The preset has no ready image; the hint is the command that builds or pulls it.
     WorkspaceForbidden
@@ -143,6 +146,8 @@ async def _find(environments: Environments, wish: Wish) -> Place:
         await _sweep(environments, [e for e in there if e.preset == preset.name and e.name.startswith(ISOLATED)])
     id = environment_id(environments.settings.owner, workspace, preset.name, name)
     environment = next((e for e in there if e.id == id), None)
+    if environment is None:
+        consent.require(preset)
     if environment is None or environment.state is not State.RUNNING:
         environment = await _start(environments, preset, environment, StartRequest(preset.name, workspace, name))
     place = Place(
@@ -151,7 +156,7 @@ async def _find(environments: Environments, wish: Wish) -> Place:
         run_dir=environment.run_dir,
         agent=await client(environments, environment),
         cwd=cwd,
-        options=preset.kernel,
+        options=preset.kernel if preset.consent is None else await _options(environments, id),
         sockets=sockets(environments, environment),
         isolated=preset.kernel.isolate,
     )
@@ -222,7 +227,8 @@ async def _start(
                 f'on "{preset.title}" in the launcher; then start the kernel again.',
                 details={"preset": preset.name, "workspace": request.workspace},
             )
-    if environment is not None and environment.state is State.STOPPED and not environment.job:
+    unasked = preset.consent is not None  # what it was made from was agreed to; what the files say now was not
+    if environment is not None and (unasked or (environment.state is State.STOPPED and not environment.job)):
         _, job = await environments.resume(environment.id)
     else:
         _, job = await environments.start(request)
@@ -230,6 +236,12 @@ async def _start(
         return await job.wait()
     except AgentUnreachable as error:  # after all the time that a start has
         raise EnvironmentFailed(error.message, hint=error.hint, details=error.details, log=error.log) from error
+
+
+async def _options(environments: Environments, id: str) -> KernelOptions:
+    """How kernels start by what the environment was made from."""
+    info = await environments.engine.inspect(container_name(id))
+    return planlabel.from_label(info.labels.get(f"{LABEL}.plan", "")).kernel
 
 
 async def _visible(environments: Environments, place: Place, preset: Preset) -> str:

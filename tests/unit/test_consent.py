@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from jupyter_mlenv import agreements, consent, presets
-from jupyter_mlenv.errors import MlenvError, PresetInvalid
+from jupyter_mlenv.errors import ConsentRequired, MlenvError, PresetInvalid
+from jupyter_mlenv.kernels import places
 from jupyter_mlenv.model import Preset, Settings
+from tests.support.agreeing import agreed
 from tests.support.api import Api
 from tests.support.fakes import FakeEngine
 
@@ -93,6 +95,29 @@ async def test_what_runs_already_starts_again_without_a_question(api: Api, proje
         again = await api.post(f"{at}/{verb}")
         assert again.status == 202
         assert (await api.ended(again.body["job"]["id"]))["state"] == "done"
+
+
+async def test_a_kernel_runs_nothing_of_a_repository_before_that(api: Api, fake: FakeEngine, project: Path) -> None:
+    """JupyterLab starts a notebook's kernel as soon as the notebook is opened."""
+    begun = await api.post("environments", {"preset": "small", "path": "project"})
+    await api.ended(begun.body["job"]["id"])  # the image is there now
+    wish = places.Wish("project", str(project), "0123456789ab")
+    with pytest.raises(ConsentRequired) as refused:
+        await places.find(api.environments, wish)
+    assert f"jupyter mlenv agree {project}" in refused.value.hint
+    assert fake.calls["create"] == 1
+
+    agreed(api.environments, project)
+    place = await places.find(api.environments, wish)
+    assert place.options.argv == ()
+    (project / "mlenv.toml").write_text(OWN + '[kernel]\nargv = ["evil", "{connection_file}"]\n')
+    for _ in ("it runs", "it is stopped"):
+        again = await places.find(api.environments, wish)
+        assert (again.environment, again.options.argv) == (place.environment, ()), "as it was made"
+        await api.environments.stop(place.environment)
+    await api.environments.remove(place.environment)
+    with pytest.raises(ConsentRequired):
+        await places.find(api.environments, wish)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ CORE += ("limits", "allowedimages")
 CORE += ("projectfiles",)
 CORE += ("dockerignore",)
 CORE += ("hostconfig",)
+CORE += ("tomlscan",)
 
 
 def modules() -> dict[str, Path]:
