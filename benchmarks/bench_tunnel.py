@@ -155,6 +155,7 @@ def main() -> None:
     token, ports = secrets.token_hex(8), [free_port(), free_port()]
     (folder / "token").write_text(token)
     agent = [sys.executable, "-I", "-S", str(ROOT / "jupyter_mlenv/agent/agent.py"), "--run-dir", str(folder)]
+    agent += ["--token", str(folder / "token")]
     commands = [agent, [*agent, "--port", str(ports[1])]]
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(folder / "x.sock"), str(ports[0])], stdout=subprocess.PIPE

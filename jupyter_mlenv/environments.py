@@ -213,6 +213,7 @@ class Environments:
                         f"The environment {id} was only half made when its start was interrupted; it is removed now.",
                         hint=f"Start it anew: jupyter mlenv start {environment.preset}",
                     )
+                self._lifecycle.check(info)
                 if stop:
                     job.progress(Progress("stop", "Stopping"))
                     self._forget(id)

@@ -15,9 +15,17 @@ from . import plan as planning
 from . import readback, rundir
 from .agentclient import AgentClient
 from .engines.base import ContainerInfo, Engine
-from .errors import ContainerExited, ContainerNotFound, EnvironmentFailed, GpuUnavailable, MlenvError, NameConflict
+from .errors import (
+    ContainerExited,
+    ContainerNotFound,
+    EngineError,
+    EnvironmentFailed,
+    GpuUnavailable,
+    MlenvError,
+    NameConflict,
+)
 from .images import Images, with_twin
-from .model import AGENT_PORT, LABEL, RUN_DIR, FileEntry, Plan, Progress, Reporter, Settings
+from .model import AGENT_PORT, LABEL, TOKEN_PATH, FileEntry, Plan, Progress, Reporter, Settings
 from .routes import TcpRoute, UnixRoute
 
 FOREIGN_START = 10.0
@@ -56,11 +64,18 @@ class Lifecycle:
         return await self.wake(existing, report)
 
     async def wake(self, info: ContainerInfo, report: Reporter) -> ContainerInfo:
-        """Start a container that exists, unless it runs, and wait for its agent."""
+        """Start a container that exists, unless it runs, and wait for its agent.
+
+        Raises `EnvironmentFailed` for one that a version before made; see `check`.
+        """
+        self.check(info)
         started = info.status != "running"
         if started:
             report.progress(Progress("start", "Starting the container"))
             self._prepare(info.labels)
+            # Anew each time: the run directory may have been lost, and code inside may have changed its own.
+            with suppress(EngineError):  # of a mount that is gone: the start says which one
+                await self.engine.put_files(info.id, self._token(info.labels))
             info = await self.engine.start(info.id)
         try:
             await self._ready(info, report)
@@ -76,14 +91,15 @@ class Lifecycle:
         self._forget(info.labels)
 
     async def client(self, info: ContainerInfo) -> AgentClient:
-        """A client for the agent of a running container."""
+        """A client for the agent of a running container. Raises `EnvironmentFailed` as `check` does."""
+        self.check(info)
         run_dir = info.labels.get(f"{LABEL}.run", "")
         if run_dir:
-            return AgentClient(UnixRoute(f"{run_dir}/agent.sock"), rundir.token(run_dir))
+            return AgentClient(UnixRoute(rundir.agent_socket(run_dir)), rundir.token(run_dir))
         if AGENT_PORT not in info.ports:
             info = await self.engine.inspect(info.id)
         facts = await self.engine.facts()
-        token = (await self.engine.read_file(info.id, f"{RUN_DIR}/token")).decode().strip()
+        token = (await self.engine.read_file(info.id, TOKEN_PATH)).decode("latin-1").strip()
         return AgentClient(TcpRoute(facts.publish_host, info.ports[AGENT_PORT]), token)
 
     async def existing(self, name: str) -> ContainerInfo | None:
@@ -122,10 +138,7 @@ class Lifecycle:
             return await (self._create(plan, report) if other is None else self.wake(other, report))
 
     async def _made(self, plan: Plan, report: Reporter) -> ContainerInfo:
-        files = plan.files
-        if not plan.container.labels.get(f"{LABEL}.run"):
-            owner = {"uid": self.settings.uid, "gid": self.settings.gid}
-            files = (*files, FileEntry(f"{RUN_DIR}/token", rundir.new_token().encode(), 0o600, **owner))
+        files = (*plan.files, *self._token(plan.container.labels))
         try:
             info = await self.engine.create(plan.container)
         except NameConflict:
@@ -201,6 +214,29 @@ class Lifecycle:
             details={"exit_code": info.exit_code, "oom_killed": info.oom_killed},
             log=log,
         )
+
+    def check(self, info: ContainerInfo) -> None:
+        """Refuse a container whose token lies where code inside can put another file, or a link, in its place.
+
+        Earlier versions made such ones. Raises `EnvironmentFailed`.
+        """
+        labels = info.labels
+        if readback.guarded(planning.from_label(labels.get(f"{LABEL}.plan", "{}"))):
+            return
+        id, preset = labels.get(f"{LABEL}.id", info.name), labels.get(f"{LABEL}.preset", "")
+        raise EnvironmentFailed(
+            f"The environment {id} was made by an older version of jupyter_mlenv. What runs in it could read files of "
+            "this machine, so it is not used any more.",
+            hint=f"Make it anew: jupyter mlenv start {preset} --workspace '{labels.get(f'{LABEL}.workspace', '')}' "
+            "--recreate. Packages that were installed inside go with it; the project's files stay.",
+            details={"environment": id},
+        )
+
+    def _token(self, labels: Mapping[str, str]) -> tuple[FileEntry, ...]:
+        """The agent's token as a file of the container."""
+        run_dir = labels.get(f"{LABEL}.run", "")
+        text = rundir.token(run_dir) if run_dir else rundir.new_token()
+        return (FileEntry(TOKEN_PATH, text.encode(), 0o600, self.settings.uid, self.settings.gid),)
 
     def _prepare(self, labels: Mapping[str, str]) -> None:
         run_dir = labels.get(f"{LABEL}.run", "")

@@ -19,11 +19,17 @@ AGENT_PORT = 8700
 """TCP port of the agent inside a container whose unix sockets the host cannot reach."""
 
 RUN_DIR = "/run/mlenv"
-"""Where the run directory is, inside every container."""
+"""Where sockets are, inside every container: what the host mounts there holds nothing that it trusts."""
+
+INSIDE = "in"
+"""The name, in a run directory on the host, of what is mounted there."""
 
 AGENT_PATH = "/opt/jupyter-mlenv/agent.py"
 AGENT_START = "/opt/jupyter-mlenv/start.py"
 """Where the agent is, inside every container."""
+
+TOKEN_PATH = "/opt/jupyter-mlenv/token"  # noqa: S105  a path
+"""Where the agent reads its token: a file that is put in before each start, in no directory that the host mounts."""
 
 ISOLATED = "kernel-"
 """What the name of an environment that belongs to one kernel starts with; the kernel's id follows."""
@@ -433,6 +439,11 @@ def environment_id(owner: str, workspace: str, preset: str, name: str = "") -> s
     """The deterministic id `<preset>-<10 hex digits>`; the same four inputs always name the same environment."""
     digest = hashlib.sha256("\0".join((owner, workspace, preset, name)).encode()).hexdigest()
     return f"{preset}-{digest[:10]}"
+
+
+def inside(run_dir: str) -> str:
+    """The part of a run directory that is mounted in the environment; all else in it stays on the host."""
+    return f"{run_dir}/{INSIDE}"
 
 
 def container_name(environment: str) -> str:

@@ -32,6 +32,7 @@ from .model import (
     AGENT_START,
     LABEL,
     RUN_DIR,
+    TOKEN_PATH,
     BuildRecipe,
     ContainerSpec,
     ImagePlan,
@@ -43,6 +44,7 @@ from .model import (
     StartRequest,
     container_name,
     environment_id,
+    inside,
     to_plain,
 )
 from .planlabel import from_label, to_label
@@ -97,7 +99,7 @@ def make(
     # One directory per environment below the run root, short: a socket path holds 107 bytes at most.
     run_dir = os.path.join(settings.run_root, id[-10:]) if shared else ""
     # What `-I` does, in words that a Python too old for the agent understands too: it is to say so itself.
-    command = (python, "-E", "-s", "-S", "-u", AGENT_START, "--run-dir", RUN_DIR)
+    command = (python, "-E", "-s", "-S", "-u", AGENT_START, "--run-dir", RUN_DIR, "--token", TOKEN_PATH)
     spec = ContainerSpec(
         name=container_name(id),
         image=image.reference,
@@ -270,7 +272,7 @@ def _mounts(preset: Preset, request: StartRequest, settings: Settings, run_dir: 
     mounts = list(hostpython.mounts(settings)) if preset.image.host else []
     mounts.append(Mount(request.workspace, request.workspace))
     if run_dir:
-        mounts.append(Mount(run_dir, RUN_DIR))
+        mounts.append(Mount(inside(run_dir), RUN_DIR))
     for mount in (*preset.mounts, *request.mounts):
         mounts.append(dataclasses.replace(mount, target=targets.clean(mount.target)))
     # Two mounts on one place are an error of the engine; what was asked for last wins.

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from . import plan as planning
 from .engines.base import ContainerInfo
-from .model import LABEL, Environment, Plan, Resources, State
+from .model import LABEL, TOKEN_PATH, Environment, Plan, Resources, State
 
 _STATES = {
     "created": State.STARTING,
@@ -36,7 +36,7 @@ def environment(info: ContainerInfo) -> Environment:
         gpu=plan.gpu,
         icon=plan.icon,
         container=info.id,
-        run_dir=labels.get(f"{LABEL}.run", ""),
+        run_dir=labels.get(f"{LABEL}.run", "") if guarded(plan) else "",
         python=plan.python,
         created=info.created,
         started=info.started,
@@ -45,6 +45,11 @@ def environment(info: ContainerInfo) -> Environment:
         plan_hash=plan.hash,
         warnings=dropped(plan.container.resources, info.applied),
     )
+
+
+def guarded(plan: Plan) -> bool:
+    """Whether a container of this plan has its token in no directory that the host mounts, as older versions had."""
+    return TOKEN_PATH in plan.container.command
 
 
 def pending(plan: Plan, job: str = "") -> Environment:

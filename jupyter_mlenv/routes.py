@@ -16,6 +16,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from . import ownsockets
 from .errors import AgentUnreachable
 
 T = TypeVar("T")
@@ -23,16 +24,13 @@ T = TypeVar("T")
 KEEP_ALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds of silence before the first question to the other side, seconds between questions, how many (tcp(7))."""
 
-LONGEST_PATH = 107
-"""Bytes that a unix socket's path can have on Linux: `sun_path` holds 108 with the final zero (unix(7))."""
-
 HEAD_LIMIT = 65536
 """Bytes of an answer's head."""
 
 
 @dataclass(frozen=True)
 class UnixRoute:
-    """A unix socket of this machine's file system; the path may be longer than 107 bytes."""
+    """A unix socket of ours in this machine's file system (no link to one); the path may be longer than 107 bytes."""
 
     path: str
 
@@ -73,7 +71,7 @@ async def connect(route: Route, timeout: float = 10.0) -> socket.socket:
     """
     if isinstance(route, UnixRoute):
         with contextlib.suppress(BlockingIOError):
-            return _unix_socket(route.path)  # at once, without a task and a timer
+            return ownsockets.connect(route.path)  # at once, without a task and a timer
     try:
         return await within(timeout, _connect(route))
     except TimeoutError:
@@ -113,34 +111,13 @@ async def _connect(route: Route) -> socket.socket:
     return await _connect_tunnel(route)
 
 
-def _unix_socket(path: str) -> socket.socket:
-    """Connected, or BlockingIOError when the backlog is full.
-
-    Unlike with TCP nothing is under way after that error, so the event loop's `sock_connect`, which waits for the
-    socket to become writable, would call it connected.
-    """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    directory = -1
-    try:
-        sock.setblocking(False)
-        if len(os.fsencode(path)) > LONGEST_PATH and hasattr(os, "O_PATH"):
-            directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            path = f"/proc/self/fd/{directory}/{os.path.basename(path)}"
-        sock.connect(path)
-    except BaseException:
-        sock.close()
-        raise
-    finally:
-        if directory >= 0:
-            os.close(directory)
-    return sock
-
-
 async def _connect_unix(path: str) -> socket.socket:
+    # With a full backlog, unlike with TCP, nothing is under way, so the event loop's `sock_connect`, which waits for
+    # the socket to become writable, would call it connected.
     pause = 0.001
     while True:
         try:
-            return _unix_socket(path)
+            return ownsockets.connect(path)
         except BlockingIOError:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.05)

@@ -1,4 +1,9 @@
-"""The run directory of an environment on the host: agent socket, service sockets, token. 0700, and ours."""
+"""The run directory of an environment on the host: 0700, ours, and mounted nowhere.
+
+It holds the agent's token and, for kernels, links to their sockets. One directory in it, `inside`, is what the
+environment has at `/run/mlenv`: code in there can put whatever it likes in it, so nothing of it is ever read, and
+a socket of it is only connected to by a descriptor that `ownsockets` has looked at.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +14,42 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from . import ownsockets
 from .errors import DiskFull, MlenvError
+from .model import INSIDE, inside
+
+__all__ = [
+    "INSIDE",
+    "abandoned",
+    "agent_socket",
+    "at_work",
+    "drop_links",
+    "inside",
+    "link_socket",
+    "new_token",
+    "prepare",
+    "remove",
+    "token",
+]
 
 TOKEN_BYTES = 32
 """Entropy of an agent token, in bytes."""
+
+LONGEST_TOKEN = 1024
+"""Bytes of a token's file; a longer one is not ours."""
 
 
 def new_token() -> str:
     """A fresh bearer token for an agent."""
     return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def agent_socket(run_dir: str) -> str:
+    """Where the agent listens, as this machine sees it."""
+    return f"{inside(run_dir)}/agent.sock"
 
 
 def prepare(run_root: str, run_dir: str) -> None:
@@ -37,7 +66,11 @@ def prepare(run_root: str, run_dir: str) -> None:
         path.mkdir(exist_ok=True, mode=0o700)
         for directory in (root, path):
             _check_private(directory)
-        if not (path / "token").exists():
+        mounted = path / INSIDE
+        with suppress(FileExistsError):
+            mounted.mkdir(mode=0o700)
+        _check_private(mounted)
+        if _read_token(path) is None:
             _write_token(path)
     except OSError as error:
         if not there:
@@ -61,14 +94,48 @@ def abandoned(run_dir: str) -> bool:
 
 
 def token(run_dir: str) -> str:
-    """The agent's token. Raises MlenvError when the run directory is gone."""
-    try:
-        return Path(run_dir, "token").read_text().strip()
-    except OSError as error:
+    """The agent's token. Raises MlenvError when it is gone, or no file of ours."""
+    text = _read_token(Path(run_dir))
+    if text is None:
         raise MlenvError(
-            f"The run directory {run_dir} cannot be read: {error.strerror}.",
+            f"The token in the run directory {run_dir} cannot be read: it is not there, or not as it was written.",
             hint="Restart the environment; that makes it anew.",
-        ) from error
+        )
+    return text
+
+
+def link_socket(run_dir: str, name: str) -> str:
+    """The path, which no environment can write, of a link to the socket of this name in `inside(run_dir)`.
+
+    For programs that connect by a path themselves, such as ZeroMQ. An earlier link of the name is replaced at once.
+    Raises OSError as `ownsockets.find` does.
+    """
+    if os.path.basename(name) != name or name.startswith("."):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "This is no socket's name", name)
+    descriptor, aside = ownsockets.find(f"{inside(run_dir)}/{name}"), f".{name}-{secrets.token_hex(4)}"
+    try:
+        directory = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # With a descriptor of a directory, since `os.link` without one calls link(2), which follows no link.
+            os.link(f"/proc/self/fd/{descriptor}", aside, dst_dir_fd=directory, follow_symlinks=True)
+            try:
+                os.rename(aside, name, src_dir_fd=directory, dst_dir_fd=directory)
+            finally:
+                with suppress(FileNotFoundError):  # it is still there where both are the same socket: rename(2)
+                    os.unlink(aside, dir_fd=directory)
+        finally:
+            os.close(directory)
+    finally:
+        os.close(descriptor)
+    return f"{run_dir}/{name}"
+
+
+def drop_links(run_dir: str, prefix: str) -> None:
+    """Remove links of `link_socket` whose names begin with `prefix` and whose sockets are gone."""
+    with suppress(OSError), os.scandir(run_dir) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and entry.stat(follow_symlinks=False).st_nlink == 1:
+                os.unlink(entry.path)
 
 
 def remove(run_root: str, run_dir: str) -> None:
@@ -78,15 +145,38 @@ def remove(run_root: str, run_dir: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def _read_token(path: Path) -> str | None:
+    """None if there is none that can have been written by `_write_token`.
+
+    Versions before mounted this directory, so it may hold anything: links, pipes, endless files.
+    """
+    try:
+        descriptor = os.open(path / "token", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode) or info.st_uid != os.getuid() or info.st_size > LONGEST_TOKEN:
+            return None
+        text = os.read(descriptor, LONGEST_TOKEN).decode("latin-1").strip()
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return text if text.isascii() and text.isprintable() and text else None
+
+
 def _write_token(path: Path) -> None:
     """Written aside and linked, so that of two processes one wins and nobody ever reads half a token."""
     aside = path / f".token-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(new_token())
-        os.link(aside, path / "token")
-    except FileExistsError:
-        pass
+        try:
+            os.link(aside, path / "token")
+        except FileExistsError:
+            if _read_token(path) is None:
+                os.rename(aside, path / "token")
     finally:
         aside.unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import PurePosixPath
 
+from . import rundir
 from . import workspace as workspaces
 from .agentclient import AgentClient
 from .errors import EndpointNotFound, EnvironmentNotRunning, ServiceExited, ServiceTimeout
@@ -108,7 +109,7 @@ class Services:
                 log=error.log,
             ) from error
         if service.socket and environment.run_dir:
-            return UnixRoute(f"{environment.run_dir}/{PurePosixPath(service.socket).name}")
+            return UnixRoute(f"{rundir.inside(environment.run_dir)}/{PurePosixPath(service.socket).name}")
         if service.socket:
             return agent.tunnel(f"unix:{PurePosixPath(service.socket).name}")
         return agent.tunnel(f"127.0.0.1:{service.port}")

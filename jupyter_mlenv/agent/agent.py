@@ -1132,14 +1132,14 @@ def fail(text: str) -> NoReturn:
 
 def main(argv: list[str]) -> None:
     options = dict(zip(argv[::2], argv[1::2]))  # noqa: B905  `strict` came with Python 3.10
-    if len(argv) % 2 or not {"--run-dir"} <= set(options) <= {"--run-dir", "--port"}:
-        fail("usage: agent.py --run-dir DIR [--port PORT]")
+    if len(argv) % 2 or not {"--run-dir", "--token"} <= set(options) <= {"--run-dir", "--token", "--port"}:
+        fail("usage: agent.py --run-dir DIR --token FILE [--port PORT]")
     run_dir = os.path.abspath(options["--run-dir"])
     try:
-        with open(os.path.join(run_dir, "token"), "rb") as file:
+        with open(options["--token"], "rb") as file:
             token = file.read().strip()
         if not token:
-            fail(f"the token in {run_dir} is empty")
+            fail(f"the token in {options['--token']} is empty")
         read_variables()
         sweep(run_dir)
         listener = listening(run_dir, int(options.get("--port", 0)))

@@ -36,7 +36,7 @@ async def orphans(settings: Settings, notes: Notes) -> list[dict[str, Any]]:
 
 async def _orphans(run_dir: str, notes: Notes) -> list[dict[str, Any]]:
     try:
-        agent = AgentClient(UnixRoute(f"{run_dir}/agent.sock"), rundir.token(run_dir))
+        agent = AgentClient(UnixRoute(rundir.agent_socket(run_dir)), rundir.token(run_dir))
         kernels = await within(PATIENCE, agent.kernels())
     except (MlenvError, TimeoutError):  # of an environment that does not run
         return []

@@ -169,7 +169,7 @@ async def client(environments: Environments, environment: Environment) -> AgentC
     """The agent of a running environment; no engine call where its socket is in a directory of this machine."""
     if environment.run_dir:
         try:
-            return AgentClient(UnixRoute(f"{environment.run_dir}/agent.sock"), rundir.token(environment.run_dir))
+            return AgentClient(UnixRoute(rundir.agent_socket(environment.run_dir)), rundir.token(environment.run_dir))
         except MlenvError as error:  # removed since we were told of it
             raise AgentUnreachable(error.message, details={"environment": environment.id}) from error
     return await environments.agent(environment.id)

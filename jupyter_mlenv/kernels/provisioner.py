@@ -26,7 +26,7 @@ from .kernelerror import KernelError
 from .kernelspec import own_argv
 from .life import Exit, follow, log_of, silent
 from .places import Place, Wish
-from .relay import Relay
+from .relay import Relay, links
 
 START_TIMEOUT = 60.0
 """Seconds from the start of a kernel's process to bound sockets."""
@@ -249,8 +249,16 @@ class MlenvProvisioner(KernelProvisionerBase):
         return background.shared(self.config)
 
     async def _reach(self, place: Place) -> None:
-        """Have the kernel's sockets on this machine, where they are not there by themselves."""
+        """Have the kernel's sockets on this machine, where ZeroMQ finds them and no environment can write."""
         if place.run_dir:
+            try:
+                links(place.run_dir, socket_prefix(self._id))
+            except OSError as error:
+                raise EnvironmentFailed(
+                    f"The kernel's sockets in the environment {place.environment} cannot be used: {error.strerror}.",
+                    hint=f"Restart the environment: jupyter mlenv restart {place.environment}",
+                    details={"environment": place.environment},
+                ) from error
             return
         earlier, relay = self._relay, Relay(os.path.join(place.sockets, socket_prefix(self._id)), place.agent)
         if earlier is not None:  # a restart; the manager has removed its sockets

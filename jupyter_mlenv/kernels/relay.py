@@ -6,6 +6,7 @@ import asyncio
 import os
 from contextlib import suppress
 
+from .. import rundir
 from ..agentclient import AgentClient
 from ..errors import AgentUnreachable
 from ..routes import connect
@@ -15,6 +16,16 @@ PORTS = range(1, 6)
 
 PIECE = 1 << 18
 """Bytes passed on at a time."""
+
+
+def links(run_dir: str, prefix: str) -> None:
+    """Link the sockets `<prefix>-<n>` of a kernel from what its environment can write to where it cannot.
+
+    Links that a process left behind when it was killed go. Raises OSError if one is not there, or is no socket.
+    """
+    rundir.drop_links(run_dir, "k-")
+    for port in PORTS:
+        rundir.link_socket(run_dir, f"{prefix}-{port}")
 
 
 class Relay:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import docker
 import pytest
 
+from jupyter_mlenv import rundir
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.engines.base import Engine
 from jupyter_mlenv.environments import Environments
@@ -116,6 +118,12 @@ async def inside(environments: Environments, id: str, code: str, *, python: str 
             output += piece
     assert session.exit_code == 0, output.decode()
     return json.loads(output)
+
+
+def run_files(run_dir: str) -> list[str]:
+    """The names in an environment's run directory and in the part of it that is mounted, each once, in order."""
+    names = {*os.listdir(run_dir), *os.listdir(rundir.inside(run_dir))}
+    return sorted(names - {rundir.INSIDE})
 
 
 def lines_of(job: Job) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -188,9 +187,7 @@ async def test_a_run_directory_removed_under_it(environments: Environments, name
     """As a cleaner of /tmp does: the container runs, and cannot be reached any more until it is restarted."""
     preset = named("box", BOX)
     environment, _ = await start(environments, preset, workspace)
-    for name in os.listdir(environment.run_dir):
-        os.unlink(f"{environment.run_dir}/{name}")
-    os.rmdir(environment.run_dir)
+    shutil.rmtree(environment.run_dir)
     with pytest.raises(MlenvError) as caught:
         await environments.service(environment.id, "echo", "/")
     assert "restart" in caught.value.hint.lower()

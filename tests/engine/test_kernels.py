@@ -20,7 +20,7 @@ from jupyter_mlenv.kernels import background
 from jupyter_mlenv.kernels.kernelerror import KernelError
 from jupyter_mlenv.model import State
 from tests.engine.docker_support import Relay
-from tests.engine.environment_support import Named, by_hand, start
+from tests.engine.environment_support import Named, by_hand, run_files, start
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
 
@@ -37,7 +37,7 @@ def box(request: pytest.FixtureRequest, named: Named, home: Home) -> str:
 async def files_of(environments: Environments) -> list[str]:
     """What lies in the run directories, without what belongs to the environments themselves."""
     found = [e.run_dir for e in await environments.list()]
-    return [name for folder in found for name in sorted(os.listdir(folder)) if name not in ("agent.sock", "token")]
+    return [name for folder in found for name in run_files(folder) if name not in ("agent.sock", "token")]
 
 
 async def test_a_kernel_runs_in_the_notebooks_folder_and_leaves_nothing(
@@ -193,7 +193,8 @@ async def test_a_folder_outside_names_the_mount(
 async def test_a_stopped_environment_is_not_started_behind_ones_back(
     named: Named, home: Home, workspace: Path, environments: Environments
 ) -> None:
-    async with kernel(home.add(named("box", HOST)), workspace) as (manager, _):
+    async with kernel(home.add(named("box", HOST)), workspace) as (manager, first):
+        first.stop_channels()  # it would come back under the name of the next client, and take its replies
         dead = asyncio.Event()
         manager.add_restart_callback(dead.set, "dead")
         [environment] = await environments.list()

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from jupyter_mlenv import rundir
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels import places
 from jupyter_mlenv.kernels.kernelerror import KernelError
 from jupyter_mlenv.model import State
-from tests.engine.environment_support import Left, Named, by_hand
+from tests.engine.environment_support import Left, Named, by_hand, run_files
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
 
@@ -47,13 +48,13 @@ async def test_a_start_while_the_environment_is_being_stopped(
             assert (await environments.get(environment.id)).state is State.RUNNING
             async with kernel(box, workspace) as (_, other):
                 assert await said(other, "import os; print(os.environ['MLENV_ID'])") == environment.id
-                own = [name for name in os.listdir(environment.run_dir) if name not in OWN]
+                own = [name for name in run_files(environment.run_dir) if name not in OWN]
                 assert len(own) == 6, "a connection file and five sockets, of the one that runs"
         finally:
             await stopping
         await eventually(lambda: dead(stubborn), "the second kernel is known to be dead")
         assert "was stopped" in stubborn.provisioner.reason
-    assert sorted(os.listdir(environment.run_dir)) == OWN
+    assert run_files(environment.run_dir) == OWN
 
 
 async def test_a_stop_that_takes_long_starts_no_kernel_behind_ones_back(
@@ -71,7 +72,7 @@ async def test_a_stop_that_takes_long_starts_no_kernel_behind_ones_back(
         for event in told:
             await asyncio.wait_for(event.wait(), 60)
         assert (await environments.get(environment.id)).state is State.STOPPED
-        assert sorted(os.listdir(environment.run_dir)) == ["token"]
+        assert run_files(environment.run_dir) == ["token"]
 
 
 async def test_starts_while_the_environment_is_being_removed(
@@ -89,7 +90,7 @@ async def test_starts_while_the_environment_is_being_removed(
             finally:
                 await removal
         assert len(left()) == 2, "one container, one run directory"
-        assert sorted(os.listdir(environment.run_dir)) == OWN
+        assert run_files(environment.run_dir) == OWN
 
 
 async def test_a_container_that_is_killed_leaves_nothing_for_the_next_life(
@@ -103,9 +104,9 @@ async def test_a_container_that_is_killed_leaves_nothing_for_the_next_life(
         await eventually(lambda: dead(manager), "the kernel is known to be dead")
         await manager.restart_kernel()
         await client.wait_for_ready(timeout=60)
-        assert len([name for name in os.listdir(environment.run_dir) if name not in OWN]) == 6
+        assert len([name for name in run_files(environment.run_dir) if name not in OWN]) == 6
         assert await said(client, "1 + 1") == "2"
-    assert sorted(os.listdir(environment.run_dir)) == OWN
+    assert run_files(environment.run_dir) == OWN
 
 
 async def test_an_environment_that_does_not_answer_is_named(
@@ -115,7 +116,7 @@ async def test_an_environment_that_does_not_answer_is_named(
     monkeypatch.setattr(places, "ENDING", places.ENDING[:2])
     async with kernel(box, workspace):
         [environment] = await environments.list()
-    os.unlink(f"{environment.run_dir}/agent.sock")
+    os.unlink(rundir.agent_socket(environment.run_dir))
     with pytest.raises(KernelError) as caught:
         async with kernel(box, workspace):
             pass

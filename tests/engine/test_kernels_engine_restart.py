@@ -21,7 +21,7 @@ import pytest
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels.kernelerror import KernelError
 from jupyter_mlenv.model import State
-from tests.engine.environment_support import Named, inspected
+from tests.engine.environment_support import Named, inspected, run_files
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import wait_until
 
@@ -122,7 +122,7 @@ async def test_kernels_end_with_the_engine_and_start_with_a_person(
         await client.wait_for_ready(timeout=60)
         assert "NameError" in await said(client, "x")
         assert (await environments.get(environment.id)).state is State.RUNNING
-    assert sorted(os.listdir(environment.run_dir)) == ["agent.sock", "token"]
+    assert run_files(environment.run_dir) == ["agent.sock", "token"]
 
 
 async def test_an_engine_that_is_back_before_anybody_looked(

@@ -12,7 +12,7 @@ from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
 
 from jupyter_mlenv.environments import Environments
-from tests.engine.environment_support import Named, inside
+from tests.engine.environment_support import Named, inside, run_files
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
 
@@ -111,7 +111,7 @@ async def test_a_hundred_restarts_leave_nothing(
         for now in (True, False, True):  # until everything has been loaded and opened that is only once
             await manager.restart_kernel(now=now)
         before, running = await counted(), await settled()
-        files = sorted(os.listdir(environment.run_dir))
+        files = run_files(environment.run_dir)
         for _ in range(50):
             await manager.restart_kernel(now=True)
             await client.kernel_info(
@@ -122,12 +122,12 @@ async def test_a_hundred_restarts_leave_nothing(
         # Pools of threads fill up to the number of processors and some; a hundred of anything would show.
         assert after[0] <= before[0] + 10
         assert after[1] <= before[1] + 10
-        assert sorted(os.listdir(environment.run_dir)) == files
+        assert run_files(environment.run_dir) == files
         now_running = await settled()
         assert len(now_running) == len(running), (running, now_running)
         assert [name for name, state in now_running if state == "Z"] == []
         assert len(await (await environments.agent(environment.id)).kernels()) == 1
-    assert sorted(os.listdir(environment.run_dir)) == ["agent.sock", "token"]
+    assert run_files(environment.run_dir) == ["agent.sock", "token"]
 
 
 async def test_a_cell_asks_the_person(box: str, workspace: Path) -> None:
@@ -187,7 +187,7 @@ async def test_what_a_cell_left_running_ends_with_the_kernel(
         found = await inside(environments, environment.id, PROCESSES)
         assert "sleep" not in [name for name, _ in found]
         assert [name for name, state in found if state == "Z"] == []
-        assert sorted(os.listdir(environment.run_dir)) == ["agent.sock", "token"]
+        assert run_files(environment.run_dir) == ["agent.sock", "token"]
 
 
 async def _dead(manager: Any) -> bool:

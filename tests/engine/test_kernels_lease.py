@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from jupyter_mlenv import rundir
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels import places
 from jupyter_mlenv.kernels.adopt import adopt
@@ -97,11 +98,11 @@ async def test_they_end_unless_somebody_holds_them(
                 await adopt(box, other["info"], connection_file=other["file"])
             assert environment.id in str(late.value)
             prefix = os.path.basename(other["info"]["connection_info"]["ip"])
-            assert [name for name in os.listdir(environment.run_dir) if name.startswith(prefix)] == []
+            assert [name for name in os.listdir(rundir.inside(environment.run_dir)) if name.startswith(prefix)] == []
         finally:
             client.stop_channels()
             await manager.shutdown_kernel()
-    assert sorted(os.listdir(environment.run_dir)) == ["agent.sock", "token"]
+    assert os.listdir(rundir.inside(environment.run_dir)) == ["agent.sock"]
 
 
 async def test_an_isolated_environment_without_its_kernel_is_swept(

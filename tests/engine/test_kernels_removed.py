@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from jupyter_mlenv.environments import Environments
-from tests.engine.environment_support import Left, Named
+from tests.engine.environment_support import Left, Named, run_files
 from tests.engine.server_support import serving
 from tests.support.kernels import Home
 from tests.support.waiting import eventually
@@ -48,4 +48,4 @@ async def test_a_kernel_of_a_removed_environment(
         assert "Task exception was never retrieved" not in server.log
         assert "was never awaited" not in server.log
     [again] = await environments.list()
-    assert sorted(os.listdir(again.run_dir)) == ["agent.sock", "token"]
+    assert run_files(again.run_dir) == ["agent.sock", "token"]

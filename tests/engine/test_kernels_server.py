@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import docker
 import pytest
 
 from jupyter_mlenv.environments import Environments
-from tests.engine.environment_support import Named
+from tests.engine.environment_support import Named, run_files
 from tests.engine.server_support import Server, serving
 from tests.support.kernels import Home
 from tests.support.waiting import eventually
@@ -62,7 +61,7 @@ async def test_the_whole_life_of_a_kernel(
     await server.call("DELETE", f"api/kernels/{id}", status=204)
     [environment] = await environments.list()
     assert [k for k in await (await environments.agent(environment.id)).kernels() if k.state != "exited"] == []
-    assert sorted(os.listdir(environment.run_dir)) == ["agent.sock", "token"]
+    assert run_files(environment.run_dir) == ["agent.sock", "token"]
 
 
 async def test_a_large_output_arrives(named: Named, home: Home, server: Server) -> None:

@@ -15,7 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from jupyter_mlenv.environments import Environments
-from tests.engine.environment_support import Named
+from tests.engine.environment_support import Named, run_files
 from tests.support.kernels import Home
 from tests.support.waiting import eventually
 
@@ -40,7 +40,7 @@ async def nothing_left(home: Home, environments: Environments) -> AsyncIterator[
     for environment in await environments.list():
         kernels = await (await environments.agent(environment.id)).kernels()
         assert [kernel for kernel in kernels if kernel.state != "exited"] == []
-        assert sorted(os.listdir(environment.run_dir)) == ["agent.sock", "token"]
+        assert run_files(environment.run_dir) == ["agent.sock", "token"]
     assert sorted(path.name for path in (home.folder / "runtime").iterdir()) == []
 
 

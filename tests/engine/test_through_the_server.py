@@ -50,7 +50,7 @@ async def person(lab: Lab) -> AsyncIterator[Person]:
 async def port(box: str) -> AsyncIterator[str]:
     """A port of the container's loopback that a program of the person listens on."""
     run_dir = inspected(box)["Config"]["Labels"][f"{LABEL}.run"]
-    agent = AgentClient(UnixRoute(f"{run_dir}/agent.sock"), rundir.token(run_dir))
+    agent = AgentClient(UnixRoute(rundir.agent_socket(run_dir)), rundir.token(run_dir))
     async with await agent.exec(["python3", "-u", "-c", ECHO, PORT]) as session:
         assert b"listening" in (await anext(session))[1]
         yield PORT

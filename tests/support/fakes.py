@@ -42,6 +42,7 @@ from jupyter_mlenv.model import (
     AGENT_START,
     LABEL,
     RUN_DIR,
+    TOKEN_PATH,
     BuildRecipe,
     ContainerSpec,
     FileEntry,
@@ -349,12 +350,10 @@ class FakeEngine:
         if not run_dir:  # the host cannot reach the container's sockets: it has its own directory, and a published port
             run_dir = str(self._scratch / box.info.id[:12])
             os.makedirs(run_dir, mode=0o700, exist_ok=True)
-            for entry in box.files.values():
-                if entry.path.startswith(RUN_DIR + "/") and entry.data is not None:
-                    target = Path(run_dir, entry.path[len(RUN_DIR) + 1 :])
-                    target.write_bytes(entry.data)
-                    target.chmod(entry.mode)
-        here = {AGENT_START: str(agent.with_name("start.py")), RUN_DIR: run_dir} | {
+        token = agent.with_name("token")
+        if TOKEN_PATH in box.files:
+            token.write_bytes(box.files[TOKEN_PATH].data or b"")
+        here = {AGENT_START: str(agent.with_name("start.py")), RUN_DIR: run_dir, TOKEN_PATH: str(token)} | {
             str(port): str(at) for port, at in box.ports.items()
         }
         directory = box.spec.workdir if os.path.isdir(box.spec.workdir) else run_dir

@@ -68,6 +68,7 @@ class RunningAgent:
     def start(self, stderr: int | None = None) -> None:
         route = self.client.route
         command = [self.python, "-I", "-S", "-u", str(AGENT), "--run-dir", str(self.run_dir)]
+        command += ["--token", str(self.run_dir / "token")]
         command += ["--port", str(route.port)] if isinstance(route, TcpRoute) else []
         with self.output.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=stderr or log)

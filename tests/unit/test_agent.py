@@ -84,7 +84,7 @@ async def test_answers_over_tcp_too() -> None:
 def test_does_not_start_without_a_token(tmp_path: Path, token: str | None) -> None:
     if token is not None:
         (tmp_path / "token").write_text(token)
-    command = [sys.executable, "-I", "-S", str(AGENT), "--run-dir", str(tmp_path)]
+    command = [sys.executable, "-I", "-S", str(AGENT), "--run-dir", str(tmp_path), "--token", str(tmp_path / "token")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 1
     assert "token" in done.stderr

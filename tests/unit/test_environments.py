@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import json
 import os
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from jupyter_mlenv.errors import (
     DiskFull,
     EndpointNotFound,
     EngineUnavailable,
+    EnvironmentFailed,
     EnvironmentNotFound,
     EnvironmentNotRunning,
     GpuUnavailable,
@@ -267,6 +269,46 @@ async def test_remove_leaves_neither_container_nor_run_directory(environments, e
     assert not os.listdir(settings.run_root)
     with pytest.raises(EnvironmentNotFound):
         await environments.remove(environment.id)
+
+
+def as_before(engine, id):
+    """Make the container one of an earlier version, which had its token in the directory that was mounted."""
+    [box] = [box for box in engine.containers.values() if box.spec.name == container_name(id)]
+    plan = json.loads(box.info.labels["jupyter-mlenv.plan"])
+    plan["container"]["command"] = plan["container"]["command"][:-2]
+    labels = {**box.info.labels, "jupyter-mlenv.plan": json.dumps(plan)}
+    box.info = replace(box.info, labels=labels)
+
+
+async def test_what_an_earlier_version_made_is_not_trusted_and_can_be_made_anew(environments, engine, request_small):
+    environment = await (await environments.start(request_small))[1].wait()
+    as_before(engine, environment.id)
+    [listed] = await environments.list()
+    assert (listed.state, listed.run_dir) == (State.RUNNING, "")
+    attempts = [
+        (await environments.start(request_small))[1].wait(),
+        (await environments.restart(environment.id))[1].wait(),
+        environments.service(environment.id, "web", "/"),
+        environments.agent(environment.id),
+    ]
+    for attempt in attempts:
+        with pytest.raises(EnvironmentFailed, match="older version") as caught:
+            await attempt
+        assert "--recreate" in caught.value.hint
+        assert "installed inside go with it" in caught.value.hint
+    assert (await environments.get(environment.id)).state is State.RUNNING
+    assert (await environments.stop(environment.id)).state is State.STOPPED
+    again = await (await environments.start(replace(request_small, recreate=True)))[1].wait()
+    assert again.run_dir
+    assert await environments.agent(environment.id)
+
+
+async def test_a_token_that_was_lost_is_made_anew_at_the_next_start(environments, request_small):
+    environment = await (await environments.start(request_small))[1].wait()
+    await environments.stop(environment.id)
+    os.unlink(f"{environment.run_dir}/token")
+    await (await environments.start(request_small))[1].wait()
+    assert (await (await environments.agent(environment.id)).health())["version"]
 
 
 async def test_remove_during_a_start_cancels_it(environments, engine, request_small):

@@ -99,11 +99,12 @@ def test_a_container_of_a_local_engine() -> None:
     id = environment_id("ann@here", "/home/ann/project", "small")
     assert plan.id == id
     spec = plan.container
-    assert spec.command == ("python3", "-E", "-s", "-S", "-u", "/opt/jupyter-mlenv/start.py", "--run-dir", "/run/mlenv")
+    agent = ("/opt/jupyter-mlenv/start.py", "--run-dir", "/run/mlenv", "--token", "/opt/jupyter-mlenv/token")
+    assert spec.command == ("python3", "-E", "-s", "-S", "-u", *agent)
     assert (spec.user, spec.workdir, spec.publish) == ("1000:1001", "/home/ann/project", ())
     assert spec.mounts == (
         Mount("/home/ann/project", "/home/ann/project"),
-        Mount(f"/srv/run/{id[-10:]}", "/run/mlenv"),
+        Mount(f"/srv/run/{id[-10:]}/in", "/run/mlenv"),
         Mount("/data", "/data", read_only=True),
     )
     assert spec.env["HOME"] == "/home/ann"

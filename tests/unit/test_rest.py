@@ -12,7 +12,7 @@ import pytest
 from jupyter_server.auth.authorizer import Authorizer
 
 from jupyter_mlenv.errors import GpuUnavailable
-from jupyter_mlenv.model import RUN_DIR
+from jupyter_mlenv.model import LABEL
 from jupyter_mlenv.server.handlers import ROUTES
 from tests.support.api import BASE_URL, TOKEN, Api
 from tests.support.fakes import FakeEngine
@@ -330,4 +330,4 @@ async def test_the_end_of_the_server_lets_go_of_the_engine_and_leaves_environmen
     assert fake.closed
     assert fake.calls["remove"] == 0
     for box in fake.containers.values():
-        shutil.rmtree(next(mount.source for mount in box.spec.mounts if mount.target == RUN_DIR))
+        shutil.rmtree(box.spec.labels[f"{LABEL}.run"])

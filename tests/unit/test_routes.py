@@ -118,6 +118,45 @@ async def test_what_is_not_there_is_an_oserror(folder: Path) -> None:
         await connect(UnixRoute(str(folder / "stale.sock")))
 
 
+@pytest.mark.parametrize("shape", ["link", "dangling", "pipe", "file", "directory", "datagram"])
+async def test_what_is_no_stream_socket_itself_is_never_connected_to(folder: Path, shape: str) -> None:
+    """A service socket lies where code in the environment can put anything, such as a link to the engine's socket."""
+    reached = asyncio.Event()
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        writer.close()
+
+    place = folder / "s-1.sock"
+    async with serving(served, str(folder / "other.sock")):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagram:
+            if shape == "link":
+                place.symlink_to("other.sock")
+            elif shape == "dangling":
+                place.symlink_to("nowhere")
+            elif shape == "pipe":
+                os.mkfifo(place)
+            elif shape == "file":
+                place.touch()
+            elif shape == "directory":
+                place.mkdir()
+            else:
+                datagram.bind(str(place))
+            before = descriptors()
+            with pytest.raises(OSError, match=r"."):
+                await connect(UnixRoute(str(place)))
+            assert descriptors() == before
+    assert not reached.is_set()
+
+
+async def test_somebody_elses_socket_is_never_connected_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(echo, str(folder / "x.sock")):
+        somebody = os.getuid() + 1
+        monkeypatch.setattr(os, "getuid", lambda: somebody)
+        with pytest.raises(ConnectionRefusedError):
+            await connect(UnixRoute(str(folder / "x.sock")))
+
+
 async def test_a_full_backlog_is_waited_for_and_never_mistaken_for_a_connection(folder: Path) -> None:
     path = str(folder / "x.sock")
     with socket.socket(socket.AF_UNIX) as listener:

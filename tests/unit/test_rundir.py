@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
+import zmq
 
 from jupyter_mlenv import rundir
 from jupyter_mlenv.errors import MlenvError
@@ -30,7 +34,101 @@ def test_a_second_start_keeps_the_token_other_processes_hold(root):
     before = rundir.token(str(root / "abc"))
     rundir.prepare(str(root), str(root / "abc"))
     assert rundir.token(str(root / "abc")) == before
-    assert os.listdir(root / "abc") == ["token"]
+    assert sorted(os.listdir(root / "abc")) == ["in", "token"]
+
+
+@pytest.mark.parametrize("shape", ["link", "pipe", "endless", "socket", "binary"])
+def test_a_token_that_is_none_is_never_read_and_made_anew(root, tmp_path, shape):
+    """Versions before had the whole directory mounted, so code in an environment could put anything there."""
+    rundir.prepare(str(root), str(root / "abc"))
+    token = root / "abc" / "token"
+    token.unlink()
+    secret = tmp_path / "secret"
+    secret.write_text("of-the-host")
+    if shape == "link":
+        token.symlink_to(secret)
+    elif shape == "pipe":
+        os.mkfifo(token, 0o600)
+    elif shape == "endless":
+        with token.open("wb") as file:
+            file.truncate(1 << 40)
+    elif shape == "socket":
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(token))
+    else:
+        token.write_bytes(b"\r\nX-Header: \xff")
+    with pytest.raises(MlenvError, match="cannot be read"):
+        rundir.token(str(root / "abc"))
+    rundir.prepare(str(root), str(root / "abc"))
+    assert len(rundir.token(str(root / "abc"))) >= 40
+    assert secret.read_text() == "of-the-host"
+
+
+def test_nothing_but_one_directory_is_mounted_and_it_holds_no_token(root):
+    rundir.prepare(str(root), str(root / "abc"))
+    assert rundir.inside(str(root / "abc")) == str(root / "abc" / "in")
+    assert stat.S_IMODE((root / "abc" / "in").stat().st_mode) == 0o700
+    assert os.listdir(root / "abc" / "in") == []
+
+
+@pytest.fixture
+def short():
+    """A run directory with a path short enough for a kernel's sockets."""
+    with tempfile.TemporaryDirectory(prefix="mlenv-") as folder:
+        rundir.prepare(folder, f"{folder}/abc")
+        yield f"{folder}/abc"
+
+
+def test_zeromq_connects_to_a_socket_by_a_link_that_no_environment_can_change(short):
+    with zmq.Context() as context, context.socket(zmq.REP) as kernel, context.socket(zmq.REQ) as client:
+        for sock in (kernel, client):
+            sock.linger = 0
+        for _ in range(2):  # a restart binds anew; the link then is to the new one
+            kernel.bind(f"ipc://{short}/in/k-1")
+            path = rundir.link_socket(short, "k-1")
+            assert path == f"{short}/k-1"
+            assert sorted(os.listdir(short)) == ["in", "k-1", "token"]
+            client.connect(f"ipc://{path}")
+            client.send(b"question")
+            assert kernel.recv() == b"question"
+            kernel.send(b"answer")
+            assert client.recv() == b"answer"
+            client.disconnect(f"ipc://{path}")
+            kernel.unbind(f"ipc://{short}/in/k-1")
+
+
+def test_the_same_socket_twice_is_one_link(short):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(f"{short}/in/k-1")
+        assert rundir.link_socket(short, "k-1") == rundir.link_socket(short, "k-1")
+    assert sorted(os.listdir(short)) == ["in", "k-1", "token"]
+    rundir.drop_links(short, "k-")
+    assert os.path.lexists(f"{short}/k-1")
+    os.unlink(f"{short}/in/k-1")
+    rundir.drop_links(short, "k-")
+    assert sorted(os.listdir(short)) == ["in", "token"]
+
+
+@pytest.mark.parametrize("shape", ["link", "pipe", "file", "directory", "nothing"])
+def test_only_a_socket_is_linked(short, tmp_path, shape):
+    other = tmp_path / "other.sock"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(other))
+        place = Path(short, "in", "k-1")
+        if shape == "link":
+            place.symlink_to(other)
+        elif shape == "pipe":
+            os.mkfifo(place)
+        elif shape == "file":
+            place.touch()
+        elif shape == "directory":
+            place.mkdir()
+        with pytest.raises(OSError, match=r"."):
+            rundir.link_socket(short, "k-1")
+    for name in ("../token", "/etc/passwd", ".", "..", ""):
+        with pytest.raises(OSError, match=r"."):
+            rundir.link_socket(short, name)
+    assert sorted(os.listdir(short)) == ["in", "token"]
 
 
 def test_an_open_directory_is_closed_to_others(root):
@@ -102,7 +200,7 @@ except DiskFull as error:
 
 def test_a_disk_that_is_really_full_is_told_and_nothing_is_left(tmp_path):
     """A file system with room for the directories and not for the token."""
-    mount = f"mount -t tmpfs -o nr_inodes=3 none {tmp_path} && exec {sys.executable} -c '{FULL}' {tmp_path}"
+    mount = f"mount -t tmpfs -o nr_inodes=4 none {tmp_path} && exec {sys.executable} -c '{FULL}' {tmp_path}"
     command = ["unshare", "--mount", *(["--map-root-user"] if os.getuid() else []), "sh", "-c", mount]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": os.getcwd()}
