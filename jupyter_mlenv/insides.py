@@ -14,6 +14,8 @@ from .model import AGENT_PATH, RUN_DIR, FileEntry, Settings
 AGENT_FILES = (
     "agent.py",
     "kernels.py",
+    "iopub.py",
+    "launch.py",
     "start.py",
     "kernelspecs.py",
     "memory.py",

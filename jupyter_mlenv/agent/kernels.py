@@ -34,6 +34,7 @@ CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 ZYGOTES = 4  # kept at once; each costs about 35 MB and what is preloaded
 DEAD_KERNELS = 100  # exited kernels that can still be asked about
 PER_KERNEL = "JPY_"  # variables that may differ between the kernels of one zygote
+IPYKERNEL = ("-m", "ipykernel_launcher")
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
 
@@ -312,7 +313,7 @@ class Kernels:
             if child:
                 kernel.forked = True
                 return child
-        argv = wish.argv or [python.path, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        argv = with_waiting(wish.argv or [python.path, *IPYKERNEL, "-f", "{connection_file}"])
         argv = [word.replace("{connection_file}", kernel.file) for word in argv]
         options: dict[str, Any] = {"env": env, "cwd": wish.cwd, "stdin": base.DEVNULL}
         return self.agent.child(kernel.changed, argv, stdout=output, stderr=base.STDOUT, **options)
@@ -398,6 +399,15 @@ class Kernels:
         if kernel.exited() and self.all.get(id) is kernel:
             del self.all[id]
         return kernel.about()
+
+
+def with_waiting(argv: list[str]) -> list[str]:
+    """An ipykernel's argv so that its outputs wait for slow clients; any other one as it is."""
+    launcher = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launch.py")
+    for at in range(1, len(argv) - 1):
+        if tuple(argv[at : at + 2]) == IPYKERNEL:
+            return [*argv[:at], launcher, *argv[at + 2 :]]
+    return argv
 
 
 def become_subreaper() -> bool:

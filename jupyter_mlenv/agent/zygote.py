@@ -210,6 +210,15 @@ def become_kernel(request: dict[str, Any]) -> None:
     sys.orig_argv = [sys.executable, "-m", "ipykernel_launcher", *arguments]
 
 
+def beside(name: str) -> Any:
+    """A module beside this file, by its path: what a notebook imports by the name is its own."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
+    spec: Any = importlib.util.spec_from_file_location("mlenv_" + name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def main() -> None:
     """Returns in each kernel, ready to be launched."""
     if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
@@ -217,6 +226,7 @@ def main() -> None:
     preload = sys.argv[2:]
     gc.disable()
     import_all(preload)
+    beside("iopub").install()
     gc.freeze()  # a collection in a kernel would copy all pages that it touches
     become_kernel(serve(socket.socket(fileno=int(sys.argv[1])), preload))
 

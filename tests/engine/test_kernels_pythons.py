@@ -13,6 +13,7 @@ import pytest
 
 from jupyter_mlenv.kernels.kernelerror import KernelError
 from tests.engine.environment_support import Left, Named
+from tests.engine.test_kernels_bursts import OUTPUTS, burst
 from tests.support.kernels import Home, kernel, said
 
 HOST = 'extends = "host"\ntitle = "Box"\n'
@@ -126,6 +127,7 @@ async def test_an_ipykernel_of_the_last_generation(
     text = f'{HOST}[kernel]\nfork = {fork}\n[[mounts]]\nsource = "{ours}"\nread_only = true\n'
     async with kernel(home.add(named("six", text)), workspace) as (manager, client):
         assert await said(client, "import ipykernel; print(ipykernel.__version__)") == "6.29.5"
+        assert await burst(client, 0.0003) == OUTPUTS
         await manager.restart_kernel()
         await client.wait_for_ready(timeout=60)
         assert await said(client, "1 + 1") == "2"
