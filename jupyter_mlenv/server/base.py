@@ -6,11 +6,13 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
+from jupyter_server.auth.decorator import allow_unauthenticated, authorized
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from tornado import web
 
 from ..errors import MlenvError, RequestInvalid
 from . import requests
+from .crosssite import OriginPolicy
 
 if TYPE_CHECKING:
     from ..environments import Environments
@@ -55,6 +57,25 @@ class ErrorsAsJson(JupyterHandler):
 
     auth_resource = "mlenv"
 
+    async def prepare(self, **options: Any) -> None:
+        try:
+            await super().prepare(**options)
+        except web.HTTPError as error:
+            if error.status_code != HTTPStatus.NOT_FOUND:
+                raise
+            # jupyter_server's answer to a foreign Origin or Referer; there is no other 404 before the verb.
+            raise web.HTTPError(403, "A page of another web site may not use this server") from error
+        if self.current_user is None and not self.preflight:
+            raise web.HTTPError(403)  # whatever the verb, so that no answer tells what there is
+
+    @property
+    def preflight(self) -> bool:
+        """Does a browser ask for a page of an origin that `allow_origin` names? It cannot send a login with that."""
+        headers = self.request.headers
+        if self.request.method != "OPTIONS" or "Access-Control-Request-Method" not in headers:
+            return False
+        return OriginPolicy(self.allow_origin, self.allow_origin_pat).lets_read(headers)
+
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = (kwargs.get("exc_info") or (None, None, None))[1]
         status, body = error_object(status_code, error)
@@ -80,14 +101,16 @@ class ErrorsAsJson(JupyterHandler):
 class MlenvHandler(ErrorsAsJson, APIHandler):
     """Base of the REST handlers: each verb reads, calls one use case, answers."""
 
-    async def prepare(self) -> None:  # type: ignore[override]
-        try:
-            await super().prepare()
-        except web.HTTPError as error:
-            if error.status_code != HTTPStatus.NOT_FOUND:
-                raise
-            # jupyter_server's answer to a foreign Origin or Referer; there is no other 404 before the verb.
-            raise web.HTTPError(403, "A page of another web site may not use this server") from error
+    @allow_unauthenticated
+    async def options(self, *args: str) -> None:  # type: ignore[override]
+        if self.preflight:
+            super().options(*args)
+        else:
+            await self._options(*args)
+
+    @authorized
+    async def _options(self, *args: str) -> None:
+        super().options(*args)
 
     @property
     def environments(self) -> Environments:

@@ -3,6 +3,10 @@
 The proxied application does not know the outer server's XSRF token, so the token cannot be asked for; who caused a
 request is judged by `Origin`, `Referer` and `Sec-Fetch-Site` instead, which a page cannot forge (they are forbidden
 request-header names of the Fetch standard).
+
+Browsers send `Sec-Fetch-*` only to https and to this machine itself. Over plain http to a host's name a page of
+another port can also leave out `Referer`, and reads that are no CORS carry no `Origin`. What it cannot do is send
+`Upgrade-Insecure-Requests` with anything but a navigation, or hide that it is a browser.
 """
 
 from __future__ import annotations
@@ -13,6 +17,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 SAFE = frozenset(["GET", "HEAD", "OPTIONS"])
+DOCUMENT = ("", "document")
+"""What `Sec-Fetch-Dest` says of a page in a tab of its own; a frame is another one."""
+
+OWN, FOREIGN, UNKNOWN = "own", "foreign", "unknown"
 
 
 @dataclass(frozen=True)
@@ -34,22 +42,50 @@ class OriginPolicy:
             return self.allow_origin.lower() == origin
         return bool(self.allow_origin_pat and re.fullmatch(self.allow_origin_pat, origin))
 
+    def lets_read(self, headers: Mapping[str, str]) -> bool:
+        """Does the page that asks have an origin of its own, which may read answers?"""
+        origin = headers.get("Origin", "").lower()
+        return bool(origin) and self.allows(origin, unsafe=False)
+
+
+def source(headers: Mapping[str, str]) -> str:
+    """Who caused a request: a page of this server or the person (`OWN`), another site (`FOREIGN`), or `UNKNOWN`."""
+    site = headers.get("Sec-Fetch-Site", "")
+    if site:
+        return OWN if site in ("same-origin", "none") else FOREIGN
+    origin = _origin(headers)
+    if origin:
+        return OWN if _netloc(origin) == headers.get("Host", "").lower() else FOREIGN
+    return UNKNOWN
+
+
+def navigation(method: str, headers: Mapping[str, str]) -> bool:
+    """Does a browser open this as a page, in a tab as far as it says so?"""
+    if method != "GET":
+        return False
+    mode = headers.get("Sec-Fetch-Mode")
+    if mode:
+        return mode == "navigate" and headers.get("Sec-Fetch-Dest", "") in DOCUMENT
+    return headers.get("Upgrade-Insecure-Requests") == "1"
+
 
 def refusal(method: str, upgrade: bool, headers: Mapping[str, str], policy: OriginPolicy) -> str:
     """Why a cookie-authenticated request is refused; empty if it may pass. `headers` is case-insensitive."""
-    site = headers.get("Sec-Fetch-Site", "")
-    if method in SAFE and not upgrade:
-        if site not in ("cross-site", "same-site") or headers.get("Sec-Fetch-Mode") == "navigate":
-            return ""
-        origin = _origin(headers)
-        if origin and policy.allows(origin, unsafe=False):
-            return ""
-        return "another web site asked for this page's content"
     origin = _origin(headers)
+    if method in SAFE and not upgrade:
+        who = source(headers)
+        if who == OWN or navigation(method, headers) or (origin and policy.allows(origin, unsafe=False)):
+            return ""
+        if who == UNKNOWN and not headers.get("User-Agent", "").startswith("Mozilla/"):
+            return ""  # a program, which no page can send on its way
+        return "another web site may have asked for this page's content"
+    if upgrade and "Origin" not in headers:
+        return "the request does not say where it comes from (no Origin)"
+    site = headers.get("Sec-Fetch-Site", "")
     if origin:
         if policy.allows(origin, unsafe=not upgrade):
             return ""
-        if site == "cross-site" or urlsplit(origin).netloc != headers.get("Host", "").lower():
+        if site == "cross-site" or _netloc(origin) != headers.get("Host", "").lower():
             return f"the request comes from {origin}"
         return ""
     if site in ("same-origin", "none"):
@@ -59,6 +95,28 @@ def refusal(method: str, upgrade: bool, headers: Mapping[str, str], policy: Orig
     return "the request does not say where it comes from (no Origin, Referer or Sec-Fetch-Site)"
 
 
+def needs_click(method: str, headers: Mapping[str, str], query: str, policy: OriginPolicy) -> bool:
+    """Must a person confirm that this page is to be opened, since another web site may have sent the browser here?
+
+    Where nobody can tell (plain http, no Referer: a typed address looks the same) a bare address needs no click.
+    """
+    if not navigation(method, headers):
+        return False
+    who, origin = source(headers), _origin(headers)
+    if who == FOREIGN:
+        return not (origin and policy.allows(origin, unsafe=False))
+    browser = headers.get("User-Agent", "").startswith("Mozilla/")
+    return who == UNKNOWN and browser and bool(query)
+
+
+def foreign(headers: Mapping[str, str]) -> bool:
+    """Does the request say that another site caused it? One that was opened as a page does not count."""
+    origin = headers.get("Origin")
+    if origin is not None and _netloc(origin.lower()) != headers.get("Host", "").lower():
+        return True
+    return source(headers) == FOREIGN and not navigation("GET", headers)
+
+
 def _origin(headers: Mapping[str, str]) -> str:
     """`Origin`, else the origin of `Referer`, in lower case; empty if neither is there."""
     origin = headers.get("Origin")
@@ -66,6 +124,13 @@ def _origin(headers: Mapping[str, str]) -> str:
         referer = headers.get("Referer")
         if not referer:
             return ""
-        parts = urlsplit(referer)
-        origin = f"{parts.scheme}://{parts.netloc}"
+        origin = f"{referer.partition(':')[0]}://{_netloc(referer)}"
     return origin.lower() or "null"
+
+
+def _netloc(url: str) -> str:
+    """Host and port of a URL, empty if it has none."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""

@@ -269,11 +269,25 @@ async def test_without_a_login_nothing_is_told_or_done(api: Api, fake: FakeEngin
     environment = await started(api)
     before = dict(fake.calls)
     for path, _ in ROUTES:
-        for verb in VERBS:
-            answer = await api.call(verb, path.replace("{id}", environment["id"])[1:], headers={})
-            assert answer.status in (403, 405), (verb, path)
-            assert set(answer.body) == {"code", "message", "hint", "details", "log"}
+        for verb in (*VERBS, "HEAD", "OPTIONS", "PUT", "PATCH"):
+            url = path.replace("{id}", environment["id"])[1:]
+            for headers in ({}, {"Origin": "https://evil.example", "Access-Control-Request-Method": "GET"}):
+                answer = await api.call(verb, url, headers=headers)
+                assert answer.status == 403, (verb, path)
+                assert "Access-Control-Allow-Methods" not in answer.headers
+            if verb != "HEAD":
+                assert set(answer.body) == {"code", "message", "hint", "details", "log"}
     assert dict(fake.calls) == before
+
+
+async def test_a_preflight_is_answered_where_the_origin_is_allowed(serve: Serve) -> None:
+    """A browser cannot log in with it; what follows has to."""
+    async with serve({"ServerApp": {"allow_origin": "https://lab.example"}}) as api:
+        for origin, status in (("https://lab.example", 200), ("https://evil.example", 403)):
+            headers = {"Origin": origin, "Access-Control-Request-Method": "GET"}
+            assert (await api.call("OPTIONS", "environments", headers=headers)).status == status
+            assert (await api.call("GET", "environments", headers=headers)).status == 403
+        assert (await api.call("OPTIONS", "environments")).status == 200
 
 
 async def test_who_may_only_look_changes_nothing(serve: Serve, fake: FakeEngine, root: Path) -> None:
