@@ -10,8 +10,8 @@ from jupyter_server.base.handlers import JupyterHandler
 from tornado import web
 
 from ..errors import MlenvError
-from .crosssite import OriginPolicy, refusal
-from .errorpage import POLICY, error_page
+from .crosssite import OriginPolicy, needs_click, refusal
+from .errorpage import CONFIRM_POLICY, POLICY, confirm_page, error_page
 from .logins import Login, Logins, login_key
 
 CODES = {400: "request_invalid", 403: "forbidden"}
@@ -21,6 +21,8 @@ class AdmissionHandler(JupyterHandler):
     """A handler that asks for the right to `execute` on `mlenv` at every verb; subclasses call `admit` in `prepare`."""
 
     auth_resource = "mlenv"
+    asks = False  # A person has to confirm this request first.
+    cross_origin = False  # The page that asks has an origin of its own, which the server's settings allow.
 
     async def admit(self, logins: Logins) -> None:
         """Raises web.HTTPError, which `refuse` answers."""
@@ -39,10 +41,13 @@ class AdmissionHandler(JupyterHandler):
             allowed = await allowed
         if not allowed:
             raise web.HTTPError(403, "You are not authorized to use environments on this server.")
+        policy = OriginPolicy(self.allow_origin, self.allow_origin_pat)
+        method, headers = self.request.method or "", self.request.headers
+        self.cross_origin = policy.lets_read(headers)
         if self.token_authenticated:
             return  # No other site can make a browser send the token.
-        policy = OriginPolicy(self.allow_origin, self.allow_origin_pat)
-        why = refusal(self.request.method or "", self.upgrades, self.request.headers, policy)
+        self.asks = needs_click(method, headers, self.request.query, policy)
+        why = refusal(method, self.upgrades, headers, policy)
         if why:
             raise web.HTTPError(403, "Refused, because %s.", why)
 
@@ -94,6 +99,16 @@ class AdmissionHandler(JupyterHandler):
             self.write(error_page(error, status))
         else:
             self.write(error.to_json())
+
+    def answer_question(self) -> None:
+        """The page that asks the person whether to open this."""
+        self.clear()
+        super().set_default_headers()
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Content-Security-Policy", CONFIRM_POLICY)
+        self.set_header("Referrer-Policy", "same-origin")  # by which the click is known over plain http
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.write(confirm_page(*reversed(self.path_args)))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         exception = kwargs.get("exc_info", (None, None, None))[1]

@@ -39,8 +39,8 @@ a {{ display: inline-block; margin-top: 1rem; padding: .4rem 1rem; border: 1px s
 <main>
 <h1>{title}</h1>
 <p>{message}</p>
-{hint}{log}<a href="">Try again</a>
-<p class="code">{code} ({status})</p>
+{hint}{log}<a href="">{again}</a>
+<p class="code">{code}</p>
 </main>
 </body>
 </html>
@@ -50,6 +50,10 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'"
 """The page's Content-Security-Policy: it loads and runs nothing."""
 
 
+CONFIRM_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+"""That of the page that asks: nobody may show it in a frame and have it clicked unseen."""
+
+
 def error_page(error: MlenvError, status: int) -> str:
     """The page for an error: what happened, what to do now, the log's last lines if there are any."""
     return _PAGE.format(
@@ -57,6 +61,18 @@ def error_page(error: MlenvError, status: int) -> str:
         message=escape(error.message),
         hint=f'<p class="hint">{escape(error.hint)}</p>\n' if error.hint else "",
         log="<pre>{}</pre>\n".format(escape("\n".join(error.log))) if error.log else "",
-        code=escape(error.code),
-        status=status,
+        again="Try again",
+        code=f"{escape(error.code)} ({status})",
+    )
+
+
+def confirm_page(endpoint: str, environment: str) -> str:
+    """The page that asks before another web site's link opens something; its own link comes from this server."""
+    return _PAGE.format(
+        title=f"Open {escape(endpoint)} of {escape(environment)}?",
+        message="A link on another web site, or in another program, has led here.",
+        hint='<p class="hint">Nothing was started yet. If you did not expect this, close the page.</p>\n',
+        log="",
+        again="Open",
+        code="Links from this server and addresses that you type need no confirmation.",
     )

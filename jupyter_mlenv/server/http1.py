@@ -1,4 +1,4 @@
-"""HTTP/1.1 messages as bytes: parsing an answer's head, and finding where its body ends. Pure; RFC 9112 throughout.
+"""HTTP/1.1 messages as bytes: parsing a head, writing one, finding where a body ends. Pure; RFC 9112 throughout.
 
 The proxy speaks to services through this instead of a general HTTP client: it forwards heads and bodies without looking
 into them, and needs to know exactly how far an exchange got, for retries and for taking a socket over after a 101.
@@ -19,10 +19,26 @@ MAX_HEAD = 256 * 1024
 MAX_CHUNK_LINE = 8 * 1024
 """Bytes of a chunk-size line with its extensions."""
 
-_STATUS = re.compile(rb"HTTP/1\.([01]) (\d{3})(?: (.*))?", re.DOTALL)
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+MAX_LINES = 1000
+"""Lines of a head: parsing them must not hold the event loop. Node takes 2,000, Apache 100."""
+
+MAX_REASON = 256
+"""Bytes of an answer's reason phrase, which nobody needs."""
+
+CHUNK_LINES = 256
+"""Lines of chunk framing that are looked at in one turn of the event loop, about 0.3 ms."""
+
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+_REQUEST = re.compile(rb"([A-Z]+) (/[\x21-\x7e]*) HTTP/1\.1")
+_FOLD = re.compile(rb"\r\n[\t ]+")  # obs-fold, RFC 9112 5.2
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
-_FORBIDDEN_IN_VALUE = re.compile(rb"[\r\n\0]")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+BLANK = " \t"
+"""White space as HTTP means it (OWS, RFC 9110 5.6.3)."""
 
 
 class ProtocolError(Exception):
@@ -42,27 +58,86 @@ class Head:
         """All values of the field, whose name is given in lower case."""
         return [value for key, value in self.headers if key.lower() == name]
 
+    def opens_websocket(self) -> bool:
+        """Is this a 101 that says WebSocket, and nothing else (RFC 6455 4.1)?"""
+        upgrade = [value.lower() for value in self.values("upgrade")]
+        return self.status == 101 and upgrade == ["websocket"] and "upgrade" in options(self.headers, "connection")
+
+
+@dataclass(frozen=True)
+class Request:
+    """The head of a request that is one in every reading: no folded lines, one length at most, one `Host`."""
+
+    method: str
+    target: str
+    headers: Sequence[Header]
+
+    def get(self, name: str, default: str = "") -> str:
+        """The first value of the field, whose name is given in lower case."""
+        return next((value for key, value in self.headers if key.lower() == name), default)
+
+    def upgrades(self) -> bool:
+        """Does it ask for a WebSocket?"""
+        asked = self.get("upgrade").lower() == "websocket" and "upgrade" in options(self.headers, "connection")
+        return asked and self.method == "GET"
+
+    def chunked(self) -> bool:
+        return bool(self.get("transfer-encoding"))
+
+
+def options(headers: Iterable[Header], name: str) -> frozenset[str]:
+    """The comma-separated members of all fields of this name (in lower case), in lower case."""
+    return frozenset(
+        token.strip().lower() for key, value in headers if key.lower() == name for token in value.split(",")
+    )
+
 
 def parse_head(data: bytes) -> Head:
-    """Parse a head without its final empty line. Raises ProtocolError."""
-    first, *lines = data.split(b"\r\n")
+    """Parse an answer's head without its final empty line. Raises ProtocolError."""
+    first, *lines = _FOLD.sub(b" ", data).split(b"\r\n", MAX_LINES + 1)
     match = _STATUS.fullmatch(first)
-    if match is None:
+    if match is None or len(match[3] or b"") > MAX_REASON:
         raise ProtocolError(f"the answer begins with {first[:60]!r}")
     minor, status, reason = match.groups()
+    headers = _fields(lines)
+    keep_alive = minor == b"1" and "close" not in options(headers, "connection")
+    return Head(int(status), (reason or b"").decode("latin-1"), headers, keep_alive)
+
+
+def parse_request(data: bytes) -> Request:
+    """Parse a request's head without its final empty line. Raises ProtocolError."""
+    first, *lines = data.split(b"\r\n", MAX_LINES + 1)
+    match = _REQUEST.fullmatch(first)
+    if match is None:
+        raise ProtocolError(f"the request begins with {first[:60]!r}")
+    request = Request(match[1].decode("ascii"), match[2].decode("ascii"), _fields(lines))
+    names = [name.lower() for name, _ in request.headers]
+    if names.count("host") != 1 or names.count("content-length") + names.count("transfer-encoding") > 1:
+        raise ProtocolError("the request has more than one Host or length, or no Host")
+    if request.chunked() and request.get("transfer-encoding").lower() != "chunked":
+        raise ProtocolError("the request has an unknown transfer coding")
+    if "content-length" in names and _LENGTH.fullmatch(request.get("content-length")) is None:
+        raise ProtocolError("the request has no usable Content-Length")
+    return request
+
+
+def _fields(lines: Sequence[bytes]) -> list[Header]:
+    """The fields of a head. Raises ProtocolError, also for a folded line."""
+    if len(lines) > MAX_LINES:
+        raise ProtocolError("the head has too many lines")
     headers: list[Header] = []
     for line in lines:
-        if line[:1] in (b" ", b"\t") and headers:  # obs-fold, RFC 9112 5.2
-            name, value = headers[-1]
-            headers[-1] = (name, f"{value} {line.strip().decode('latin-1')}")
-            continue
-        raw_name, colon, raw_value = line.partition(b":")
-        if not colon or _TOKEN.fullmatch(raw_name) is None or _FORBIDDEN_IN_VALUE.search(raw_value):
-            raise ProtocolError(f"the answer has a malformed header line {line[:60]!r}")
-        headers.append((raw_name.decode("ascii"), raw_value.strip(b" \t").decode("latin-1")))
-    connection = ",".join(value for name, value in headers if name.lower() == "connection").lower()
-    keep_alive = minor == b"1" and "close" not in connection
-    return Head(int(status), (reason or b"").decode("latin-1"), headers, keep_alive)
+        name, colon, value = line.decode("latin-1").partition(":")
+        value = value.strip(BLANK)
+        if not colon or not sound(name, value):
+            raise ProtocolError(f"the head has a malformed line {line[:60]!r}")
+        headers.append((name, value))
+    return headers
+
+
+def sound(name: str, value: str) -> bool:
+    """Are these a field's name and value, and nothing more than one field in anybody's reading?"""
+    return _TOKEN.fullmatch(name) is not None and _CONTROL.search(value) is None
 
 
 def request_head(method: str, target: str, headers: Iterable[Header]) -> bytes:
@@ -74,9 +149,23 @@ def request_head(method: str, target: str, headers: Iterable[Header]) -> bytes:
     return text.encode("latin-1")
 
 
+def checked(headers: Iterable[Header]) -> list[Header]:
+    """The fields, none of which a reader could take for more than one. Raises ProtocolError.
+
+    Whatever is written to a browser goes through this, however it was made.
+    """
+    kept = list(headers)
+    for name, value in kept:
+        if not sound(name, value):
+            raise ProtocolError(f"the answer has a malformed header {name[:60]!r}")
+    return kept
+
+
 def response_head(status: int, reason: str, headers: Iterable[Header]) -> bytes:
-    """The bytes of an answer's head."""
-    lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers), "", ""]
+    """The bytes of an answer's head. Raises ProtocolError if it would not be one answer's head in any reading."""
+    if not 100 <= status <= 599 or _CONTROL.search(reason):
+        raise ProtocolError("the answer has no usable status line")
+    lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in checked(headers)), "", ""]
     return "\r\n".join(lines).encode("latin-1")
 
 
@@ -86,7 +175,10 @@ class Body(Protocol):
     done: bool
 
     def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
-        """The pieces of the body in `data`, and what lies behind its end. Raises ProtocolError."""
+        """The pieces of the body in `data`, and what was not looked at. Raises ProtocolError.
+
+        What was not looked at lies behind the body's end if it is `done`; if not, it is for the next turn of the loop.
+        """
 
     def end(self) -> bool:
         """The stream has ended: is the body complete?"""
@@ -137,7 +229,10 @@ class ChunkedBody:
             data, self._tail = self._tail + data, b""
         pieces: list[bytes] = []
         at = 0
+        lines = CHUNK_LINES
         while at < len(data):
+            if not lines:
+                return pieces, data[at:]
             if self._left:
                 piece = data[at : at + self._left]
                 pieces.append(piece)
@@ -148,8 +243,9 @@ class ChunkedBody:
             if stop < 0:
                 self._tail = data[at:]
                 if len(self._tail) > (MAX_HEAD if self._expects == "trailer" else MAX_CHUNK_LINE):
-                    raise ProtocolError("a chunk of the answer begins with a line that is too long")
+                    raise ProtocolError("a chunk begins with a line that is too long")
                 break
+            lines -= 1
             self._line(data[at:stop])
             at = stop + 2
             if self.done:
@@ -162,18 +258,18 @@ class ChunkedBody:
     def _line(self, line: bytes) -> None:
         if self._expects == "end":
             if line:
-                raise ProtocolError("a chunk of the answer is longer than it said")
+                raise ProtocolError("a chunk is longer than it said")
             self._expects = "size"
         elif self._expects == "size":
             size = line.partition(b";")[0].strip(b" \t")
             if _HEX.fullmatch(size) is None:
-                raise ProtocolError(f"a chunk of the answer has the size {size[:20]!r}")
+                raise ProtocolError(f"a chunk has the size {size[:20]!r}")
             self._left = int(size, 16)
             self._expects = "end" if self._left else "trailer"
         else:
             self._trailers += len(line)
             if self._trailers > MAX_HEAD:
-                raise ProtocolError("the trailers of the answer are too long")
+                raise ProtocolError("the trailers are too long")
             self.done = not line
 
 
@@ -190,6 +286,11 @@ def body_of(head: Head, method: str) -> Body:
     if not lengths:
         return CloseBody()
     length = lengths.pop()
-    if lengths or not (length.isascii() and length.isdigit()):
+    if lengths or _LENGTH.fullmatch(length) is None:
         raise ProtocolError("the answer has no usable Content-Length")
     return LengthBody(int(length))
+
+
+def body_of_request(request: Request) -> Body:
+    """How the body of this request is delimited; empty without a length (RFC 9112 6.3)."""
+    return ChunkedBody() if request.chunked() else LengthBody(int(request.get("content-length", "0")))

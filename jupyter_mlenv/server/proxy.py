@@ -15,13 +15,14 @@ from typing import Any, cast
 
 from tornado import web
 from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPHeaders, HTTPInputError
+from tornado.httputil import HTTPHeaders
 from tornado.iostream import SSLIOStream, StreamClosedError
 
 from ..errors import AgentUnreachable, EnvironmentFailed, MlenvError
-from . import scrub
+from . import requests, scrub
 from .admission import AdmissionHandler, reason_phrase
-from .http1 import Head, ProtocolError, request_head, response_head
+from .exchange import SELF, Exchange, in_sandbox
+from .http1 import Head, ProtocolError
 from .proxystate import Proxy, Resolver
 from .splice import take_over
 from .upstream import Connection, UpstreamLost
@@ -58,7 +59,7 @@ class ProxyHandler(AdmissionHandler):
         self.proxy = proxy
         self.upstream: Connection | None = None
         self.gone = False
-        self.refused: web.HTTPError | None = None
+        self.refused: web.HTTPError | MlenvError | None = None
         self.forwarding: asyncio.Task[None] | None = None
         self.ready: asyncio.Future[None] | None = None  # The service takes the body now, or never will.
         self.discarded = 0
@@ -70,20 +71,27 @@ class ProxyHandler(AdmissionHandler):
             if has_body and self.upgrades:
                 raise web.HTTPError(400, "An upgrade cannot have a body.")
             await self.admit(self.proxy.logins)
-        except web.HTTPError as error:
-            if has_body and "Expect" in self.request.headers:
+            self._check_address()
+        except (web.HTTPError, MlenvError) as error:
+            if isinstance(error, web.HTTPError) and has_body and "Expect" in self.request.headers:
                 raise
             # Answered by `_serve`, when the body was read: tornado drops the connection with an answer given before.
             self.refused = error
             return
-        if not has_body or self._bare():
+        if not has_body or self.asks or self._bare():
             return
         self.ready = asyncio.get_running_loop().create_future()
         self.forwarding = asyncio.create_task(self._forward(has_body=True))
 
     async def _serve(self, *_: str) -> None:
+        if isinstance(self.refused, MlenvError):
+            self.answer_error(self.refused, self.refused.status)
+            return
         if self.refused is not None:
             self.refuse(self.refused)
+            return
+        if self.asks:
+            self.answer_question()
             return
         bare = self._bare()
         if bare:
@@ -123,12 +131,9 @@ class ProxyHandler(AdmissionHandler):
         """Send the request on and copy the answer; an error becomes the answer if none was begun."""
         self.proxy.activity = self.settings.setdefault("last_activity_times", {})
         self.proxy.touch()
-        login_cookie = self.identity_provider.get_cookie_name(self)
-        self.cookies_rule = scrub.CookieRule(
-            login_cookie, self._endpoint_path(), self.path_args[1] not in scrub.COOKIELESS
-        )
         try:
-            head = await self._exchange(has_body)
+            self.exchange = self._exchange_rules()
+            head = await self._asked(has_body)
             if head.status == 101:
                 self._switch(head)
             else:
@@ -146,22 +151,23 @@ class ProxyHandler(AdmissionHandler):
             if self.upstream is not None:
                 self.proxy.pool.release(self.upstream)
 
-    async def _exchange(self, has_body: bool) -> Head:
+    async def _asked(self, has_body: bool) -> Head:
         """Send the request's head, return the answer's; the body follows through `data_received`.
 
         An idle connection may turn out to be one that the service has just closed. Where the request can be repeated
         it is, once; where it cannot, it gets a connection of its own from the start.
         """
         method = self.request.method or "GET"
-        request = self._request_head(has_body)
         chunked = "Transfer-Encoding" in self.request.headers
+        fields = list(self.request.headers.get_all())
+        request = self.exchange.request(method, fields, upgrade=self.upgrades, chunked=chunked)
         repeatable = not has_body and method in REPEATABLE
         upstream = await self._connect(fresh=not repeatable)
         while True:
             self.upstream = upstream
             if self.gone:
                 raise StreamClosedError
-            upstream.begin(request, method, chunked=chunked, has_body=has_body)
+            upstream.begin(request, method, chunked=chunked, has_body=has_body, upgrade=self.upgrades)
             self._be_ready()
             try:
                 return await upstream.head()
@@ -192,15 +198,13 @@ class ProxyHandler(AdmissionHandler):
                 details={"environment": id, "endpoint": endpoint},
             ) from error
 
-    def _request_head(self, has_body: bool) -> bytes:
-        request = self.request
+    def _exchange_rules(self) -> Exchange:
+        request, endpoint = self.request, self.path_args[1]
+        login = self.identity_provider.get_cookie_name(self)
+        cookies = scrub.CookieRule(login, self._endpoint_path(), endpoint not in scrub.COOKIELESS)
         client = scrub.Client(request.headers.get("Host", ""), request.protocol, request.remote_ip or "")
-        headers = scrub.request_headers(list(request.headers.get_all()), self.cookies_rule, client)
-        if self.upgrades:
-            headers += [("Connection", "Upgrade"), ("Upgrade", "websocket")]
-        elif has_body and "Transfer-Encoding" in request.headers:
-            headers.append(("Transfer-Encoding", "chunked"))
-        return request_head(request.method or "GET", scrub.scrub_target(request.uri or "/"), headers)
+        framed_by = next((p.strip() for p in self.content_security_policy.split(";") if "frame-ancestors" in p), SELF)
+        return Exchange(endpoint, request.uri or "/", cookies, client, framed_by, self.cross_origin)
 
     async def _copy(self, head: Head) -> None:
         upstream = cast(Connection, self.upstream)
@@ -216,28 +220,17 @@ class ProxyHandler(AdmissionHandler):
 
     def _set_head(self, head: Head) -> None:
         headers = HTTPHeaders()
-        unsized = head.status == 204 or head.values("transfer-encoding")
-        try:
-            for name, value in scrub.response_headers(head.headers, self.cookies_rule):
-                if not (unsized and name.lower() == "content-length"):
-                    headers.add(name, value)
-        except HTTPInputError as error:
-            raise ProtocolError(str(error)) from error
-        if "Content-Security-Policy" not in headers and "text/html" in headers.get("Content-Type", ""):
-            for part in self.content_security_policy.split(";"):
-                if "frame-ancestors" in part:
-                    headers.add("Content-Security-Policy", part.strip())
+        for name, value in self.exchange.answer(head):
+            headers.add(name, value)
         self.set_status(head.status, head.reason or reason_phrase(head.status))
         self._headers = headers
         self._transforms = []  # tornado would compress what the service chose not to.
 
     def _switch(self, head: Head) -> None:
         """Both sides agreed to speak something else: join their sockets."""
-        upstream = cast(Connection, self.upstream)
-        sock, rest = upstream.detach()
-        headers = scrub.response_headers(head.headers, self.cookies_rule)
-        headers += [("Connection", "Upgrade"), ("Upgrade", ", ".join(head.values("upgrade")) or "websocket")]
-        answer = response_head(101, head.reason or "Switching Protocols", headers) + rest
+        answer = self.exchange.switch(head)
+        sock, rest = cast(Connection, self.upstream).detach()
+        answer += rest
         self.set_status(101)
         self._log()
         stream = self.detach()
@@ -298,6 +291,14 @@ class ProxyHandler(AdmissionHandler):
         if coding is not None and (length is not None or coding.lower() != "chunked"):
             raise web.HTTPError(400, "The request's body has no usable length.")
         return coding is not None or length not in (None, "0")
+
+    def _check_address(self) -> None:
+        """Raises NotFound for anything but the one way to write an environment's address, also percent-encoded."""
+        raw = self.request.path[len(self.base_url) + len("mlenv/envs/") :].split("/")
+        requests.environment_id(raw[0])
+        requests.endpoint_name(raw[1])
+        if "Service-Worker" in self.request.headers and in_sandbox(raw[1], "/".join(raw[2:])):
+            raise web.HTTPError(403, "A file of the project may not become a service worker.")
 
     def _bare(self) -> str:
         """The endpoint, as the browser wrote it, if not even a slash follows it; else empty."""

@@ -6,11 +6,23 @@ nothing passes that would change the outer server's state there (its cookies, it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote_plus
 
-Header = tuple[str, str]
+from .cookies import COOKIELESS, CookieRule, confine_cookie, inner_cookies
+from .http1 import Header, options
+
+__all__ = [
+    "COOKIELESS",
+    "Client",
+    "CookieRule",
+    "confine_cookie",
+    "request_headers",
+    "response_headers",
+    "scrub_target",
+]
 
 HOP_BY_HOP = frozenset(
     [
@@ -30,65 +42,119 @@ HOP_BY_HOP = frozenset(
 NEVER_NAMED = frozenset(["host", "content-length", "content-type", "cookie", "origin"])
 """Fields that a `Connection` header cannot remove: dropping them would change what the request means."""
 
-REPLACED = frozenset(["authorization", "expect", "forwarded", "x-real-ip", "x-scheme"])
+REPLACED = frozenset(["authorization", "cookie2", "expect", "forwarded", "x-real-ip", "x-scheme"])
 """Other request fields that are dropped, or made anew."""
 
 CREDENTIAL_PREFIXES = (
-    "x-forwarded-",
-    "x-auth-request-",  # oauth2-proxy
-    "x-amzn-oidc-",  # AWS load balancer
-    "x-goog-iap-",  # Google IAP
     "cf-access-",  # Cloudflare Access
-    "x-ms-token-",  # Azure App Service
+    "client-cert",  # RFC 9440
+    "oidc-",  # mod_auth_openidc
+    "remote-",  # Authelia, Traefik
+    "saml-",
+    "shib-",  # Shibboleth
+    "ssl-client-",
+    "tailscale-",
+    "teleport-",
+    "x-access-token",
+    "x-amzn-oidc-",  # AWS load balancer
+    "x-appengine-",
+    "x-auth-",  # oauth2-proxy, traefik-forward-auth, Keycloak's gatekeeper
+    "x-authenticated-",
+    "x-authentik-",
+    "x-authorization",
+    "x-client-cert",
+    "x-email",
+    "x-forwarded-",
+    "x-goog-",  # Google IAP
+    "x-groups",
+    "x-id-token",
+    "x-identity",
+    "x-jwt",
+    "x-ms-client-principal",  # Azure App Service
+    "x-ms-token-",
+    "x-oidc-",
+    "x-original-",  # nginx's auth_request: the outer address with its query
+    "x-pomerium-",
+    "x-refresh-token",
+    "x-remote-",
+    "x-rewrite-url",
+    "x-ssl-",
+    "x-tailscale-",
+    "x-token",
+    "x-user-",
+    "x-userinfo",
+    "x-username",
+    "x-vouch-",
+    "x-webauth-",
 )
-"""Request fields in which a reverse proxy before the outer server may carry the person's tokens."""
+"""Request fields, `_` written as `-`, in which a sign-on proxy may carry the person's name and tokens."""
 
-OUTER_COOKIE_PREFIXES = (
-    "username-",  # jupyter_server's login
-    "_xsrf",
-    "jupyterhub-",
-    "jupyter-hub-",
-    "_oauth2_proxy",
-    "awselbauthsessioncookie",
-    "cf_authorization",
-    "cf_appsession",
-    "gcp_iap",
-    "gcp_iaap",
-    "authelia_session",
-    "authentik_proxy",
-    "appserviceauthsession",
-    "mod_auth_openidc_",
-)
-"""Cookies, in lower case, of the outer server, of the hub, and of the sign-on proxies people put before them."""
+CREDENTIALS = frozenset(["x-user", "x-auth", "x-roles"])
+"""The same, whole names."""
+
+NO_CREDENTIALS = frozenset(["x-user-agent"])  # gRPC in browsers
 
 SECRET_ARGUMENTS = frozenset(["token", "_xsrf"])
 """Query arguments that belong to the outer server."""
 
-SITE_WIDE = frozenset(
-    ["clear-site-data", "strict-transport-security", "alt-svc", "nel", "report-to", "set-cookie2", "public-key-pins"]
+ORIGIN_WIDE = frozenset(
+    [
+        "activate-storage-access",
+        "alt-svc",
+        "clear-site-data",
+        "expect-ct",
+        "idp-signin-status",
+        "nel",
+        "observe-browsing-topics",
+        "origin-agent-cluster",
+        "report-to",
+        "reporting-endpoints",
+        "service-worker-allowed",
+        "set-cookie2",
+        "set-login",
+        "speculation-rules",
+        "strict-transport-security",
+        "timing-allow-origin",
+        "use-as-dictionary",
+        "www-authenticate",
+        "authentication-info",
+    ]
 )
-"""Answer fields that act on the whole origin, which is the outer server's."""
+"""Answer fields that act on more than the answer: on the origin, which is the outer server's, or on the browser.
 
-COOKIELESS = frozenset(["notebook", "tensorboard"])
-"""Endpoints that need no cookies of their own: they get and set none at all."""
+`WWW-Authenticate` asks for a password under the outer server's name. `Service-Worker-Allowed` widens a worker's scope,
+which without it is the script's own folder, so within the endpoint. `Refresh`, `Location`, `Link` and the policies of
+one document stay: they do what the page itself can do.
+"""
 
+ORIGIN_WIDE_PREFIXES = (
+    "accept-ch",  # client hints are remembered for the origin
+    "access-control-",  # who else may read: `cross_origin`
+    "ad-auction-",
+    "attribution-reporting-",
+    "critical-ch",
+    "proxy-",
+    "public-key-pins",
+    "sec-",  # protocols between a browser and an origin, as Sec-Session-*; a WebSocket's are needed
+    "secure-session-",
+    "shared-storage-",
+)
 
-@dataclass(frozen=True)
-class CookieRule:
-    """Which cookies belong to the inner application.
-
-    `login` is the name of the outer server's login cookie; `path` is the endpoint's base URL, to which the inner
-    application's cookies are confined; `allowed` is false for an endpoint that has none.
-    """
-
-    login: str
-    path: str
-    allowed: bool = True
-
-    def inner(self, name: str) -> bool:
-        """May a cookie of this name pass?"""
-        lower = name.lower()
-        return self.allowed and lower != self.login.lower() and not lower.startswith(OUTER_COOKIE_PREFIXES)
+PROXY_COMMAND_PREFIXES = (
+    "cdn-",
+    "edge-control",
+    "surrogate-",
+    "x-accel-",  # nginx: X-Accel-Redirect has it serve another of its addresses
+    "x-envoy-",
+    "x-lighttpd-",
+    "x-litespeed-",
+    "x-lscache",
+    "x-lsadc-",
+    "x-reproxy-",
+    "x-send-file",
+    "x-sendfile",  # Apache and others: serve a file of the host
+)
+"""Answer fields, `_` written as `-`, by which a service tells a reverse proxy before it what to do."""
 
 
 @dataclass(frozen=True)
@@ -112,35 +178,44 @@ def scrub_target(target: str) -> str:
     return f"{path}?{'&'.join(kept)}" if kept else path
 
 
-def connection_tokens(headers: Iterable[Header]) -> frozenset[str]:
-    """The lower-case options of all `Connection` fields."""
-    return frozenset(
-        token.strip().lower() for name, value in headers if name.lower() == "connection" for token in value.split(",")
-    )
+@lru_cache(maxsize=4096)
+def _kind(name: str) -> str:
+    """What is done with a request field of this name: "cookie", "double", "drop", "referer" or "keep"."""
+    lower = name.lower()
+    plain = lower.replace("_", "-")
+    if lower == "cookie":
+        return "cookie"
+    if lower in ("x-xsrftoken", "x-csrftoken"):
+        return "double"
+    if lower == "referer":
+        return "referer"
+    if lower in HOP_BY_HOP or plain in REPLACED or plain in CREDENTIALS:
+        return "drop"
+    return "drop" if plain.startswith(CREDENTIAL_PREFIXES) and plain not in NO_CREDENTIALS else "keep"
 
 
 def request_headers(headers: Sequence[Header], cookies: CookieRule, client: Client) -> list[Header]:
     """The fields that the container sees, without hop-by-hop fields; `X-Forwarded-*` are ours alone."""
-    dropped = (connection_tokens(headers) - NEVER_NAMED) | HOP_BY_HOP
+    dropped = options(headers, "connection") - NEVER_NAMED
     kept: list[Header] = []
-    inner_cookies: list[tuple[str, str]] = []
+    own_cookies: list[tuple[str, str]] = []
     maybe: list[Header] = []
     for name, value in headers:
-        lower = name.lower()
-        if lower == "cookie":
-            inner_cookies += _inner_cookies(value, cookies.inner)
-        elif lower in ("x-xsrftoken", "x-csrftoken"):
+        kind = _kind(name)
+        if kind == "cookie":
+            own_cookies += inner_cookies(value, cookies)
+        elif kind == "double":
             maybe.append((name, value))
-        elif lower in dropped or lower in REPLACED or lower.startswith(CREDENTIAL_PREFIXES):
+        elif kind == "drop" or name.lower() in dropped:
             continue
-        elif lower == "referer":
+        elif kind == "referer":
             kept.append((name, scrub_target(value)))
         else:
             kept.append((name, value))
-    if inner_cookies:
-        kept.append(("Cookie", "; ".join(f"{name}={value}" for name, value in inner_cookies)))
+    if own_cookies:
+        kept.append(("Cookie", "; ".join(f"{name}={value}" for name, value in own_cookies)))
     # An inner application's own double-submit token (Streamlit, Django) equals one of its own cookies.
-    own = {value for _, value in inner_cookies}
+    own = {value for _, value in own_cookies}
     kept += [(name, value) for name, value in maybe if value in own]
     kept += [
         ("X-Forwarded-For", client.address),
@@ -151,9 +226,26 @@ def request_headers(headers: Sequence[Header], cookies: CookieRule, client: Clie
     return kept
 
 
-def response_headers(headers: Sequence[Header], cookies: CookieRule) -> list[Header]:
-    """The fields that the browser sees, without hop-by-hop fields."""
-    dropped = (connection_tokens(headers) - NEVER_NAMED) | HOP_BY_HOP | SITE_WIDE
+_REFERRER = {"no-referrer": "same-origin"}
+
+
+@lru_cache(maxsize=4096)
+def _passes(name: str) -> bool:
+    """May an answer have a field of this name?"""
+    lower = name.lower()
+    plain = lower.replace("_", "-")
+    if lower in HOP_BY_HOP or plain in ORIGIN_WIDE or plain.startswith(PROXY_COMMAND_PREFIXES):
+        return False
+    return not plain.startswith(ORIGIN_WIDE_PREFIXES) or plain.startswith("sec-websocket-")
+
+
+def response_headers(headers: Sequence[Header], cookies: CookieRule, *, cross_origin: bool = False) -> list[Header]:
+    """The fields that the browser sees, without hop-by-hop fields.
+
+    `cross_origin`: the outer server's own settings let the asking origin read answers, so the service's word on that
+    counts, too.
+    """
+    dropped = options(headers, "connection") - NEVER_NAMED
     kept: list[Header] = []
     for name, value in headers:
         lower = name.lower()
@@ -161,31 +253,11 @@ def response_headers(headers: Sequence[Header], cookies: CookieRule) -> list[Hea
             cookie = confine_cookie(value, cookies)
             if cookie:
                 kept.append((name, cookie))
-        elif lower == "service-worker-allowed":
-            if value.startswith(cookies.path):
-                kept.append((name, value))
-        elif lower not in dropped:
+        elif lower in dropped:
+            continue
+        elif lower == "referrer-policy":
+            # Requests without a Referer could come from anywhere, and are refused over plain http.
+            kept.append((name, ", ".join(_REFERRER.get(part.strip(), part.strip()) for part in value.split(","))))
+        elif _passes(name) or (cross_origin and lower.startswith("access-control-")):
             kept.append((name, value))
     return kept
-
-
-def confine_cookie(value: str, cookies: CookieRule) -> str:
-    """A `Set-Cookie` value whose cookie goes back to this endpoint only; empty if the cookie may not pass."""
-    pair, *attributes = value.split(";")
-    if not cookies.inner(pair.partition("=")[0].strip()):
-        return ""
-    kept = [pair.strip()]
-    path = ""
-    for attribute in attributes:
-        name, _, given = attribute.strip().partition("=")
-        if name.lower() == "path":
-            path = given.strip()
-        elif name and name.lower() != "domain":
-            kept.append(attribute.strip())
-    kept.append(f"Path={path if path.startswith(cookies.path) else cookies.path}")
-    return "; ".join(kept)
-
-
-def _inner_cookies(header: str, inner: Callable[[str], bool]) -> list[tuple[str, str]]:
-    pairs = [part.strip().partition("=") for part in header.split(";")]
-    return [(name, value) for name, mark, value in pairs if mark and inner(name.strip())]

@@ -28,6 +28,12 @@ IDLE = 4.0
 IDLE_PER_ROUTE = 32
 """Unused connections kept per service."""
 
+HEAD_TIME = 30.0
+"""Seconds from the first byte of an answer's head to its last. How long a service thinks before is its own business."""
+
+MAX_INTERIM = 16
+"""Interim answers (100, 102, 103) to one request; services send one or two."""
+
 Connect = Callable[[Route], Awaitable[socket.socket]]
 
 
@@ -51,10 +57,13 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._method = ""
+        self._upgrade = False
         self._chunked = False
         self._sent = True
         self._in_exchange = False
-        self._pending = b""
+        self._pending = bytearray()
+        self._interim = 0
+        self._slow_head: asyncio.TimerHandle | None = None
         self._head: Head | None = None
         self._body: Body = LengthBody(0)
         self._pieces: list[bytes] = []
@@ -66,11 +75,16 @@ class Connection(asyncio.BufferedProtocol):
 
     # One exchange
 
-    def begin(self, head: bytes, method: str, *, chunked: bool, has_body: bool) -> None:
-        """Send the head of a request whose body, if it has one, follows by `write` and `finish`."""
+    def begin(self, head: bytes, method: str, *, chunked: bool, has_body: bool, upgrade: bool = False) -> None:
+        """Send the head of a request whose body, if it has one, follows by `write` and `finish`.
+
+        Only a request that asks for an `upgrade` (to a WebSocket) may be answered with 101.
+        """
         self.done = self.answered = False
         self._in_exchange = True
         self._method = method
+        self._upgrade = upgrade
+        self._interim = 0
         self._chunked = chunked
         self._sent = not has_body
         self._head = None
@@ -109,9 +123,8 @@ class Connection(asyncio.BufferedProtocol):
     def take(self) -> bytes:
         """The part of the body that is here."""
         pieces, self._pieces, self._held = self._pieces, [], 0
-        if self._paused and self._transport is not None and not self._transport.is_closing():
-            self._paused = False
-            self._transport.resume_reading()
+        if not self._pending:
+            self._resume()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def abort(self) -> None:
@@ -129,7 +142,7 @@ class Connection(asyncio.BufferedProtocol):
         assert self._transport is not None
         sock = self.sock.dup()
         sock.setblocking(False)
-        rest, self._pending = self._pending, b""
+        rest, self._pending = bytes(self._pending), bytearray()
         self._transport.abort()
         return sock, rest
 
@@ -179,6 +192,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._no_slow_head()
         if isinstance(exc, BrokenPipeError) and not self.done:
             self._salvage()
         if self._error is None and exc is None and self._head is not None and self._body.end():
@@ -201,46 +215,105 @@ class Connection(asyncio.BufferedProtocol):
             raise ProtocolError("the service sent bytes that nobody asked for")
         self.answered = True
         if self._head is None:
-            data = self._pending + data
-            self._pending = b""
-            while self._head is None:
-                stop = data.find(b"\r\n\r\n")
-                if stop < 0:
-                    if len(data) > MAX_HEAD:
-                        raise ProtocolError("the head of the answer is too long")
-                    self._pending = data
-                    return
-                head = parse_head(data[:stop])
-                data = data[stop + 4 :]
-                if head.status == 101:
-                    self._switch(head, data)
-                    return
-                if head.status >= 200:
-                    self._body = body_of(head, self._method)
-                    self._head = head
+            self._pending += data
+            self._heads(len(self._pending) - len(data))
+            if self._head is None or self._head.status == 101:
+                return
+            data, self._pending = bytes(self._pending), bytearray()
+        elif self._pending:
+            self._pending += data  # behind what `_take_rest` will take
+            return
+        self._take(data)
+
+    def _heads(self, at: int) -> None:
+        """Parse what is complete in `_pending`, whose first `at` bytes hold no end of a head."""
+        while self._head is None:
+            stop = self._pending.find(b"\r\n\r\n", max(0, at - 3))
+            if stop < 0:
+                if len(self._pending) > MAX_HEAD:
+                    raise ProtocolError("the head of the answer is too long")
+                if self._pending and self._slow_head is None:
+                    self._slow_head = self._loop.call_later(HEAD_TIME, self._too_slow)
+                return
+            at = 0
+            self._no_slow_head()
+            head = parse_head(bytes(self._pending[:stop]))
+            del self._pending[: stop + 4]
+            if head.status == 101:
+                self._switch(head)
+            elif head.status >= 200:
+                self._body = body_of(head, self._method)
+                self._head = head
+            else:
+                self._interim += 1
+                if self._interim > MAX_INTERIM:
+                    raise ProtocolError("the service sends interim answers without an end")
+
+    def _take(self, data: bytes) -> None:
+        """Bytes of the answer's body, or what lies behind it."""
         if not self._body.done:
             pieces, data = self._body.feed(data)
             self._pieces += pieces
             self._held += sum(map(len, pieces))
         if self._body.done:
             self.done = True
-            self._pending = data  # Bytes behind the answer: the connection is not used again.
-        elif self._held > HIGH_WATER and self._transport is not None:
+            self._pending += data  # Bytes behind the answer: the connection is not used again.
+        elif data:
+            # A body in very many pieces: the rest in another turn of the loop, in which nothing more is read.
+            self._pending += data
+            self._pause()
+            self._loop.call_soon(self._take_rest)
+        elif self._held > HIGH_WATER:
+            self._pause()
+        self._wake()
+
+    def _take_rest(self) -> None:
+        data, self._pending = bytes(self._pending), bytearray()
+        if self._error is not None or not data:
+            return
+        try:
+            self._take(data)
+        except ProtocolError as error:
+            self._fail(error)
+            self.abort()
+            return
+        if not self._pending and not self.done and self._held <= HIGH_WATER:
+            self._resume()
+
+    def _pause(self) -> None:
+        if not self._paused and self._transport is not None and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
-        self._wake()
+
+    def _resume(self) -> None:
+        if self._paused and self._transport is not None and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _no_slow_head(self) -> None:
+        if self._slow_head is not None:
+            self._slow_head.cancel()
+            self._slow_head = None
+
+    def _too_slow(self) -> None:
+        self._fail(ProtocolError(f"the head of the answer was not complete after {HEAD_TIME:g} s"))
+        self.abort()
 
     def _salvage(self) -> None:
         """The service answered and closed without reading the whole request: its answer is still in the socket."""
         with suppress(OSError, ProtocolError):
             while not self.done and self._held < HIGH_WATER and (data := self.sock.recv(READ_SIZE)):
                 self._feed(data)
+                while self._pending and self._head is not None and not self.done:
+                    self._take_rest()
 
-    def _switch(self, head: Head, rest: bytes) -> None:
+    def _switch(self, head: Head) -> None:
+        """The bytes behind the head are no longer HTTP, so nobody may see them who did not ask for that."""
+        if not self._upgrade or not head.opens_websocket():
+            raise ProtocolError("the service switches to another protocol, which nobody asked for")
         if self._transport is not None:
             self._transport.pause_reading()
         self._head = head
-        self._pending = rest
         self._wake()
 
     async def _wait(self) -> None:

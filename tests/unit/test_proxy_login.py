@@ -89,8 +89,26 @@ async def test_other_sites_cannot_include_content(browser: Browser, inner: Inner
     jar = {"Cookie": browser.headers()["Cookie"], "Sec-Fetch-Site": "cross-site"}
     async with browser.session.get(browser.url("echo"), headers=jar | {"Sec-Fetch-Mode": "no-cors"}) as answer:
         assert answer.status == 403
-    async with browser.session.get(browser.url("echo"), headers=jar | {"Sec-Fetch-Mode": "navigate"}) as answer:
+    frame = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}
+    async with browser.session.get(browser.url("echo"), headers=jar | frame) as answer:
+        assert answer.status == 403
+    assert inner.requests == []
+
+
+async def test_a_link_of_another_site_asks_first(browser: Browser, inner: Inner) -> None:
+    """The page's own link then comes from this server."""
+    jar = {"Cookie": browser.headers()["Cookie"], "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    url = browser.url("echo?delete=all")
+    async with browser.session.get(url, headers=jar | {"Sec-Fetch-Site": "cross-site"}) as answer:
         assert answer.status == 200
+        assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+        assert '<a href="">Open</a>' in await answer.text()
+    assert inner.requests == []
+    async with browser.session.get(url, headers=jar | {"Sec-Fetch-Site": "same-origin"}) as answer:
+        assert (await answer.json())["target"].endswith("echo?delete=all")
+    stranger = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "cross-site"}
+    async with browser.session.get(url, headers=stranger, allow_redirects=False) as answer:
+        assert "login?next=" in answer.headers["Location"]
 
 
 @pytest.fixture

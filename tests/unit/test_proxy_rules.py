@@ -7,7 +7,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from jupyter_mlenv.errors import ServiceExited
 from jupyter_mlenv.server import scrub
-from jupyter_mlenv.server.crosssite import OriginPolicy, refusal
+from jupyter_mlenv.server.crosssite import OriginPolicy, needs_click, refusal
 from jupyter_mlenv.server.errorpage import error_page
 from jupyter_mlenv.server.http1 import ChunkedBody, Head, ProtocolError, body_of, parse_head, request_head
 from jupyter_mlenv.server.logins import Login, Logins, login_key
@@ -98,6 +98,22 @@ def test_hop_by_hop_fields_and_those_that_connection_names_stay_behind() -> None
         ("LOGIN=1; Path=/", ""),
         ("username-x=; Max-Age=0", ""),
         ("_xsrf=1", ""),
+        ("s=1; Domain =x.org; Path =/; max-age = 5", "s=1; max-age=5; Path=/b/mlenv/envs/e/app/"),
+        ("s = 1 ;\tdomain\t=x.org", "s=1; Path=/b/mlenv/envs/e/app/"),
+        ("s=1; path=/b/mlenv/envs/e/app/; path=/", "s=1; Path=/b/mlenv/envs/e/app/"),
+        ("s=1; Unheard-Of=1; Partitioned", "s=1; Partitioned; Path=/b/mlenv/envs/e/app/"),
+        ("=username-x=1; Path=/", ""),
+        (" = username-x=1", ""),
+        ("username-x", ""),
+        ("just text", ""),
+        ("\tlogin\t=1", ""),
+        ("\xa0login=1", ""),
+        ("\x0blogin=1", ""),
+        ('"login"=1', ""),
+        ("__Host-login=1", ""),
+        ("__secure-__HOST-username-x=1", ""),
+        ("__Http-_xsrf=1", ""),
+        ("authentik_session=1", ""),
     ],
 )
 def test_cookies_are_confined_to_their_endpoint(given: str, expected: str) -> None:
@@ -114,8 +130,71 @@ def test_an_answer_cannot_act_on_the_whole_site() -> None:
         ("Content-Encoding", "br"),
     ]
     assert scrub.response_headers(headers, RULE) == [("Location", "/elsewhere"), ("Content-Encoding", "br")]
-    inside = ("Service-Worker-Allowed", "/b/mlenv/envs/e/app/x")
-    assert scrub.response_headers([inside], RULE) == [inside]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Service-Worker-Allowed", "Accept-CH", "Accept-CH-Lifetime", "Critical-CH", "Alt-Svc", "NEL", "Report-To"),
+        *("Reporting-Endpoints", "Public-Key-Pins-Report-Only", "Set-Cookie2", "Set-Login", "Use-As-Dictionary"),
+        *("Secure-Session-Registration", "Sec-Session-Registration", "Sec-Session-Id", "Speculation-Rules"),
+        *("Observe-Browsing-Topics", "Attribution-Reporting-Register-Source", "Origin-Agent-Cluster"),
+        *("WWW-Authenticate", "Proxy-Authenticate", "Authentication-Info", "Access-Control-Allow-Origin"),
+        *("Access-Control-Allow-Credentials", "X-Accel-Redirect", "X-Accel-Expires", "X_Accel_Redirect", "X-Sendfile"),
+        *("X-SENDFILE-TEMPORARY", "X-LiteSpeed-Location", "X-Reproxy-URL", "X-Lighttpd-Send-File", "Surrogate-Control"),
+    ],
+)
+def test_fields_for_the_origin_and_for_proxies_are_dropped(name: str) -> None:
+    inside = "/b/mlenv/envs/e/app/x"
+    assert scrub.response_headers([(name, inside), (name.lower(), inside)], RULE) == []
+
+
+def test_fields_for_the_page_stay() -> None:
+    kept = [
+        ("Sec-WebSocket-Accept", "x"),
+        ("Link", "</a.css>; rel=preload"),
+        ("Permissions-Policy", "camera=()"),
+        ("Cross-Origin-Opener-Policy", "same-origin"),
+        ("Refresh", "5"),
+        ("X-Mine", "1"),
+    ]
+    assert scrub.response_headers(kept, RULE) == kept
+
+
+def test_others_read_answers_only_where_the_server_says_so() -> None:
+    open_door = [("Access-Control-Allow-Origin", "*"), ("Access-Control-Allow-Credentials", "true")]
+    assert scrub.response_headers(open_door, RULE) == []
+    assert scrub.response_headers(open_door, RULE, cross_origin=True) == open_door
+    for origin, expected in (("https://lab.example", True), ("https://evil.example", False), ("", False)):
+        headers = HTTPHeaders({"Origin": origin} if origin else {})
+        assert OriginPolicy("https://lab.example").lets_read(headers) is expected
+
+
+def test_pages_go_on_saying_where_their_requests_come_from() -> None:
+    """Without a Referer a page's own requests over plain http could not be told from another site's."""
+    said = [("Referrer-Policy", "no-referrer, strict-origin")]
+    assert scrub.response_headers(said, RULE) == [("Referrer-Policy", "same-origin, strict-origin")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "X-authentik-jwt",
+            "X-Pomerium-Jwt-Assertion",
+            "X-Vouch-User",
+            "X-Access-Token",
+            "X-Id-Token",
+            "X-Remote-User",
+        ),
+        *("Remote-User", "Remote-Groups", "X-Webauth-User", "X-User", "X-User-Email", "X-Email", "X_Access_Token"),
+        *("X-Auth-Request-Access-Token", "X-Original-URI", "X-Forwarded-Email", "X-Forwarded-Prefix", "Cookie2"),
+        *("OIDC_access_token", "X-Goog-Authenticated-User-Email", "X-MS-CLIENT-PRINCIPAL", "Tailscale-User-Login"),
+    ],
+)
+def test_names_and_tokens_of_sign_on_proxies_stay_outside(name: str) -> None:
+    assert name not in passed((name, "secret"))
+    assert "X-User-Agent" in passed(("X-User-Agent", "grpc-web"))
 
 
 HERE = {"Host": "here:8888"}
@@ -143,10 +222,57 @@ HERE = {"Host": "here:8888"}
         ("GET", False, {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}, True),
         ("GET", False, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, False),
         ("GET", False, {"Sec-Fetch-Site": "same-origin"}, False),
+        (
+            "GET",
+            False,
+            {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+            True,
+        ),
+        ("GET", True, {"Sec-Fetch-Site": "same-origin"}, True),
+        ("GET", True, {"Referer": "http://here:8888/"}, True),
+        # Over plain http to a host's name, where there is no Sec-Fetch-Site:
+        ("GET", False, {"Origin": "http://evil.org"}, True),
+        ("OPTIONS", False, {"Origin": "http://evil.org"}, True),
+        ("HEAD", False, {"Origin": "null"}, True),
+        ("GET", False, {"Origin": "http://here:8888"}, False),
+        ("GET", False, {"Referer": "http://here:8889/x"}, True),
+        ("GET", False, {"Referer": "http://[here"}, True),
+        ("GET", False, {"Referer": "http://here:8888/x"}, False),
+        ("GET", False, {"User-Agent": "Mozilla/5.0"}, True),
+        ("GET", False, {"User-Agent": "Mozilla/5.0", "Accept": "text/html"}, True),
+        ("GET", False, {"User-Agent": "Mozilla/5.0", "Upgrade-Insecure-Requests": "1"}, False),
+        ("GET", False, {"User-Agent": "curl/8"}, False),
     ],
 )
 def test_other_sites_cannot_ask(method: str, upgrade: bool, headers: dict[str, str], refused: bool) -> None:
     assert bool(refusal(method, upgrade, HTTPHeaders(HERE | headers), OriginPolicy())) is refused
+
+
+BROWSER = {"User-Agent": "Mozilla/5.0", "Upgrade-Insecure-Requests": "1"}
+NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "asked"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"} | NAVIGATE, "", True),
+        ({"Sec-Fetch-Site": "same-site"} | NAVIGATE, "x=1", True),
+        ({"Sec-Fetch-Site": "same-origin"} | NAVIGATE, "x=1", False),
+        ({"Sec-Fetch-Site": "none"} | NAVIGATE, "x=1", False),
+        ({"Referer": "http://evil.org/"} | BROWSER, "", True),
+        ({"Referer": "http://here:8888/lab"} | BROWSER, "x=1", False),
+        (BROWSER, "x=1", True),
+        (BROWSER, "", False),
+        ({}, "x=1", False),
+    ],
+)
+def test_a_link_of_another_site_opens_nothing_without_a_click(headers: dict[str, str], query: str, asked: bool) -> None:
+    given = HTTPHeaders(HERE | headers)
+    assert not refusal("GET", False, given, OriginPolicy())
+    assert needs_click("GET", given, query, OriginPolicy()) is asked
+    assert not needs_click("POST", given, query, OriginPolicy())
+    if "Referer" in headers:
+        assert not needs_click("GET", given, query, OriginPolicy("", r"http://.*"))
 
 
 def test_configured_origins_may_ask() -> None:

@@ -1,0 +1,79 @@
+"""One exchange between a browser and a service, for the server's proxy and the command line's relay alike. Pure.
+
+Both decide for themselves who may ask; what passes, and what an answer may do in the browser, is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from . import scrub
+from .http1 import Head, Header, ProtocolError, checked, request_head, response_head
+
+SELF = "frame-ancestors 'self'"
+
+SANDBOXED = ("files", "nbconvert")
+"""First parts of addresses at which a Jupyter server shows what a project holds, HTML and scripts too.
+
+jupyter_server has sandboxed them since 1.0; where an older one runs inside, its pages would have the outer origin.
+The page `view/` of the classic notebook is the server's own, and frames `files/`.
+"""
+
+SANDBOX = "sandbox allow-scripts"
+"""As jupyter_server says it."""
+
+BODILESS = (204, 304)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The rules of one exchange with one endpoint.
+
+    `cookies.path` is the endpoint's base URL. `framed_by` is the policy on who may show an answer in a frame.
+    `cross_origin`: the outer server's own settings let the asking page, of another origin, read answers.
+    """
+
+    endpoint: str
+    target: str
+    cookies: scrub.CookieRule
+    client: scrub.Client
+    framed_by: str = SELF
+    cross_origin: bool = False
+
+    def request(self, method: str, headers: Sequence[Header], *, upgrade: bool = False, chunked: bool = False) -> bytes:
+        """The head for the service. Raises ProtocolError if the request cannot be passed on as one."""
+        kept = scrub.request_headers(headers, self.cookies, self.client)
+        if upgrade:
+            kept += [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+        elif chunked:
+            kept.append(("Transfer-Encoding", "chunked"))
+        try:
+            return request_head(method, scrub.scrub_target(self.target), kept)
+        except ValueError as error:
+            raise ProtocolError(str(error)) from error
+
+    def answer(self, head: Head) -> list[Header]:
+        """The fields for the browser, all but those of framing and connection. Raises ProtocolError."""
+        kept = scrub.response_headers(head.headers, self.cookies, cross_origin=self.cross_origin)
+        if head.status in BODILESS[:1] or head.values("transfer-encoding"):
+            kept = [(name, value) for name, value in kept if name.lower() != "content-length"]
+        # Several policies all count, so these hold whatever the service says.
+        kept.append(("Content-Security-Policy", self.framed_by))
+        if in_sandbox(self.endpoint, self.target.removeprefix(self.cookies.path)):
+            kept.append(("Content-Security-Policy", SANDBOX))
+        return checked(kept)
+
+    def switch(self, head: Head) -> bytes:
+        """The head of a 101 for the browser. Raises ProtocolError."""
+        kept = scrub.response_headers(head.headers, self.cookies)
+        kept += [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+        return response_head(101, head.reason or "Switching Protocols", kept)
+
+
+def in_sandbox(endpoint: str, rest: str) -> bool:
+    """Does this address below the endpoint's show what lies in the project, which must not run in the outer origin?"""
+    if endpoint != "notebook":
+        return False
+    return unquote(rest.partition("?")[0]).lstrip("/").partition("/")[0] in SANDBOXED
