@@ -8,19 +8,30 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import consent, readback
 from . import plan as planning
-from . import presets as recipes
-from . import workspace as workspaces
+from . import readback
 from .agentclient import AgentClient
 from .changes import Changes, EnvironmentChanged, EnvironmentRemoved, KernelsChanged, Snapshot
-from .engines.base import ContainerInfo, Engine, EngineEvent, ImageInfo
-from .errors import ContainerNotFound, EnvironmentNotFound, EnvironmentNotRunning, MlenvError, PresetInvalid
+from .engines.base import ContainerInfo, Engine, EngineEvent
+from .errors import ContainerNotFound, EnvironmentNotFound, EnvironmentNotRunning, PresetInvalid
 from .jobs import Job, Jobs
 from .lifecycle import Lifecycle
-from .model import LABEL, Environment, Plan, Preset, Progress, Settings, StartRequest, State, container_name
+from .model import (
+    LABEL,
+    Environment,
+    Plan,
+    Preset,
+    Progress,
+    Settings,
+    StartRequest,
+    State,
+    container_name,
+    environment_id,
+)
+from .planner import LOOK_SECONDS, Planner
 from .routes import Route
 from .services import Services
+from .treewalk import OutOfTime
 
 Run = tuple[str, str]
 """Container and time of its start: one agent's life."""
@@ -37,6 +48,7 @@ class Environments:
         self.engine = engine
         self.settings = settings
         self.jobs = jobs
+        self._planner = Planner(engine, settings)
         self._lifecycle = Lifecycle(engine, settings)
         self._services = Services(self.get, self._agent)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -47,41 +59,18 @@ class Environments:
         )
 
     async def presets(self, workspace: str = "") -> tuple[list[Preset], list[PresetInvalid]]:
-        """The presets a person can start in this workspace, and the files that hold no valid one.
-
-        A project's own preset that nobody has agreed to says so (`Preset.consent`).
-        """
-
-        def load() -> tuple[list[Preset], list[PresetInvalid]]:
-            found, broken = recipes.load(self.settings, workspace)
-            return [consent.asked(preset, self.settings) for preset in found], broken
-
-        return await asyncio.to_thread(load)
+        """The presets a person can start in this workspace, and the files that hold no valid one."""
+        return await self._planner.presets(workspace)
 
     async def agree(self, folder: str, digest: str) -> None:
         """The person has seen what a project's preset would run, and agrees; see `consent.agree` for what is raised."""
-        folder = await asyncio.to_thread(workspaces.check, folder, self.settings)
-        presets, broken = await self.presets(folder)
-        await asyncio.to_thread(consent.agree, presets, broken, self.settings, folder, digest)
+        await self._planner.agree(folder, digest)
 
-    async def ready(self, presets: Sequence[Preset], workspace: str = "") -> dict[str, bool]:
-        """By preset name, whether its image is on the engine, so that a start neither pulls nor builds.
-
-        What a person has not agreed to is not looked at, and missing.
-        """
-        presets = [preset for preset in presets if preset.consent is None]
-        facts, earlier = await self.engine.facts(), await self._earlier()
-
-        async def ready(preset: Preset) -> bool:
-            try:
-                request = StartRequest(preset.name, workspace or "/workspace")  # an image depends on no workspace
-                plan = planning.make(preset, request, facts, self.settings, earlier=earlier)
-            except MlenvError:  # a file it names is missing: a start says so
-                return False
-            return await self.engine.image(plan.image.reference) is not None
-
-        answers = await asyncio.gather(*(ready(preset) for preset in presets))
-        return dict(zip((preset.name for preset in presets), answers, strict=True))
+    async def ready(
+        self, presets: Sequence[Preset], workspace: str = "", *, seconds: float | None = LOOK_SECONDS
+    ) -> dict[str, bool | None]:
+        """By preset name, whether its image is on the engine; see `Planner.ready`."""
+        return await self._planner.ready(presets, workspace, seconds)
 
     async def list(self) -> list[Environment]:
         """All environments of this owner, in one engine call, and those that a job is about to make."""
@@ -106,13 +95,13 @@ class Environments:
         Raises PresetNotFound, PresetInvalid, ConsentRequired, WorkspaceForbidden, WorkspaceNotFound at once; the job
         raises the rest.
         """
-        workspace = await asyncio.to_thread(workspaces.check, request.workspace, self.settings)
-        request = replace(request, workspace=workspace)
-        presets, broken = await self.presets(workspace)
-        preset = recipes.find(request.preset, presets, broken)
-        consent.require(preset)
-        facts, earlier = await self.engine.facts(), await self._earlier()
-        plan = planning.make(preset, request, facts, self.settings, earlier=earlier)
+        request, preset = await self._planner.chosen(request)
+        id = environment_id(self.settings.owner, request.workspace, preset.name, request.name)
+        runs = bool(preset.image.dockerfile) and not request.recreate and await self._runs(id)
+        try:
+            plan = await self._planner.plan(preset, request, LOOK_SECONDS if runs else None)
+        except OutOfTime:  # whether it is outdated is not worth reading all that its image is made of
+            return await self.resume(id, base_url, request.endpoint)
 
         async def work(job: Job) -> Environment:
             async with self._locks[plan.id]:
@@ -196,11 +185,14 @@ class Environments:
         """Cancel jobs, stop following the engine, let go of it. Environments keep running."""
         await self.jobs.close()
         await self._changes.close()
+        self._planner.close()
         await self.engine.close()
 
-    async def _earlier(self) -> Sequence[ImageInfo]:
-        """Images we built before: a preset that only adds packages to one reuses its layers."""
-        return await self.engine.images({f"{LABEL}.groups": ""})
+    async def _runs(self, id: str) -> bool:
+        try:
+            return (await self.get(id)).state is State.RUNNING
+        except EnvironmentNotFound:
+            return False
 
     async def _again(self, kind: str, id: str, base_url: str, endpoint: str, stop: bool) -> tuple[Environment, Job]:
         environment = await self.get(id)

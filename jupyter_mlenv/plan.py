@@ -6,36 +6,21 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import (
-    allowedimages,
-    dockerfile,
-    hostconfig,
-    hostpython,
-    insides,
-    keepnote,
-    limits,
-    owndockerfile,
-    pipsettings,
-    projectfiles,
-    variables,
-)
+from . import hostconfig, hostpython, imageplan, insides, keepnote, limits, pipsettings, variables
 from . import mounts as targets
 from ._version import __version__
 from .aliases import apply_alias
 from .engines.base import EngineFacts, ImageInfo
-from .errors import PresetInvalid
 from .model import (
     AGENT_PORT,
     AGENT_START,
     LABEL,
     RUN_DIR,
     TOKEN_PATH,
-    BuildRecipe,
     ContainerSpec,
-    ImagePlan,
     Mount,
     Plan,
     Preset,
@@ -59,16 +44,19 @@ def make(
     settings: Settings,
     *,
     earlier: Iterable[ImageInfo] = (),
+    pause: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Everything that a start of this preset in this workspace needs.
 
-    Reads only small files that the preset names (Dockerfile, requirements), the CA bundle when it has changed and, for
-    the `host` preset, which of the host's folders exist.
+    Blocks: it reads the files that the preset names (Dockerfile, requirements), the names and times of what an own
+    Dockerfile copies, the CA bundle when it has changed and, for the `host` preset, which of the host's folders exist.
 
     Parameters
     ----------
     earlier
         Images we built before; one that shares packages with this one lends its layers.
+    pause
+        Called now and then while files are looked at; what it raises ends the planning.
 
     Raises
     ------
@@ -83,12 +71,14 @@ def make(
     """
     shared = facts.shares_filesystem
     id = environment_id(settings.owner, request.workspace, preset.name, request.name)
-    image = _image(preset, facts, settings, [info.labels for info in earlier])
+    image = imageplan.make(
+        preset, request.workspace, facts, settings, earlier=[info.labels for info in earlier], pause=pause
+    )
     python = _python(preset, settings)
     resources = _resources(preset, request, settings)
     files = (
         *insides.files(settings, keepnote.note(preset, request, id, python), request.workspace, shared=shared),
-        *variables.files(settings, preset, _proxies(settings)),
+        *variables.files(settings, preset, imageplan.proxies(settings)),
         *(hostconfig.files(hostpython.prefixes(settings)) if preset.image.host else ()),
     )
     asked = (*preset.mounts, *request.mounts)
@@ -147,73 +137,6 @@ def make(
     return dataclasses.replace(plan, container=labelled)
 
 
-def _image(preset: Preset, facts: EngineFacts, settings: Settings, earlier: Sequence[Mapping[str, str]]) -> ImagePlan:
-    source = preset.image
-    if source.host:
-        return ImagePlan("host", hostpython.reference())
-    if source.base or source.reference:
-        used = apply_alias(source.base or source.reference, settings.image_aliases)
-        allowedimages.check([used], settings.allowed_images, f'The preset "{preset.name}"')
-    buildkit = facts.buildkit and settings.builder != "classic"
-    if source.dockerfile:
-        recipe = _own_dockerfile(preset, settings)
-    elif source.base or source.add_jupyter:
-        recipe = _generated(preset, settings, earlier, buildkit=buildkit)
-    else:
-        return ImagePlan("pull", apply_alias(source.reference, settings.image_aliases))
-    return ImagePlan("build", recipe.tag, recipe)
-
-
-def _generated(
-    preset: Preset, settings: Settings, earlier: Sequence[Mapping[str, str]], *, buildkit: bool
-) -> BuildRecipe:
-    source = preset.image
-    text = _read(preset, source.requirements) if source.requirements else ""
-    listed, rest = dockerfile.fold_requirements(text)
-    request = dockerfile.ImageRequest(
-        base=apply_alias(source.base or source.reference, settings.image_aliases),
-        python=source.python,
-        doors=source.add_jupyter,
-        apt=source.apt,
-        pip=tuple(dict.fromkeys((*source.pip, *listed))),
-        pip_index=source.pip_index,
-        requirements=rest,
-    )
-    return dockerfile.recipe(request, preset.name, earlier=earlier, buildkit=buildkit)
-
-
-def _own_dockerfile(preset: Preset, settings: Settings) -> BuildRecipe:
-    source = preset.image
-    text = _read(preset, source.dockerfile)
-    if settings.allowed_images:
-        used = allowedimages.used(text, source.args)
-        allowedimages.check(used, settings.allowed_images, f'The Dockerfile of the preset "{preset.name}"')
-    context = source.context or os.path.dirname(os.path.join(preset.directory, source.dockerfile))
-    return owndockerfile.recipe(
-        preset.name,
-        text,
-        os.path.join(preset.directory, context),
-        target=source.target,
-        args=source.args,
-        proxies=_proxies(settings),
-    )
-
-
-def _read(preset: Preset, path: str) -> str:
-    full = os.path.join(preset.directory, path)
-    try:
-        if preset.project and projectfiles.holds(preset.project, full):
-            return projectfiles.text(preset.project, full)  # what was agreed to, whatever the file says by now
-        with open(full, encoding="utf-8") as file:
-            return file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PresetInvalid(
-            f'The preset "{preset.name}" names {path}, which cannot be read: {error}.',
-            hint=f"Make the file, or change {preset.source}.",
-            details={"file": preset.source, "field": "image"},
-        ) from error
-
-
 def _python(preset: Preset, settings: Settings) -> str:
     if not preset.image.host:
         return preset.image.python
@@ -252,7 +175,7 @@ def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, pyt
         # The image has no PATH of its own, and a venv's programs are found only through it.
         env["PATH"] = ":".join(dict.fromkeys([os.path.dirname(python), "/usr/local/bin", "/usr/bin", "/bin"]))
         env["PIP_BREAK_SYSTEM_PACKAGES"] = "1"  # what it would break is mounted read-only
-    return variables.of_container(preset, _proxies(settings), {**env, **pipsettings.variables(settings)})
+    return variables.of_container(preset, imageplan.proxies(settings), {**env, **pipsettings.variables(settings)})
 
 
 def _counted(env: dict[str, str], settings: Settings, resources: Resources) -> dict[str, str]:
@@ -261,11 +184,6 @@ def _counted(env: dict[str, str], settings: Settings, resources: Resources) -> d
         return env
     kept = {name: value for name, value in env.items() if name not in limits.NO_GPU}
     return kept if resources.gpus else kept | limits.NO_GPU
-
-
-def _proxies(settings: Settings) -> dict[str, str]:
-    """In both cases, since programs disagree about which one they read."""
-    return {form: value for name, value in settings.proxies.items() for form in (name.lower(), name.upper())}
 
 
 def _mounts(preset: Preset, request: StartRequest, settings: Settings, run_dir: str) -> tuple[Mount, ...]:

@@ -153,7 +153,7 @@ async def _ready(environments: Environments, presets: Sequence[Preset], workspac
         ready = await environments.ready(presets, workspace)
     except MlenvError:
         return {}
-    return {preset.name: preset.image.host or ready[preset.name] for preset in presets}
+    return {preset.name: preset.image.host or bool(ready.get(preset.name)) for preset in presets}
 
 
 def _folder(args: argparse.Namespace) -> str:

@@ -55,7 +55,7 @@ class PresetsCommand(Command):
                 # Presets are worth seeing where none may be started, such as in the home directory.
                 workspace = ""
             presets, broken = await environments.presets(workspace)
-            ready: Mapping[str, bool] = {}
+            ready: Mapping[str, bool | None] = {}
             missing: MlenvError | None = None
             try:
                 ready = await environments.ready(presets, workspace)
@@ -103,7 +103,7 @@ class VersionCommand(Command):
         return 0
 
 
-def presets_table(presets: Sequence[Preset], ready: Mapping[str, bool]) -> Table:
+def presets_table(presets: Sequence[Preset], ready: Mapping[str, bool | None]) -> Table:
     """The table of `jupyter mlenv presets`."""
     table = Table(("PRESET", "TITLE", "GPU", "READY", "IMAGE", "FROM"))
     for preset in presets:

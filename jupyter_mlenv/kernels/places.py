@@ -218,7 +218,7 @@ async def _start(
     environments: Environments, preset: Preset, environment: Environment | None, request: StartRequest
 ) -> Environment:
     if environment is None and not preset.image.host:
-        ready = await environments.ready([preset], request.workspace)
+        ready = await environments.ready([preset], request.workspace, seconds=None)
         if not ready[preset.name]:
             raise ImageNotFound(
                 f'The image of the preset "{preset.name}" ({preset.title}) is not ready, and a kernel does not wait '

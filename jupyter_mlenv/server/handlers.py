@@ -53,7 +53,7 @@ class Presets(MlenvHandler):
         except (WorkspaceForbidden, WorkspaceNotFound):
             return None
 
-    async def ready(self, presets: Sequence[Preset], workspace: str) -> dict[str, bool]:
+    async def ready(self, presets: Sequence[Preset], workspace: str) -> dict[str, bool | None]:
         """Which images are on the engine; nothing is known without one."""
         try:
             return await self.environments.ready(presets, workspace)

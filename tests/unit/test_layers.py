@@ -19,7 +19,7 @@ CORE += ("floors", "owndockerfile", "aliases", "planlabel", "plan", "hostpython"
 CORE += ("mounts", "treewalk", "variables", "insides")
 CORE += ("limits", "allowedimages")
 CORE += ("projectfiles",)
-CORE += ("dockerignore",)
+CORE += ("dockerignore", "imageplan")
 CORE += ("hostconfig",)
 CORE += ("tomlscan",)
 

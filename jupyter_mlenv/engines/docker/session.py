@@ -11,11 +11,12 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ...errors import EnginePermission, EngineUnavailable, MlenvError
+from ...workers import Workers
 from ..base import EngineFacts
 from .connection import Connection, connect
 from .endpoint import EngineEndpoint, find_endpoint
 from .errors import is_foreign, translate
-from .threads import Workers, stream
+from .threads import stream
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -39,7 +40,7 @@ class Session:
         self._shares_filesystem = shares_filesystem
         self._builder = builder
         self._publish_host = publish_host
-        self._workers = Workers(threads)
+        self._workers = Workers(threads, "mlenv-docker")
         self._lock = asyncio.Lock()
         self._connection: Connection | None = None
         self._endpoint: EngineEndpoint | None = None

@@ -1,0 +1,120 @@
+"""Preset -> where its image comes from: a name, or a build with the files that the preset names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from . import allowedimages, dockerfile, hostpython, owndockerfile, projectfiles, treewalk
+from .aliases import apply_alias
+from .engines.base import EngineFacts
+from .errors import PresetInvalid
+from .model import BuildRecipe, ImagePlan, Preset, Settings
+
+
+def make(
+    preset: Preset,
+    workspace: str,
+    facts: EngineFacts,
+    settings: Settings,
+    *,
+    earlier: Sequence[Mapping[str, str]] = (),
+    pause: Callable[[], None] = lambda: None,
+) -> ImagePlan:
+    """Where the image of a preset comes from; for the rest see `plan.make`, whose part this is.
+
+    `earlier`: the labels of images we built before. Raises PresetInvalid, LimitExceeded.
+    """
+    files = _Files(preset, workspace, pause)
+    source = preset.image
+    if source.host:
+        return ImagePlan("host", hostpython.reference())
+    if source.base or source.reference:
+        used = apply_alias(source.base or source.reference, settings.image_aliases)
+        allowedimages.check([used], settings.allowed_images, f'The preset "{preset.name}"')
+    buildkit = facts.buildkit and settings.builder != "classic"
+    if source.dockerfile:
+        recipe = _own_dockerfile(files, settings)
+    elif source.base or source.add_jupyter:
+        recipe = _generated(files, settings, earlier, buildkit=buildkit)
+    else:
+        return ImagePlan("pull", apply_alias(source.reference, settings.image_aliases))
+    return ImagePlan("build", recipe.tag, recipe)
+
+
+def _generated(
+    files: _Files, settings: Settings, earlier: Sequence[Mapping[str, str]], *, buildkit: bool
+) -> BuildRecipe:
+    preset = files.preset
+    source = preset.image
+    text = files.text(source.requirements) if source.requirements else ""
+    listed, rest = dockerfile.fold_requirements(text)
+    request = dockerfile.ImageRequest(
+        base=apply_alias(source.base or source.reference, settings.image_aliases),
+        python=source.python,
+        doors=source.add_jupyter,
+        apt=source.apt,
+        pip=tuple(dict.fromkeys((*source.pip, *listed))),
+        pip_index=source.pip_index,
+        requirements=rest,
+    )
+    return dockerfile.recipe(request, preset.name, earlier=earlier, buildkit=buildkit)
+
+
+def _own_dockerfile(files: _Files, settings: Settings) -> BuildRecipe:
+    preset = files.preset
+    source = preset.image
+    text = files.text(source.dockerfile)
+    if settings.allowed_images:
+        used = allowedimages.used(text, source.args)
+        allowedimages.check(used, settings.allowed_images, f'The Dockerfile of the preset "{preset.name}"')
+    named = source.context or os.path.dirname(os.path.join(preset.directory, source.dockerfile))
+    context = os.path.join(preset.directory, named)
+    return owndockerfile.recipe(
+        preset.name,
+        text,
+        context,
+        root=files.root(context),
+        target=source.target,
+        args=source.args,
+        proxies=proxies(settings),
+        pause=files.pause,
+    )
+
+
+def proxies(settings: Settings) -> dict[str, str]:
+    """This site's proxies as variables, in both cases, since programs disagree about which one they read."""
+    return {form: value for name, value in settings.proxies.items() for form in (name.lower(), name.upper())}
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What planning reads for a preset: nothing of a workspace through a link that leads out of it."""
+
+    preset: Preset
+    workspace: str
+    pause: Callable[[], None]
+
+    def text(self, path: str) -> str:
+        """A file that the preset names. Raises PresetInvalid."""
+        project, full = self.preset.project, os.path.join(self.preset.directory, path)
+        try:
+            if project and projectfiles.holds(project, full):
+                return projectfiles.text(project, full)  # what was agreed to, whatever the file says by now
+            return treewalk.read_text(self.root(full), full)
+        except OSError as error:
+            raise self._unreadable(path, str(error.strerror)) from error
+        except UnicodeDecodeError as error:
+            raise self._unreadable(path, "it is no UTF-8 text") from error
+
+    def root(self, path: str) -> str:
+        """The folder that no link in this path may leave."""
+        return treewalk.root_of(path, self.workspace)
+
+    def _unreadable(self, path: str, why: str) -> PresetInvalid:
+        return PresetInvalid(
+            f'The preset "{self.preset.name}" names {path}, which cannot be read: {why}.',
+            hint=f"Make the file, or change {self.preset.source}.",
+            details={"file": self.preset.source, "field": "image"},
+        )

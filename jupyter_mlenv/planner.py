@@ -1,0 +1,107 @@
+"""Presets and plans for the use cases: what both read from disks is read in threads of our own, and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from . import consent, imageplan
+from . import plan as planning
+from . import presets as recipes
+from . import workspace as workspaces
+from .engines.base import Engine, ImageInfo
+from .errors import MlenvError, PresetInvalid
+from .model import LABEL, Plan, Preset, Settings, StartRequest
+from .treewalk import Budget, OutOfTime
+from .workers import Workers
+
+THREADS = 4
+"""Threads that read presets, Dockerfiles and the names of what is copied into images."""
+
+LOOK_SECONDS = 0.5
+"""How long a look at a preset may read what its image is made of; a start takes as long as it takes."""
+
+T = TypeVar("T")
+
+
+class Planner:
+    """Reads presets and makes plans; remembers nothing. Raises what the engine raises."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._workers = Workers(THREADS, "mlenv-files")
+
+    async def presets(self, workspace: str = "") -> tuple[list[Preset], list[PresetInvalid]]:
+        """The presets a person can start in this workspace, and the files that hold no valid one."""
+
+        def load() -> tuple[list[Preset], list[PresetInvalid]]:
+            found, broken = recipes.load(self._settings, workspace)
+            return [consent.asked(preset, self._settings) for preset in found], broken
+
+        return await self._workers.run(load)
+
+    async def agree(self, folder: str, digest: str) -> None:
+        """The person has seen what a project's preset would run, and agrees; see `consent.agree` for what is raised."""
+        folder = await self._workers.run(partial(workspaces.check, folder, self._settings))
+        presets, broken = await self.presets(folder)
+        await self._workers.run(partial(consent.agree, presets, broken, self._settings, folder, digest))
+
+    async def chosen(self, request: StartRequest) -> tuple[StartRequest, Preset]:
+        """The request with its workspace resolved, and the preset that it names.
+
+        Raises PresetNotFound, PresetInvalid, ConsentRequired, WorkspaceForbidden, WorkspaceNotFound.
+        """
+        workspace = await self._workers.run(partial(workspaces.check, request.workspace, self._settings))
+        presets, broken = await self.presets(workspace)
+        preset = recipes.find(request.preset, presets, broken)
+        consent.require(preset)
+        return replace(request, workspace=workspace), preset
+
+    async def plan(self, preset: Preset, request: StartRequest, seconds: float | None = None) -> Plan:
+        """See `plan.make`. Raises OutOfTime after `seconds` of reading; `None` lets it take as long as it takes."""
+        facts, earlier = await self._engine.facts(), await self._earlier()
+        return await self._read(
+            partial(planning.make, preset, request, facts, self._settings, earlier=earlier), seconds
+        )
+
+    async def ready(self, presets: Sequence[Preset], workspace: str, seconds: float | None) -> dict[str, bool | None]:
+        """By preset name, whether its image is on the engine, so that a start neither pulls nor builds.
+
+        `None`: not known, since what its image is made of takes longer than `seconds` to read. What a person has not
+        agreed to is not looked at, and missing.
+        """
+        presets = [preset for preset in presets if preset.consent is None]
+        facts, labels = await self._engine.facts(), [info.labels for info in await self._earlier()]
+
+        async def ready(preset: Preset) -> bool | None:
+            make = partial(imageplan.make, preset, workspace, facts, self._settings, earlier=labels)
+            try:
+                image = await self._read(make, seconds)
+            except OutOfTime:
+                return None
+            except MlenvError:  # a file it names is missing: a start says so
+                return False
+            return await self._engine.image(image.reference) is not None
+
+        answers = await asyncio.gather(*(ready(preset) for preset in presets))
+        return dict(zip((preset.name for preset in presets), answers, strict=True))
+
+    def close(self) -> None:
+        """Take no more questions."""
+        self._workers.close()
+
+    async def _read(self, make: Callable[..., T], seconds: float | None) -> T:
+        """What `make(pause=…)` returns, in a thread; cancelled, it ends there too."""
+        budget = Budget(seconds)
+        try:
+            return await self._workers.run(partial(make, pause=budget))
+        finally:
+            budget.stop()
+
+    async def _earlier(self) -> Sequence[ImageInfo]:
+        """Images we built before: a preset that only adds packages to one reuses its layers."""
+        return await self._engine.images({f"{LABEL}.groups": ""})
