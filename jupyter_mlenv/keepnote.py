@@ -10,7 +10,10 @@ import os
 import shlex
 
 from .model import ISOLATED, Preset, StartRequest
-from .presets import WORKSPACE_FILE
+from .presets import DEFAULT_NAME, WORKSPACE_FILE
+
+_START = ("jupyter", "mlenv", "start")
+_ADD_KERNEL = ("jupyter", "mlenv", "kernels", "add")
 
 PACKAGES = "{packages}"
 """Replaced by the packages as arguments of `pip install`."""
@@ -54,17 +57,21 @@ def _keep(preset: Preset, request: StartRequest, python: str) -> dict[str, str]:
             "keep": f"To keep it for good, {what} [image] in {preset.source}, then run {anew}\n{base}{LINES}",
         }
     file = os.path.join(request.workspace, WORKSPACE_FILE)
-    # With the preset's own name it takes the preset's place in this project, so kernels and tiles stay the same.
-    names = f"name = {_text(preset.name)}\nextends = {_text(preset.name)}\n"
+    # A preset of the project's own beside this one, whose name it may not take.
+    own = [
+        f"`{shlex.join([*words, DEFAULT_NAME, '--workspace', request.workspace])}`" for words in (_START, _ADD_KERNEL)
+    ]
+    then = f"{own[0]} starts an environment with it, and {own[1]} adds its kernel to the menu:"
+    extends = f"extends = {_text(preset.name)}\n"
     return {
         "file": file,
-        "keep": f"To keep it for good, write this into {file}, then run {anew}\n{names}\n[image]\n{base}{LINES}",
+        "keep": f"To keep it for good, write this into {file}. Then {then}\n{extends}\n[image]\n{base}{LINES}",
         "change": f"To keep it for good, use the preset of {file}, with this in its [image]:\n{LINES}",
     }
 
 
 def _anew(preset: Preset, request: StartRequest) -> str:
-    words = ["jupyter", "mlenv", "start", preset.name, "--workspace", request.workspace]
+    words = [*_START, preset.name, "--workspace", request.workspace]
     if not _isolated(preset, request):
         words += ["--name", request.name] if request.name else []
         words.append("--recreate")

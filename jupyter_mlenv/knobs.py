@@ -76,9 +76,9 @@ class Knobs(LoggingConfigurable):
 
     preset_paths = List(
         Unicode(),
-        help="""Directories with preset files, first wins. `mlenv.toml` in a workspace comes before them, the
-        built-in catalog after them. Default: `mlenv/presets` in each Jupyter data path (`jupyter --paths`),
-        in that order.
+        help="""Directories with preset files, first wins; the built-in catalog comes after them. What of them lies in a
+        project is not used there, since code in a container could have written it. Default: `mlenv/presets` in
+        each Jupyter data path (`jupyter --paths`), in that order.
 
         Example: `c.MlenvConfig.preset_paths = ["/srv/jupyter/presets"]`""",
     ).tag(config=True)

@@ -75,7 +75,16 @@ def load(settings: Settings, workspace: str = "") -> tuple[list[Preset], list[Pr
     """
     found: dict[str, Preset] = {}
     errors: list[PresetInvalid] = []
-    trusted = _trusted_files(settings)
+    trusted, within = _trusted_files(settings, workspace)
+    errors += [
+        PresetInvalid(
+            f"{path} is not used here: it lies in the project {workspace}, where code in a container could have "
+            "written it.",
+            hint="Move it to another of the folders where presets are looked for.",
+            details={"file": str(path)},
+        )
+        for path in within
+    ]
 
     def extends(name: str, seen: tuple[str, ...] = ()) -> Mapping[str, Any] | None:
         for path in trusted:
@@ -185,12 +194,24 @@ def _catalog_folder() -> Any:
     return files(__package__) / "catalog"
 
 
-def _trusted_files(settings: Settings) -> list[Path]:
+def _trusted_files(settings: Settings, workspace: str) -> tuple[list[Path], list[Path]]:
+    """The preset files of the person and the administrator; second, those that lie in the workspace and so are not."""
     found: list[Path] = []
+    within: list[Path] = []
     for folder in settings.preset_paths:
         if os.path.isdir(folder):
-            found += sorted(path for path in Path(folder).glob("*.toml") if not path.name.startswith(("_", ".")))
-    return found
+            listed = sorted(path for path in Path(folder).glob("*.toml") if not path.name.startswith(("_", ".")))
+            mine = [path for path in listed if workspace and _lies_in(path, workspace)]
+            within += mine
+            found += [path for path in listed if path not in mine]
+    return found, within
+
+
+def _lies_in(path: Path, workspace: str) -> bool:
+    """Whether the file, the link to it or the folder of either can be changed in the workspace."""
+    inside = os.path.realpath(workspace).rstrip("/") + "/"
+    ways = (os.path.abspath(path), os.path.realpath(path), os.path.join(os.path.realpath(path.parent), path.name))
+    return any(way.startswith(inside) for way in ways)
 
 
 def _of_project(workspace: str, extends: Lookup, taken: Collection[str]) -> Preset:

@@ -15,6 +15,7 @@ from ..errors import MlenvError, NotFound
 from ..kernels import kernelspec, specs
 from ..model import Preset
 from . import output
+from .agree import ask
 from .command import Command, add_json, here
 from .output import Table
 
@@ -69,6 +70,8 @@ project, which is started if it is not running."""
             workspace = await here(environments, args.workspace) if args.workspace else ""
             presets, broken = await environments.presets(workspace)
             chosen = [recipes.find(name, presets, broken) for name in args.names]
+            for preset in chosen:
+                await ask(environments, preset)
             ready = await _ready(environments, chosen, workspace)
         added = []
         for preset in chosen:

@@ -69,8 +69,10 @@ def own(lab: Lab, name: str) -> Path:
 
 
 def write_dockerfile(lab: Lab, folder: Path, base: str, step: str) -> None:
+    """Write it, and agree to it as the project's person."""
     (folder / "Dockerfile").write_text(f"FROM {base}\nRUN {step}\nRUN echo this is the page of {folder.name} > /page\n")
     owned_by_person(lab, folder)
+    lab.mlenv("agree", str(folder), "--yes")
 
 
 def images(name: str) -> list[str]:
@@ -97,7 +99,8 @@ def expect_page(page: Page, name: str) -> None:
 
 def test_a_build_is_followed_step_by_step_to_the_inner_lab(lab: Lab, page: Page, name: str) -> None:
     # The nonce keeps the last layer out of the engine's build cache: something is really installed.
-    project(lab, name, {"mlenv.toml": PACKAGES.format(name=name, nonce=secrets.randbelow(10**9))})
+    folder = project(lab, name, {"mlenv.toml": PACKAGES.format(name=name, nonce=secrets.randbelow(10**9))})
+    lab.mlenv("agree", str(folder), "--yes")
     open_lab(page, lab, name)
     tile(page, "Small Python").click()
     inner_lab(page)

@@ -94,16 +94,17 @@ def catalog(name: str) -> Preset:
     return next(preset for preset in presets.catalog() if preset.name == name)
 
 
-def test_a_preset_of_the_catalog_gets_a_file_in_the_project_that_takes_its_place(tmp_path: Path) -> None:
+def test_a_preset_of_the_catalog_gets_a_file_in_the_project_beside_it(tmp_path: Path) -> None:
     text = told("%pip install -q 'cowsay<7' a -i https://i.test/s", catalog("python"), str(tmp_path))
     file = tmp_path / "mlenv.toml"
     lasts, keep, *toml = text.split("\n")
     assert (
         lasts == f"Installed in the environment {ID}. It stays when that is stopped or restarted, until it is removed."
     )
-    assert f"write this into {file}, then run `jupyter mlenv start python --workspace {tmp_path} --recreate`" in keep
+    assert f"write this into {file}. Then `jupyter mlenv start project --workspace {tmp_path}` starts" in keep
+    assert f"`jupyter mlenv kernels add project --workspace {tmp_path}` adds its kernel" in keep
     own = presets.parse("\n".join(toml), file=str(file), directory=str(tmp_path), confined=str(tmp_path))
-    assert own.name == "python", "so kernels and tiles of the project mean it from then on"
+    assert own.name == "project", "a project's preset takes no name that another one has"
     assert own.image == replace(
         catalog("python").image, pip=(*catalog("python").image.pip, "cowsay<7", "a"), pip_index="https://i.test/s"
     )
@@ -127,7 +128,7 @@ def test_every_preset_of_the_catalog_can_keep_packages(tmp_path: Path) -> None:
         text = told("%pip install b", each, str(tmp_path))
         if not each.image.host:
             own = presets.parse(text.split("\n", 2)[2], file="mlenv.toml", directory=str(tmp_path))
-            assert (own.name, own.image.pip[-1]) == (each.name, "b")
+            assert (own.name, own.image.pip[-1]) == ("project", "b")
 
 
 def test_a_preset_of_a_file_is_changed_there() -> None:

@@ -328,3 +328,24 @@ def test_the_administrator_can_turn_projects_presets_off(tmp_path: Path) -> None
     (tmp_path / "mlenv.toml").write_text(HOST)
     found, errors = presets.load(settings(project_presets=False), str(tmp_path))
     assert (len(found), errors) == (len(presets.catalog()), [])
+
+
+@pytest.mark.parametrize("way", ["plain", "link to the folder", "link to the file"])
+def test_what_a_container_could_have_written_is_nobodys_own_preset(tmp_path: Path, way: str) -> None:
+    """As with a Jupyter that is installed in a venv in the project: its data path lies there too."""
+    work = tmp_path / "work"
+    inside = work / ".venv" / "share" / "jupyter" / "mlenv" / "presets"
+    inside.mkdir(parents=True)
+    (inside / "evil.toml").write_text(HOST + '[[mounts]]\nsource = "~/.ssh"\ntarget = "/keys"\n')
+    folder = inside
+    if way == "link to the folder":
+        folder = tmp_path / "presets"
+        folder.symlink_to(inside)
+    elif way == "link to the file":
+        folder = tmp_path / "presets"
+        folder.mkdir()
+        (folder / "evil.toml").symlink_to(inside / "evil.toml")
+    found, errors = presets.load(settings(folder), str(work))
+    assert "evil" not in {preset.name for preset in found}
+    assert [error.details["file"] for error in errors] == [str(folder / "evil.toml")]
+    assert "evil" in {preset.name for preset in presets.load(settings(folder), str(tmp_path / "other"))[0]}
