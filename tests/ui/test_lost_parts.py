@@ -8,7 +8,7 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.support.lab import Lab
 from tests.support.observed import Console
-from tests.support.tabs import HOST, inner_lab, open_lab, project, tile
+from tests.support.tabs import HOST, environment_frame, inner_lab, open_lab, project, tile
 
 
 def test_an_inner_lab_that_lost_a_part_is_loaded_again(lab: Lab, page: Page, console: Console) -> None:
@@ -32,3 +32,28 @@ def test_an_inner_lab_that_lost_a_part_is_loaded_again(lab: Lab, page: Page, con
     assert sorted(lost) == ["lab/api/settings", "lab/api/themes/.*css"]
     expect(inner_lab(page).locator(".jp-Dialog")).to_have_count(0)
     expect(inner_lab(page).locator("body")).to_have_attribute("data-jp-theme-name", "JupyterLab Light")
+
+
+def test_a_request_that_is_taken_back_reloads_nothing(lab: Lab, page: Page) -> None:
+    loads: list[str] = []
+    page.on("request", lambda request: loads.append(request.url) if request.is_navigation_request() else None)
+    project(lab, "churn-model")
+    open_lab(page, lab, "churn-model")
+    tile(page, HOST).click()
+    frame = environment_frame(page, "notebook")
+    # From the moment that there is a page, while it starts and after that, as extensions do.
+    frame.evaluate(
+        """() => {
+          const ask = () => {
+            const taken = new AbortController();
+            fetch(new URL('../../api/contents?content=1', location.href), {signal: taken.signal}).catch(() => null);
+            setTimeout(() => taken.abort());
+          };
+          for (let i = 0; i < 80; i++) setTimeout(ask, 100 * i);
+        }"""
+    )
+    inner_lab(page)
+    page.wait_for_function("() => performance.now() > 0")
+    frame.wait_for_function("() => performance.now() > 12000")
+    assert frame.locator(".jp-LabShell").count() == 1
+    assert len(loads) == 2, loads
