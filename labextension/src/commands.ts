@@ -12,8 +12,9 @@ import { CommandRegistry } from '@lumino/commands';
 import { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
 import { MlenvError } from './api';
-import { confirm, pick, pickEnvironment, showError } from './dialogs';
+import { pick, pickEnvironment, showError } from './dialogs';
 import { describe } from './format';
+import { letGo } from './guard';
 import { environmentIcon, iconFor, tensorboardIcon } from './icons';
 import { Model } from './model';
 import { Tabs } from './tabs';
@@ -197,13 +198,36 @@ export function addCommands(options: ICommandOptions): void {
     }
   });
 
-  const sure = (id: string, title: string, label: string) =>
-    !settings().confirmStop ||
-    confirm(
-      title,
-      trans.__('Kernels and terminals of %1 end. Saved files stay.', name(id)),
-      label,
+  /** Whether a person, if asked, lets an environment end, and what is unsaved in its tabs is seen to. */
+  const sure = (
+    id: string,
+    title: string,
+    body: string,
+    verb: string,
+    ask: boolean
+  ) =>
+    letGo(
+      tabs.of(id),
+      {
+        title,
+        body,
+        label: ask ? verb : undefined,
+        saveLabel: trans.__('Save All and %1', verb),
+        discardLabel: trans.__('%1 without Saving', verb)
+      },
       trans
+    );
+
+  const sureToStop = (id: string, title: string, verb: string, args: Args) =>
+    sure(
+      id,
+      title,
+      trans.__(
+        'This shuts down all kernels and terminals in %1. Saved files and installed packages are kept.',
+        name(id)
+      ),
+      verb,
+      settings().confirmStop && !args.sure
     );
 
   add(CommandIDs.stop, {
@@ -214,7 +238,7 @@ export function addCommands(options: ICommandOptions): void {
     execute: async args => {
       const title = trans.__('Stop ML Environment');
       const id = await meant(args, title, running);
-      if (id && (args.sure || (await sure(id, title, trans.__('Stop'))))) {
+      if (id && (await sureToStop(id, title, trans.__('Stop'), args))) {
         await model.stop(id);
       }
     }
@@ -227,12 +251,11 @@ export function addCommands(options: ICommandOptions): void {
     failed: trans.__('The environment was not restarted'),
     execute: async args => {
       const title = trans.__('Restart ML Environment');
+      const endpoint =
+        text(args.endpoint) || tabs.current?.session.endpoint || NOTEBOOK;
       const id = await meant(args, title);
-      if (id && (args.sure || (await sure(id, title, trans.__('Restart'))))) {
-        return tabs.restart(
-          id,
-          text(args.endpoint) || tabs.current?.session.endpoint || NOTEBOOK
-        );
+      if (id && (await sureToStop(id, title, trans.__('Restart'), args))) {
+        return tabs.restart(id, endpoint);
       }
     }
   });
@@ -245,19 +268,12 @@ export function addCommands(options: ICommandOptions): void {
     execute: async args => {
       const title = trans.__('Remove ML Environment');
       const id = await meant(args, title);
-      const sure =
-        !settings().confirmRemove ||
-        (id &&
-          (await confirm(
-            title,
-            trans.__(
-              '%1 is removed with everything installed in it by hand. The files of your project stay.',
-              name(id)
-            ),
-            trans.__('Remove'),
-            trans
-          )));
-      if (id && sure) {
+      const body = trans.__(
+        'Remove %1? Packages you installed in it are deleted. Saved files of your project are not touched.',
+        name(id)
+      );
+      const ask = settings().confirmRemove;
+      if (id && (await sure(id, title, body, trans.__('Remove'), ask))) {
         await model.remove(id);
       }
     }

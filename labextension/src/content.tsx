@@ -1,27 +1,23 @@
 import { TranslationBundle } from '@jupyterlab/translation';
-import { LabIcon, ReactWidget } from '@jupyterlab/ui-components';
+import { ReactWidget } from '@jupyterlab/ui-components';
 import { Message } from '@lumino/messaging';
 import { ISignal, Signal } from '@lumino/signaling';
 import React from 'react';
 
-import { MlenvError } from './api';
+import { Hold } from './hold';
 import { EnvironmentLog, JobLog } from './logview';
 import { Page } from './page';
-import { BusyView, IAction, Notice, ProgressView } from './progress';
 import { Session, View } from './session';
-import { IEnvironment } from './tokens';
+import { BackAgain, ITabLook, Status } from './status';
+import { saveAllIn, Unsaved, unsavedIn } from './unsaved';
 
-/** What the tab's content needs to know of its tab. */
-export interface ITabLook {
-  icon: LabIcon;
-  /** Of the environment, without its folder. */
-  environment: string;
-  /** What is started: the environment, or a page of it. */
-  name: string;
-  /** What is opened, e.g. `JupyterLab`. */
-  page: string;
-  workspace: string;
-  title: string;
+/** What the content has its tab do. */
+export interface ITabActions {
+  /** Start what the tab is about, made anew if need be. */
+  again: () => void;
+  close: () => void;
+  /** Load the page anew; `saving`: after it has saved what it can, else after asking. */
+  reload: (saving: boolean) => void;
 }
 
 /** Below the toolbar: progress, a notice, or the environment's page; and the log. */
@@ -29,24 +25,36 @@ export class TabContent extends ReactWidget {
   constructor(
     session: Session,
     look: () => ITabLook,
-    again: () => void,
-    close: () => void,
+    actions: ITabActions,
     trans: TranslationBundle
   ) {
     super();
     this._session = session;
     this._look = look;
-    this._again = again;
-    this._close = close;
+    this._actions = actions;
     this._trans = trans;
     this.addClass('jp-mlenv-Tab');
     this.node.tabIndex = -1;
+    this.hold = new Hold(session, () => this.unsaved());
+    this.hold.changed.connect(() => this.update());
     session.changed.connect(() => {
       if (this._logUntilPage && session.view.kind === 'frame') {
         this.showLog = false;
       }
       this.update();
     });
+  }
+
+  readonly hold: Hold;
+
+  /** What the page that is shown has not saved. */
+  unsaved(): Promise<Unsaved> {
+    return unsavedIn(this._frame);
+  }
+
+  /** Have the page save all that it can. */
+  saveAll(): Promise<void> {
+    return saveAllIn(this._frame);
   }
 
   /** Emitted when the page inside got the keyboard's focus. */
@@ -80,23 +88,22 @@ export class TabContent extends ReactWidget {
 
   protected render(): JSX.Element {
     const view = this._session.view;
-    const frame = view.kind === 'frame';
+    const shown = this.hold.shown;
+    // In this order: a frame that another place in it would load anew.
     return (
       <>
-        {frame && this._banner()}
-        {frame ? (
+        {view.kind === 'frame' && this._banner()}
+        {view.kind !== 'frame' && this._status(view, shown.kind === 'held')}
+        {shown.kind === 'back' && this._backAgain(shown.canSave)}
+        {shown.kind !== 'none' && (
           <Page
-            key={view.key}
-            url={view.url}
-            parts={this._session.pageUrl}
+            key={shown.page.key}
+            url={shown.page.url}
+            parts={shown.page.parts}
             title={this._look().title}
             connected={() => this._session.model.connected}
             onFocus={this._onFocus}
           />
-        ) : (
-          <div key="status" className="jp-mlenv-Status">
-            {this._status(view)}
-          </div>
         )}
         {this._showLog && this._log(view)}
       </>
@@ -115,161 +122,56 @@ export class TabContent extends ReactWidget {
 
   protected onActivateRequest(msg: Message): void {
     super.onActivateRequest(msg);
-    const iframe = this.node.querySelector('iframe');
-    if (iframe && document.activeElement !== iframe) {
-      iframe.focus();
+    if (document.activeElement !== this._frame) {
+      this._frame?.focus();
     }
   }
 
-  private _status(view: View): JSX.Element | null {
-    const trans = this._trans;
-    const session = this._session;
-    const { environment, icon, name, page, workspace } = this._look();
-    const notice = (
-      text: string,
-      message: string | undefined,
-      actions: IAction[],
-      error?: MlenvError
-    ) => (
-      <Notice
-        icon={icon}
-        title={text}
-        detail={workspace}
-        message={message}
-        error={error}
-        actions={actions}
-        trans={trans}
-      />
-    );
-    const close = { label: trans.__('Close'), run: this._close };
-    const log = {
-      label: this._showLog ? trans.__('Hide log') : trans.__('Show log'),
-      run: this._toggleLog
-    };
-    switch (view.kind) {
-      case 'working':
-        return (
-          <ProgressView
-            icon={icon}
-            title={trans.__('Starting %1', name)}
-            detail={workspace}
-            page={page}
-            progress={view.job?.progress ?? null}
-            since={view.since}
-            cancelling={view.cancelling}
-            showLog={this._showLog}
-            hasLog={!!session.lastJob}
-            onCancel={() => void session.cancel()}
-            onToggleLog={this._toggleLog}
-            trans={trans}
-          />
-        );
-      case 'ending':
-        return (
-          <BusyView
-            icon={icon}
-            title={trans.__('Stopping %1', environment)}
-            detail={workspace}
-          />
-        );
-      case 'failed':
-        return notice(
-          trans.__('%1 could not be started', name),
-          undefined,
-          [
-            {
-              label: trans.__('Try again'),
-              run: () => void session.retry(),
-              primary: true
-            },
-            ...(session.lastJob ? [log] : []),
-            close
-          ],
-          view.error
-        );
-      case 'cancelled':
-        return notice(
-          trans.__('Cancelled'),
-          trans.__('What was finished until now is reused next time.'),
-          [
-            {
-              label: trans.__('Start again'),
-              run: () => void session.retry(),
-              primary: true
-            },
-            close
-          ]
-        );
-      case 'stopped':
-        return notice(
-          trans.__('%1 is stopped', environment),
-          this._whyStopped(view.environment),
-          [
-            {
-              label: trans.__('Start'),
-              run: () => void session.resume(),
-              primary: true
-            },
-            log,
-            close
-          ]
-        );
-      case 'gone':
-        return notice(
-          trans.__('%1 no longer exists', environment),
-          trans.__('It was removed. The files of your project are untouched.'),
-          [
-            {
-              label: trans.__('Create it again'),
-              run: this._again,
-              primary: true
-            },
-            close
-          ]
-        );
-      case 'engine-down': {
-        const error = session.model.engine?.error;
-        return notice(
-          trans.__('Environments cannot be reached now'),
-          trans.__('This page goes on by itself when they can.'),
-          [
-            {
-              label: trans.__('Check again'),
-              run: () => void session.model.checkEngine().catch(() => undefined)
-            },
-            close
-          ],
-          error ? new MlenvError(error) : undefined
-        );
-      }
-      case 'connecting':
-        return (
-          <p className="jp-mlenv-muted" role="status">
-            {trans.__(
-              'Asking the Jupyter server about %1…',
-              this._look().title
+  private get _frame(): HTMLIFrameElement | null {
+    return this.node.querySelector('iframe');
+  }
+
+  private _status(view: View, held: boolean): JSX.Element {
+    return (
+      <div
+        key="status"
+        className={held ? 'jp-mlenv-Status jp-mod-held' : 'jp-mlenv-Status'}
+      >
+        <Status
+          session={this._session}
+          view={view}
+          look={this._look()}
+          held={held}
+          showLog={this._showLog}
+          onToggleLog={this._toggleLog}
+          onAgain={this._actions.again}
+          onClose={this._actions.close}
+          trans={this._trans}
+        />
+        {held && (
+          <p className="jp-mlenv-Held" role="status">
+            {this._trans.__(
+              'Your unsaved changes are still here, in the page below. It can save them when the environment runs again.'
             )}
           </p>
-        );
-      default:
-        return null;
-    }
+        )}
+      </div>
+    );
   }
 
-  private _whyStopped(environment: IEnvironment): string {
-    const trans = this._trans;
-    if (environment.oom_killed) {
-      return trans.__(
-        'It ran out of memory and was ended. Start it again, or give its preset more memory.'
-      );
-    }
-    if (environment.state === 'failed' && environment.exit_code !== null) {
-      return trans.__(
-        'It ended by itself with exit code %1. Its log may say why.',
-        environment.exit_code
-      );
-    }
-    return trans.__('Your files are where they were. Kernels start afresh.');
+  private _backAgain(canSave: boolean): JSX.Element {
+    return (
+      <div key="back" className="jp-mlenv-Status jp-mod-held">
+        <BackAgain
+          look={this._look()}
+          canSave={canSave}
+          onSave={() => this._actions.reload(true)}
+          onReload={() => this._actions.reload(false)}
+          onKeep={() => this.hold.keep()}
+          trans={this._trans}
+        />
+      </div>
+    );
   }
 
   private _banner(): JSX.Element | null {
@@ -310,19 +212,18 @@ export class TabContent extends ReactWidget {
   };
 
   private _onBlur = () => {
-    if (document.activeElement === this.node.querySelector('iframe')) {
+    if (this._frame && document.activeElement === this._frame) {
       this._onFocus();
     }
   };
 
   private _onFocus = () => {
-    if (!this.isDisposed && this.node.querySelector('iframe')) {
+    if (!this.isDisposed && this._frame) {
       this._pageFocused.emit();
     }
   };
 
-  private _again: () => void;
-  private _close: () => void;
+  private _actions: ITabActions;
   /** A log opened to watch the start has done its work when the page is there. */
   private _logUntilPage = false;
   private _look: () => ITabLook;

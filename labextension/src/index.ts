@@ -16,6 +16,7 @@ import { INotebookTracker } from '@jupyterlab/notebook';
 import { IRunningSessionManagers } from '@jupyterlab/running';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { ReadonlyJSONObject } from '@lumino/coreutils';
 
 import { Api } from './api';
 import { addCommands } from './commands';
@@ -103,8 +104,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
     if (restorer) {
       void restorer.restore(tabs.tracker, {
         command: CommandIDs.open,
-        args: tab => tab.args,
-        name: tab => tab.key
+        // Lab forgets a tab that is restored from nothing.
+        args: tab => tab.args as ReadonlyJSONObject,
+        name: tab => tab.seed.key
       });
     }
     managers?.add(runningManager(model, app.commands, trans));

@@ -17,8 +17,8 @@ export function runningManager(
     model.environments.filter(({ state }) =>
       ['pending', 'starting', 'running'].includes(state)
     );
-  const stop = (id: string) =>
-    void commands.execute(CommandIDs.stop, { id, sure: true });
+  const stop = (id: string, sure: boolean) =>
+    commands.execute(CommandIDs.stop, { id, sure });
   return {
     name: trans.__('ML Environments'),
     running: () =>
@@ -30,15 +30,16 @@ export function runningManager(
           `${environment.workspace}\n${environment.id} · ${stateLabel(environment, trans)}`,
         open: () =>
           void commands.execute(CommandIDs.open, { id: environment.id }),
-        shutdown: () => stop(environment.id)
+        shutdown: () => void stop(environment.id, false)
       })),
     runningChanged: model.changed,
     refreshRunning: () => undefined, // the watch keeps it fresh
-    shutdownAll: () => running().forEach(({ id }) => stop(id)),
+    // The panel has asked already; what is unsaved is asked about all the same.
+    shutdownAll: () => running().forEach(({ id }) => void stop(id, true)),
     shutdownLabel: trans.__('Stop'),
     shutdownAllLabel: trans.__('Stop All'),
     shutdownAllConfirmationText: trans.__(
-      'Stop all ML environments? Their kernels and terminals end; saved files stay.'
+      'Stop all ML environments? This shuts down their kernels and terminals. Saved files and installed packages are kept.'
     )
   };
 }

@@ -15,8 +15,8 @@ export type View =
   | { kind: 'ending' }
   | { kind: 'failed'; error: MlenvError }
   | { kind: 'cancelled' }
-  /** The page of the endpoint. Another `key`: another container, load it anew. */
-  | { kind: 'frame'; url: string; key: string }
+  /** The page of the endpoint. `parts`: the address below which its parts are. Another `key`: another container. */
+  | { kind: 'frame'; url: string; parts: string; key: string }
   | { kind: 'stopped'; environment: IEnvironment }
   | { kind: 'engine-down' }
   | { kind: 'gone' };
@@ -62,12 +62,6 @@ export class Session implements IDisposable {
     );
   }
 
-  /** The address below which the endpoint is; empty while it is not known. */
-  get pageUrl(): string {
-    const page = this.environment?.endpoints[this.endpoint];
-    return page ? this.model.api.address(page.url) : '';
-  }
-
   /** The latest job of this tab, running or ended; its log is what a person wants to read. */
   get lastJob(): string {
     return this._job || this._endedJob;
@@ -108,6 +102,7 @@ export class Session implements IDisposable {
       return {
         kind: 'frame',
         url: this.model.api.address(page.open),
+        parts: this.model.api.address(page.url),
         key: String(this._generation)
       };
     }

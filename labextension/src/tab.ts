@@ -1,13 +1,17 @@
 import { MainAreaWidget } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { LabIcon } from '@jupyterlab/ui-components';
-import { ReadonlyJSONObject } from '@lumino/coreutils';
+import { ReadonlyJSONObject, UUID } from '@lumino/coreutils';
+import { ISignal, Signal } from '@lumino/signaling';
 
-import { ITabLook, TabContent } from './content';
+import { TabContent } from './content';
 import { tabTitle } from './format';
+import { IHolder, letGo, save } from './guard';
 import { iconFor, tensorboardIcon } from './icons';
 import { Session } from './session';
+import { ITabLook } from './status';
 import { NOTEBOOK, TENSORBOARD } from './tokens';
+import { Unsaved } from './unsaved';
 
 /** What a tab is about before the server has said more, and all that is kept to restore it. */
 export interface ITabSeed {
@@ -19,22 +23,33 @@ export interface ITabSeed {
   icon: string;
   workspace: string;
   name: string;
+  /** Names the tab in the saved layout; empty for one that was not there before. */
+  key: string;
 }
 
 /** A main-area tab: one endpoint of one environment. */
-export class EnvironmentTab extends MainAreaWidget<TabContent> {
-  constructor(session: Session, seed: ITabSeed, trans: TranslationBundle) {
+export class EnvironmentTab
+  extends MainAreaWidget<TabContent>
+  implements IHolder
+{
+  /** `reveal`: bring the tab with this DOM id to the front. */
+  constructor(
+    session: Session,
+    seed: ITabSeed,
+    reveal: (id: string) => void,
+    trans: TranslationBundle
+  ) {
+    const actions = {
+      again: () => this._again(),
+      close: () => this.close(),
+      reload: (saving: boolean) => void this._reload(saving)
+    };
     super({
-      content: new TabContent(
-        session,
-        () => this.look,
-        () => this._again(),
-        () => this.dispose(),
-        trans
-      )
+      content: new TabContent(session, () => this.look, actions, trans)
     });
     this.session = session;
-    this._seed = seed;
+    this._seed = { ...seed, key: seed.key || UUID.uuid4() };
+    this._reveal = reveal;
     this._trans = trans;
     this.addClass('jp-mlenv-MainAreaWidget');
     this.title.closable = true;
@@ -50,13 +65,14 @@ export class EnvironmentTab extends MainAreaWidget<TabContent> {
     return this._seed;
   }
 
-  get args(): ReadonlyJSONObject {
-    return { ...this._seed };
+  /** What the tab is restored from; nothing while it could not be, since its environment has no name. */
+  get args(): ReadonlyJSONObject | undefined {
+    return this._seed.id ? { ...this._seed } : undefined;
   }
 
-  /** Names the tab in the saved layout; empty until the environment has a name. */
-  get key(): string {
-    return this._seed.id ? `${this._seed.id}:${this._seed.endpoint}` : '';
+  /** Emitted when what is kept to restore the tab has changed. */
+  get seedChanged(): ISignal<this, void> {
+    return this._seedChanged;
   }
 
   get look(): ITabLook {
@@ -70,6 +86,22 @@ export class EnvironmentTab extends MainAreaWidget<TabContent> {
       workspace,
       title: tabTitle(endpoint === NOTEBOOK ? title : page, workspace, name)
     };
+  }
+
+  /** What its page has not saved. Nothing can be saved while the environment does not serve it. */
+  async unsaved(): Promise<Unsaved> {
+    const unsaved = await this.content.unsaved();
+    return unsaved.kind === 'some' && this.content.hold.shown.kind === 'held'
+      ? { ...unsaved, canSave: false }
+      : unsaved;
+  }
+
+  saveAll(): Promise<void> {
+    return this.content.saveAll();
+  }
+
+  reveal(): void {
+    this._reveal(this.id);
   }
 
   pageTitle(endpoint: string): string {
@@ -93,6 +125,51 @@ export class EnvironmentTab extends MainAreaWidget<TabContent> {
     }
   }
 
+  protected onCloseRequest(): void {
+    void this._closeIfLetGo();
+  }
+
+  private async _closeIfLetGo(): Promise<void> {
+    if (this._closing) {
+      return;
+    }
+    const trans = this._trans;
+    this._closing = true;
+    const go = await letGo(
+      [this],
+      {
+        title: trans.__('Save your work'),
+        body: '',
+        saveLabel: trans.__('Save All and Close'),
+        discardLabel: trans.__('Close without Saving')
+      },
+      trans
+    );
+    this._closing = false;
+    if (go) {
+      this.dispose();
+    }
+  }
+
+  private async _reload(saving: boolean): Promise<void> {
+    const trans = this._trans;
+    const go = saving
+      ? save([this], trans)
+      : letGo(
+          [this],
+          {
+            title: trans.__('Reload the page'),
+            body: '',
+            saveLabel: trans.__('Save All and Reload'),
+            discardLabel: trans.__('Reload without Saving')
+          },
+          trans
+        );
+    if (await go) {
+      this.content.hold.reload();
+    }
+  }
+
   private _again(): void {
     const { endpoint, name, preset, workspace } = this._seed;
     void this.session.start({ endpoint, name, preset, workspace });
@@ -102,8 +179,11 @@ export class EnvironmentTab extends MainAreaWidget<TabContent> {
     const environment = this.session.environment;
     if (environment) {
       const { icon, id, name, preset, title, workspace } = environment;
-      const endpoint = this._seed.endpoint;
-      this._seed = { endpoint, icon, id, name, preset, title, workspace };
+      const seed = { icon, id, name, preset, title, workspace };
+      if (!isSubset(seed, this._seed)) {
+        this._seed = { ...this._seed, ...seed };
+        this._seedChanged.emit();
+      }
     }
     const look = this.look;
     this.title.label = look.title;
@@ -120,7 +200,15 @@ export class EnvironmentTab extends MainAreaWidget<TabContent> {
     this.content.node.dispatchEvent(new FocusEvent('focus'));
   }
 
+  private _closing = false;
   private _icon: LabIcon | null = null;
   private _seed: ITabSeed;
+  private _seedChanged = new Signal<this, void>(this);
+  private _reveal: (id: string) => void;
   private _trans: TranslationBundle;
+}
+
+function isSubset(part: Partial<ITabSeed>, seed: ITabSeed): boolean {
+  const names = Object.keys(part) as (keyof ITabSeed)[];
+  return names.every(name => part[name] === seed[name]);
 }

@@ -40,6 +40,11 @@ export class Tabs {
     );
   }
 
+  /** All tabs of an environment. */
+  of(id: string): EnvironmentTab[] {
+    return this.tracker.filter(tab => tab.seed.id === id);
+  }
+
   /** A new tab at once, which asks the server and shows what happens. */
   start(request: IStartRequest): EnvironmentTab {
     const preset = this._model.preset(request.preset);
@@ -51,7 +56,8 @@ export class Tabs {
       title: preset?.title ?? request.preset,
       icon: preset?.icon ?? '',
       workspace: request.workspace ?? request.path ?? '',
-      name: request.name ?? ''
+      name: request.name ?? '',
+      key: ''
     });
     void tab.session.start(request).then(() => this._onNamed(tab));
     tab.content.showLog = this._settings().showLog;
@@ -87,6 +93,7 @@ export class Tabs {
       icon: '',
       workspace: '',
       name: '',
+      key: '',
       ...seed,
       id,
       endpoint
@@ -100,16 +107,18 @@ export class Tabs {
       seed.id,
       environment => this._dress(environment, seed.endpoint)
     );
-    const tab = new EnvironmentTab(session, seed, this._trans);
+    const tab = new EnvironmentTab(
+      session,
+      seed,
+      id => this._app.shell.activateById(id),
+      this._trans
+    );
     fillToolbar(tab, this._app.commands, this._trans);
     this._app.shell.add(tab, 'main');
     this._app.shell.activateById(tab.id);
+    // At once, so that it is in the layout that is saved because a tab has come: none may be saved after that.
     void this.tracker.add(tab);
-    tab.title.changed.connect(() => {
-      if (tab.key) {
-        void this.tracker.save(tab);
-      }
-    });
+    tab.seedChanged.connect(() => void this.tracker.save(tab));
     return tab;
   }
 
@@ -144,9 +153,12 @@ export class Tabs {
     if (!id || !older || tab.isDisposed) {
       return;
     }
-    if (older.session.view.kind !== 'frame') {
+    if (older.content.hold.shown.kind === 'none') {
       older.dispose(); // an old failure, or the same start: the new tab shows what happens now
       return;
+    }
+    if (['failed', 'cancelled'].includes(older.session.view.kind)) {
+      void older.session.resume(); // its page is kept for what is unsaved in it
     }
     const wasCurrent = this.current === tab;
     tab.dispose();

@@ -40,6 +40,8 @@ def test_start_from_the_palette_and_stop_in_the_running_panel(lab: Lab, page: Pa
     expect(item).to_have_text(f"churn-model · {HOST}")
     item.hover()
     item.locator('[title="Stop"]').click()
+    expect(dialog).to_contain_text("This shuts down all kernels and terminals")
+    dialog.get_by_role("button", name="Stop", exact=True).click()
     expect(item).to_have_count(0, timeout=SLOW)
     expect(card(page)).to_contain_text("is stopped", timeout=SLOW)
     assert [e["state"] for e in lab.environments()] == ["stopped"]

@@ -20,7 +20,7 @@ def test_stop_start_and_removal_elsewhere(lab: Lab, page: Page, console: Console
     [environment] = lab.environments()
 
     toolbar(page, "Stop this environment").click()
-    expect(page.locator(".jp-Dialog")).to_contain_text("Saved files stay")
+    expect(page.locator(".jp-Dialog")).to_contain_text("Saved files and installed packages are kept")
     page.locator(".jp-Dialog").get_by_role("button", name="Stop", exact=True).click()
     expect(card(page)).to_contain_text("is stopped", timeout=SLOW)
     assert [e["state"] for e in lab.environments()] == ["stopped"]

@@ -1,0 +1,113 @@
+import { Dialog } from '@jupyterlab/apputils';
+import { nullTranslator } from '@jupyterlab/translation';
+
+import { IHolder, letGo } from '../src/guard';
+import { Unsaved } from '../src/unsaved';
+
+const trans = nullTranslator.load('jupyter_mlenv');
+const QUESTION = {
+  title: 'Stop',
+  body: 'It stops.',
+  label: 'Stop',
+  saveLabel: 'Save All and Stop',
+  discardLabel: 'Stop without Saving'
+};
+
+class Tab implements IHolder {
+  constructor(
+    public names: string[],
+    readonly canSave = true,
+    readonly saves = true
+  ) {}
+  title = { label: 'my · Python' };
+  reveal = jest.fn();
+  unsaved(): Promise<Unsaved> {
+    const { names, canSave } = this;
+    return Promise.resolve(
+      names.length ? { kind: 'some', names, canSave } : { kind: 'none' }
+    );
+  }
+  saveAll = jest.fn(() => {
+    this.names = this.saves ? [] : this.names;
+    return Promise.resolve();
+  });
+}
+
+const shown = () => document.querySelector('.jp-Dialog')?.textContent ?? '';
+
+/** Until a dialog is there. */
+async function asked(): Promise<void> {
+  while (!document.querySelector('.jp-Dialog button')) {
+    await new Promise(resolve => setTimeout(resolve, 5));
+  }
+}
+
+async function press(label: string): Promise<void> {
+  await asked();
+  const buttons = document.querySelectorAll<HTMLElement>('.jp-Dialog button');
+  [...buttons].find(each => each.textContent === label)?.click();
+}
+
+describe('before unsaved work is let go', () => {
+  afterEach(() => Dialog.flush());
+
+  it('a person is asked the plain question where nothing is unsaved', async () => {
+    const tab = new Tab([]);
+    const going = letGo([tab], QUESTION, trans);
+    await press('Stop');
+    await expect(going).resolves.toBe(true);
+    const staying = letGo([tab], QUESTION, trans);
+    await press('Cancel');
+    await expect(staying).resolves.toBe(false);
+  });
+
+  it('nothing is asked where nothing is unsaved and nothing else to be asked', async () => {
+    const quiet = { ...QUESTION, label: undefined };
+    await expect(letGo([new Tab([])], quiet, trans)).resolves.toBe(true);
+  });
+
+  it('what is unsaved is named, also where no plain question was wanted', async () => {
+    const quiet = { ...QUESTION, label: undefined };
+    const tabs = [new Tab([]), new Tab(['a.ipynb', 'b.py'])];
+    const staying = letGo(tabs, quiet, trans);
+    await asked();
+    expect(shown()).toContain('my · Python: a.ipynb, b.py');
+    await press('Cancel');
+    await expect(staying).resolves.toBe(false);
+    expect(tabs[1].saveAll).not.toHaveBeenCalled();
+  });
+
+  it('all is saved on demand, in the tab that a person then sees', async () => {
+    const tabs = [new Tab([]), new Tab(['a.ipynb'])];
+    const going = letGo(tabs, QUESTION, trans);
+    await press('Save All and Stop');
+    await expect(going).resolves.toBe(true);
+    expect(tabs[1].reveal).toHaveBeenCalled();
+    expect(tabs[0].saveAll).not.toHaveBeenCalled();
+  });
+
+  it('nothing is done where saving has failed', async () => {
+    const tab = new Tab(['a.ipynb'], true, false);
+    const going = letGo([tab], QUESTION, trans);
+    await press('Save All and Stop');
+    await press('Close');
+    await expect(going).resolves.toBe(false);
+  });
+
+  it('it goes without saving on demand', async () => {
+    const tab = new Tab(['a.ipynb']);
+    const going = letGo([tab], QUESTION, trans);
+    await press('Stop without Saving');
+    await expect(going).resolves.toBe(true);
+    expect(tab.saveAll).not.toHaveBeenCalled();
+  });
+
+  it('saving is not offered where a page cannot be told to', async () => {
+    const staying = letGo([new Tab([''], false)], QUESTION, trans);
+    await asked();
+    expect(shown()).not.toContain('Save All');
+    expect(shown()).toContain('save in the page itself');
+    await press('Cancel');
+    await expect(staying).resolves.toBe(false);
+  });
+});
