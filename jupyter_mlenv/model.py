@@ -24,6 +24,8 @@ RUN_DIR = "/run/mlenv"
 INSIDE = "in"
 """The name, in a run directory on the host, of what is mounted there."""
 
+LAST_PORT = 65535
+
 AGENT_PATH = "/opt/jupyter-mlenv/agent.py"
 AGENT_START = "/opt/jupyter-mlenv/start.py"
 """Where the agent is, inside every container."""
@@ -449,6 +451,11 @@ def inside(run_dir: str) -> str:
 def container_name(environment: str) -> str:
     """The engine-side name; its uniqueness is what makes two simultaneous starts end in one environment."""
     return f"mlenv-{environment}"
+
+
+def is_port(name: str) -> bool:
+    """Is an endpoint of this name a TCP port, in the one way to write it (`8000`, not `08000` or other digits)?"""
+    return name.isascii() and name.isdecimal() and name[0] != "0" and len(name) <= 5 and int(name) <= LAST_PORT
 
 
 def endpoint_url(server_base_url: str, environment: str, endpoint: str) -> str:

@@ -11,7 +11,7 @@ from . import rundir
 from . import workspace as workspaces
 from .agentclient import AgentClient
 from .errors import EndpointNotFound, EnvironmentNotRunning, ServiceExited, ServiceTimeout
-from .model import Endpoint, Environment, State, endpoint_url
+from .model import Endpoint, Environment, State, endpoint_url, is_port
 from .routes import Route, UnixRoute
 
 Key = tuple[str, str, str]
@@ -115,11 +115,10 @@ class Services:
         return agent.tunnel(f"127.0.0.1:{service.port}")
 
 
-def _port(text: str) -> int:
-    port = int(text) if len(text) <= 5 else 0
-    if not 1 <= port <= 65535:
+def _port(text: str) -> str:
+    if not is_port(text):
         raise EndpointNotFound(f"{text} is not a port.", hint="Ports are numbers from 1 to 65535.")
-    return port
+    return text
 
 
 def _endpoint(environment: Environment, name: str) -> Endpoint:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import EndpointNotFound, MlenvError
-from ..model import Environment, State, endpoint_url
+from ..model import Environment, State, endpoint_url, is_port
 from . import output, usage
 from .command import Command, add_ids, add_json, find, follow
 
@@ -117,7 +117,7 @@ def choose(environment: Environment, name: str) -> tuple[str, str]:
     for endpoint in environment.endpoints:
         if endpoint.name == name:
             return name, endpoint.open
-    if name.isdecimal():
+    if is_port(name):
         return name, ""
     guess = usage.nearest(name, names)
     said = f"{environment.id} has no endpoint {name!r}." if name else f"{environment.id} has no endpoints."
@@ -220,7 +220,7 @@ async def _stop_service(environments: Environments, id: str, endpoint: str, secr
     """Nothing may be left of what only this command could reach; an environment that is gone has nothing."""
     from ..services import service_key  # noqa: PLC0415
 
-    if endpoint.isdecimal():
+    if is_port(endpoint):
         return
     with contextlib.suppress(MlenvError, OSError):
         agent = await environments.agent(id)

@@ -1,9 +1,10 @@
 """Serves one endpoint of an environment to a browser on this machine, when no Jupyter server does.
 
-The address holds a secret, and a connection is relayed only if its first request names it. Every request gets a
-connection of its own (`Connection: close`), so that first request is the only one; upgrades become a raw splice.
-Browsers send cookies to every port of a host: what another Jupyter server on this machine has set must neither reach
-the container nor be overwritten by it, so heads are scrubbed as in the server's own proxy.
+The address holds a secret, and only a request that names it is relayed. What passes, either way, is decided as in the
+server's own proxy (`server/exchange.py`, `server/upstream.py`): browsers send cookies to every port of a host, so what
+another Jupyter server on this machine has set must neither reach the container nor be overwritten by it.
+
+Every request gets a connection of its own (`Connection: close`); upgrades become a raw splice.
 """
 
 from __future__ import annotations
@@ -13,23 +14,32 @@ import contextlib
 import re
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
+
+from tornado.httputil import HTTPHeaders
 
 from ..errors import MlenvError
-from ..server import http1, scrub
+from ..server import scrub
+from ..server.crosssite import foreign
+from ..server.exchange import BODILESS, Exchange
+from ..server.http1 import ProtocolError, Request, body_of_request, parse_request, response_head
+from ..server.splice import Splices
+from ..server.upstream import READ_SIZE, Connection, UpstreamLost, over
 
 HEAD_LIMIT = 64 * 1024
-"""Bytes of one request's or answer's headers; tornado, which most services run, takes as many."""
+"""Bytes of one request's head; tornado, which most services run, takes as many."""
 
 CHUNK = 256 * 1024
-"""Bytes copied at a time."""
+"""Bytes taken from the browser at a time."""
+
+LINGER = 1.0
+"""Seconds that a browser gets to close its side after the answer, so that it does not lose the end of it."""
+
+LOCAL = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+"""Hosts in the address bar of whoever was told the address, also by way of a forwarded port. Another name could be any
+web site's that has its own name point here (DNS rebinding)."""
 
 Connect = Callable[[], Awaitable[socket.socket]]
-
-NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
-
-_REQUEST = re.compile(r"(?P<method>[A-Z]+) (?P<target>\S+) HTTP/1\.1")
 
 
 def new_secret() -> str:
@@ -37,122 +47,200 @@ def new_secret() -> str:
     return f"/{secrets.token_urlsafe(32)}/"
 
 
-def request_head(head: bytes, secret: str, cookies: scrub.CookieRule, host: str) -> bytes:
-    """The head of a request as the service gets it; empty if it is none, or none for an address below `secret`."""
-    first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
-    match = _REQUEST.fullmatch(first)
-    if match is None or not match["target"].startswith(secret):
-        return b""
-    headers = [(name.strip(), value.strip()) for name, mark, value in (line.partition(":") for line in lines) if mark]
-    kept = scrub.request_headers(headers, cookies, scrub.Client(host, "http", "127.0.0.1"))
-    upgrade = [(name, value) for name, value in headers if name.lower() == "upgrade"]
-    kept += [("Connection", "Upgrade"), *upgrade] if upgrade else [("Connection", "close")]
-    kept += _framing(headers)
-    return http1.request_head(match["method"], match["target"], kept)
+class Refused(Exception):
+    """What is answered instead of relaying: a status with its phrase, and a text."""
 
+    def __init__(self, status: int, phrase: str, text: str = "") -> None:
+        self.status, self.phrase, self.text = status, phrase, text
 
-def answer_head(head: bytes, cookies: scrub.CookieRule) -> tuple[int, bytes]:
-    """The status of an answer, and its head as the browser gets it. Raises http1.ProtocolError."""
-    parsed = http1.parse_head(head.removesuffix(b"\r\n\r\n"))
-    kept = scrub.response_headers(parsed.headers, cookies)
-    if parsed.status == 101:
-        kept += [("Connection", "Upgrade"), *(("Upgrade", value) for value in parsed.values("upgrade"))]
-    elif parsed.status >= 200:
-        kept += [("Connection", "close"), *_framing(parsed.headers)]
-    return parsed.status, http1.response_head(parsed.status, parsed.reason, kept)
-
-
-def _framing(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Bodies are copied as they are, so how they are delimited must stay, although it is a matter of one connection."""
-    return [(name, value) for name, value in headers if name.lower() in ("transfer-encoding", "trailer")]
+    def answer(self) -> bytes:
+        body = f"{self.text}\n".encode() if self.text else b""
+        fields = [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+        ]
+        return response_head(self.status, self.phrase, fields) + body
 
 
 class Relay:
-    """Listens on 127.0.0.1 and relays connections that know `secret` (a base URL) to what `connect` gives.
+    """Listens on 127.0.0.1 and relays requests that know `secret` (a base URL) to what `connect` gives.
 
-    `cookies` are the rules for the endpoint behind it, as in the server's proxy.
+    `cookies` are the rules for the endpoint behind it, as in the server's proxy; their path is the endpoint's address,
+    and nothing else is served.
     """
 
     def __init__(self, secret: str, cookies: scrub.CookieRule, connect: Connect) -> None:
         self._secret = secret
         self._cookies = cookies
         self._connect = connect
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._splices = Splices()
+        self._buffer = memoryview(bytearray(READ_SIZE))
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener: socket.socket | None = None
 
     async def start(self, port: int = 0) -> int:
         """Listen; the port. Raises OSError if it is taken."""
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", port, limit=HEAD_LIMIT)
-        return int(self._server.sockets[0].getsockname()[1])
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        self._listener.setblocking(False)
+        self._spawn(self._accept(self._listener))
+        return int(self._listener.getsockname()[1])
 
     async def close(self) -> None:
         """Stop listening and end every connection."""
-        if self._server is not None:
-            self._server.close()
-        for task in self._connections:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
+        await self._splices.close()
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, _ = await loop.sock_accept(listener)
+            except OSError:  # out of descriptors, for example
+                await asyncio.sleep(LINGER)
+                continue
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._spawn(_Relayed(self, client).serve())
+
+
+class _Relayed:
+    """One connection of a browser, with one request."""
+
+    def __init__(self, relay: Relay, client: socket.socket) -> None:
+        self._relay = relay
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._taken = False  # The client's socket is a splice's now.
+
+    async def serve(self) -> None:
         try:
             with contextlib.suppress(OSError):  # either side went away
-                await self._serve(reader, writer)
-        except asyncio.CancelledError:
-            pass  # close() ends us; asyncio's server would log the cancellation
+                try:
+                    await self._serve()
+                except Refused as refused:
+                    await self._loop.sock_sendall(self._client, refused.answer())
         finally:
-            self._connections.discard(task)
-            writer.close()
+            if not self._taken:
+                self._client.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host = "{}:{}".format(*writer.get_extra_info("sockname"))
-        try:
-            head = request_head(await reader.readuntil(b"\r\n\r\n"), self._secret, self._cookies, host)
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            return
+    async def _serve(self) -> None:
+        head, early = await self._head()
         if not head:
-            writer.write(NOT_FOUND)
-            await writer.drain()
             return
+        request = self._admitted(head)
+        cookies = self._relay._cookies
+        endpoint = cookies.path.rstrip("/").rpartition("/")[2]
+        client = scrub.Client(request.get("host"), "http", "127.0.0.1")
+        exchange = Exchange(endpoint, request.target, cookies, client)
+        upgrade = request.upgrades()
+        said = exchange.request(request.method, request.headers, upgrade=upgrade, chunked=request.chunked())
         try:
-            inner, inward = await asyncio.open_connection(sock=await self._connect(), limit=HEAD_LIMIT)
+            connection = await over(None, await self._relay._connect(), self._relay._buffer)
         except (OSError, MlenvError) as error:
-            writer.write(BAD_GATEWAY + f"{error}\n".encode())
-            await writer.drain()
-            return
-        inward.write(head)
+            raise Refused(502, "Bad Gateway", str(error)) from error
         try:
-            await _both(_copy(reader, inward), self._answer(inner, writer))
-        except (http1.ProtocolError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            writer.write(BAD_GATEWAY + f"The service did not give an answer in HTTP: {error}\n".encode())
+            has_body = not body_of_request(request).done
+            connection.begin(said, request.method, chunked=request.chunked(), has_body=has_body, upgrade=upgrade)
+            if upgrade:
+                await self._answer(connection, exchange, request, early)
+                return
+            sending = asyncio.create_task(self._send(connection, request, early))
+            try:
+                await self._answer(connection, exchange, request, early)
+                self._client.shutdown(socket.SHUT_WR)
+                await asyncio.wait({sending}, timeout=LINGER)
+            finally:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
         finally:
-            inward.close()
+            connection.abort()
 
-    async def _answer(self, inner: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        status = 100
-        # Interim answers (100, 103) come before the real one; after 101 the connection is no longer HTTP.
-        while 100 <= status < 200 and status != 101:
-            status, head = answer_head(await inner.readuntil(b"\r\n\r\n"), self._cookies)
-            writer.write(head)
-        await _copy(inner, writer)
+    async def _head(self) -> tuple[bytes, bytes]:
+        """The request's head, and what has come behind it; two empty texts if there is none."""
+        data = bytearray()
+        while (stop := data.find(b"\r\n\r\n")) < 0:
+            piece = await self._loop.sock_recv(self._client, HEAD_LIMIT) if len(data) < HEAD_LIMIT else b""
+            if not piece:
+                return b"", b""
+            data += piece
+        return bytes(data[:stop]), bytes(data[stop + 4 :])
 
+    def _admitted(self, head: bytes) -> Request:
+        """The request, which knows the address and comes from no other site. Raises Refused."""
+        target = head.partition(b"\r\n")[0].partition(b" ")[2]
+        if not secrets.compare_digest(target[: len(self._relay._secret)], self._relay._secret.encode()):
+            raise Refused(404, "Not Found")
+        try:
+            request = parse_request(head)
+        except ProtocolError as error:
+            raise Refused(400, "Bad Request", f"This is no HTTP request: {error}.") from error
+        if not request.target.startswith(self._relay._cookies.path):
+            raise Refused(404, "Not Found")
+        if LOCAL.fullmatch(request.get("host")) is None:
+            raise Refused(403, "Forbidden", "Open the address as it was printed, with 127.0.0.1 or localhost.")
+        headers = HTTPHeaders()
+        for name, value in request.headers:
+            headers.add(name, value)
+        if foreign(headers):
+            raise Refused(403, "Forbidden", "Refused, because another web site asks.")
+        if request.upgrades() and not body_of_request(request).done:
+            raise Refused(400, "Bad Request", "An upgrade cannot have a body.")
+        return request
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy until the end, at the reader's pace, and pass the end on."""
-    while data := await reader.read(CHUNK):
-        writer.write(data)
-        await writer.drain()
-    with contextlib.suppress(OSError):  # the other side is gone already
-        writer.write_eof()
+    async def _send(self, connection: Connection, request: Request, data: bytes) -> None:
+        """The request's body. What follows it is nobody's; a browser that leaves lets go of the service."""
+        body = body_of_request(request)
+        if not body.done and request.get("expect").lower() == "100-continue":
+            await self._loop.sock_sendall(self._client, response_head(100, "Continue", []))
+        while not body.done:
+            if not data:
+                data = await self._loop.sock_recv(self._client, CHUNK)
+                if not data:
+                    connection.abort()
+                    return
+            try:
+                pieces, data = body.feed(data)
+            except ProtocolError:
+                connection.abort()
+                return
+            for piece in pieces:
+                await connection.write(piece)
+            await asyncio.sleep(0)
+        connection.finish()
+        while await self._loop.sock_recv(self._client, CHUNK):
+            pass
+        connection.abort()
 
-
-async def _both(request: Awaitable[None], answer: Awaitable[None]) -> None:
-    """Until the answer is complete; a request that never ends (a half-open browser) does not keep it open."""
-    sending = asyncio.ensure_future(request)
-    try:
-        await answer
-    finally:
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+    async def _answer(self, connection: Connection, exchange: Exchange, request: Request, early: bytes) -> None:
+        try:
+            head = await connection.head()
+            if head.status == 101:
+                answer = exchange.switch(head)
+                service, rest = connection.detach()
+                self._taken = True
+                self._relay._splices.sockets(self._client, service, answer + rest, early)
+                return
+            fields = [*exchange.answer(head), ("Connection", "close")]
+        except (UpstreamLost, ProtocolError) as error:
+            raise Refused(502, "Bad Gateway", f"The service did not give an answer in HTTP: {error}.") from error
+        bare = request.method == "HEAD" or head.status in BODILESS
+        chunked = not bare and not any(name.lower() == "content-length" for name, _ in fields)
+        if chunked:
+            fields.append(("Transfer-Encoding", "chunked"))
+        await self._loop.sock_sendall(self._client, response_head(head.status, head.reason, fields))
+        with contextlib.suppress(UpstreamLost, ProtocolError):  # a body that breaks off: the browser sees no end of it
+            while piece := await connection.read():
+                framed = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
+                await self._loop.sock_sendall(self._client, framed)
+            if chunked:
+                await self._loop.sock_sendall(self._client, b"0\r\n\r\n")

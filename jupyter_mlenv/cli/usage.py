@@ -138,13 +138,13 @@ def mount(text: str) -> Mount:
 
 def count(text: str) -> int:
     """A non-negative number of lines."""
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
     return int(text)
 
 
 def port(text: str) -> int:
     """A TCP port; 0 lets the system choose."""
-    if not text.isdigit() or int(text) > 65535:
+    if not (text.isascii() and text.isdigit()) or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port; write a number from 0 to 65535")
     return int(text)

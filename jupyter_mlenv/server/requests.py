@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from .. import mounts as targets
 from ..errors import EndpointNotFound, EnvironmentNotFound, JobNotFound, RequestInvalid
-from ..model import Mount, StartRequest
+from ..model import Mount, StartRequest, is_port
 from ..sizes import SMALLEST_MEMORY, parse_size
 
 T = TypeVar("T")
@@ -32,11 +32,9 @@ MAX_TAIL = 10_000
 MAX_MEMORY = 2**50
 """Bytes. More is a mistake, and the engine's integers end at 2^63."""
 
-LAST_PORT = 65535
-
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_ENDPOINT = re.compile(r"[a-z][a-z0-9-]{0,31}|[1-9][0-9]{0,4}")
+_ENDPOINT = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _GPUS = re.compile(r"(?:all|[0-9]{1,4}|device=[A-Za-z0-9_.:-]+(?:,[A-Za-z0-9_.:-]+)*)?")
 
@@ -182,7 +180,7 @@ def environment_id(text: str) -> str:
 
 def endpoint_name(text: str) -> str:
     """An endpoint's name or port from a URL, in the one way to write it; other ways would be other addresses for it."""
-    if not _ENDPOINT.fullmatch(text) or (text.isdigit() and int(text) > LAST_PORT):
+    if not (_ENDPOINT.fullmatch(text) or is_port(text)):
         raise EndpointNotFound(f"There is no endpoint {_short(text)!r}.", details={"endpoint": _short(text)})
     return text
 

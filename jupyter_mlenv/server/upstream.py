@@ -47,7 +47,7 @@ class Connection(asyncio.BufferedProtocol):
     `answered` is true once any byte of the answer has arrived, `done` once it is complete.
     """
 
-    def __init__(self, route: Route, sock: socket.socket, buffer: memoryview) -> None:
+    def __init__(self, route: Route | None, sock: socket.socket, buffer: memoryview) -> None:
         self.route = route
         self.sock = sock
         self.reused = False
@@ -334,12 +334,23 @@ class Connection(asyncio.BufferedProtocol):
         self.resume_writing()
 
 
+async def over(route: Route | None, sock: socket.socket, buffer: memoryview) -> Connection:
+    """A connection over this socket, which is the connection's from now on. All of one loop can share a buffer."""
+    connection = Connection(route, sock, buffer)
+    try:
+        await asyncio.get_running_loop().create_connection(lambda: connection, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+    return connection
+
+
 class Pool:
     """The connections of one server to all its services. Used from one event loop."""
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
-        self._idle: dict[Route, deque[tuple[float, Connection]]] = {}
+        self._idle: dict[Route | None, deque[tuple[float, Connection]]] = {}
         self._busy: set[Connection] = set()
         self._buffer = memoryview(bytearray(READ_SIZE))
         self._sweeper: asyncio.TimerHandle | None = None
@@ -357,13 +368,7 @@ class Pool:
                 self._busy.add(connection)
                 return connection
             connection.abort()
-        sock = await self._connect(route)
-        connection = Connection(route, sock, self._buffer)
-        try:
-            await asyncio.get_running_loop().create_connection(lambda: connection, sock=sock)
-        except BaseException:
-            sock.close()
-            raise
+        connection = await over(route, await self._connect(route), self._buffer)
         self._busy.add(connection)
         return connection
 

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -13,7 +14,10 @@ from aiohttp import web
 
 from jupyter_mlenv.cli.relay import Relay, new_secret
 from jupyter_mlenv.errors import EnvironmentNotRunning
+from jupyter_mlenv.routes import UnixRoute
+from jupyter_mlenv.routes import connect as connect_route
 from jupyter_mlenv.server.scrub import CookieRule
+from tests.support.hostileservice import OK, SWITCHED, Hostile, answer, hostile
 
 SECRET = new_secret()
 BASE = f"{SECRET}mlenv/envs/e-1/notebook/"
@@ -137,3 +141,122 @@ async def test_a_stopped_environment_is_told_to_the_browser() -> None:
             assert "e-1 is stopped" in await answer.text()
     finally:
         await relay.close()
+
+
+@asynccontextmanager
+async def raw(folder: Path, *answers: bytes) -> AsyncIterator[tuple[int, Hostile]]:
+    """The port of a relay in front of a service that says these bytes."""
+    path = folder / "s"
+    relay = Relay(SECRET, CookieRule("", BASE), lambda: connect_route(UnixRoute(str(path))))
+    async with hostile(path, *answers) as seen:
+        try:
+            yield await relay.start(), seen
+        finally:
+            await relay.close()
+
+
+async def said_to(port: int, request: str, host: str = "") -> bytes:
+    """All that comes back for these bytes, until the relay closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request.replace("HOST", host or f"127.0.0.1:{port}").encode("latin-1"))
+    try:
+        return await asyncio.wait_for(reader.read(), 30)
+    finally:
+        writer.close()
+
+
+GET = f"GET {BASE} HTTP/1.1\r\nHost: HOST\r\n"
+STOLEN = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nSet-Cookie: username-x=evil; Path=/\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        SWITCHED + STOLEN,
+        b"HTTP/1.1 200 x\nSet-Cookie: username-x=evil\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 103 x\nSet-Cookie: username-x=evil\r\n\r\n" + OK,
+        b"HTTP/1.1 999 x\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 100 + OK,
+    ],
+)
+async def test_a_service_cannot_answer_past_the_rules(tmp_path: Path, said: bytes) -> None:
+    async with raw(tmp_path, said) as (port, _):
+        got = await said_to(port, f"{GET}\r\n")
+        assert got.startswith(b"HTTP/1.1 502")
+        assert b"\nSet-Cookie" not in got
+
+
+async def test_an_answer_cannot_act_on_other_programs_of_this_machine(tmp_path: Path) -> None:
+    fields = ("Set-Cookie: a=1; Domain =x; Path=/", "Set-Cookie: =username-x=1", "Clear-Site-Data: *", "X-Mine: 1")
+    async with raw(tmp_path, answer(*fields, "Content-Security-Policy: frame-ancestors *")) as (port, _):
+        got = (await said_to(port, f"{GET}\r\n")).decode()
+        assert got.count("Set-Cookie") == 1
+        assert f"Set-Cookie: a=1; Path={BASE}\r\n" in got
+        assert "Content-Security-Policy: frame-ancestors 'self'\r\n" in got
+        assert "X-Mine: 1" in got
+        assert "Clear-Site-Data" not in got
+
+
+async def test_one_request_passes_and_nothing_behind_it(tmp_path: Path) -> None:
+    """A second one would arrive with its cookies."""
+    second = f"GET {BASE}second HTTP/1.1\r\nHost: HOST\r\nCookie: username-x=outer\r\n\r\n"
+    async with raw(tmp_path, OK) as (port, seen):
+        got = await said_to(port, f"{GET}\r\n{second}")
+        assert (got[:15], got.count(b"HTTP/1.1")) == (b"HTTP/1.1 200 OK", 1)
+        got = await said_to(port, f"POST {BASE} HTTP/1.1\r\nHost: HOST\r\nContent-Length: 1\r\n\r\nx{second}")
+        assert got.count(b"HTTP/1.1") == 1
+        assert b"second" not in seen.received
+        assert b"outer" not in seen.received
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: +5\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Host: second\r\n",
+        "X: a\r\n folded\r\n",
+        "X: a\nY: b\r\n",
+        "X : a\r\n",
+    ],
+)
+async def test_a_request_that_could_be_read_in_two_ways_is_none(tmp_path: Path, lines: str) -> None:
+    async with raw(tmp_path, OK) as (port, seen):
+        got = await said_to(port, f"POST {BASE} HTTP/1.1\r\nHost: HOST\r\n{lines}\r\n0\r\n\r\n")
+        assert got.startswith(b"HTTP/1.1 400")
+        assert not seen.received
+
+
+@pytest.mark.parametrize(
+    ("lines", "host", "status"),
+    [
+        ("", "evil.example:PORT", 403),
+        ("", "127.0.0.1.evil.example", 403),
+        ("", "localhost:PORT", 200),
+        ("", "127.0.0.1:1", 200),
+        ("Origin: http://evil.example\r\n", "", 403),
+        ("Origin: null\r\n", "", 403),
+        ("Origin: http://127.0.0.1:1\r\n", "", 403),
+        ("Origin: http://HOST\r\n", "", 200),
+        ("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\n", "", 403),
+        ("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe\r\n", "", 403),
+        ("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n", "", 200),
+    ],
+)
+async def test_other_sites_are_refused_even_if_they_know_the_address(
+    tmp_path: Path, lines: str, host: str, status: int
+) -> None:
+    """By a name of their own that points here, too."""
+    async with raw(tmp_path, OK) as (port, seen):
+        got = await said_to(port, f"{GET}{lines}\r\n", host.replace("PORT", str(port)))
+        assert got.startswith(b"HTTP/1.1 %d" % status)
+        assert bool(seen.received) is (status == 200)
+
+
+async def test_only_the_endpoint_is_served(tmp_path: Path) -> None:
+    async with raw(tmp_path, OK) as (port, seen):
+        got = await said_to(port, f"GET {SECRET}mlenv/envs/e-1/8000/ HTTP/1.1\r\nHost: HOST\r\n\r\n")
+        assert got.startswith(b"HTTP/1.1 404")
+        assert not seen.received
