@@ -126,6 +126,10 @@ class KernelStatus:
     note: Mapping[str, Any] = field(default_factory=dict)
 
 
+MADE_ANEW = "Make the environment anew: start it with --recreate. What was installed in it goes with it."
+"""What to do with an agent that is not ours, or is too old."""
+
+
 class AgentClient:
     """The agent of one environment. Holds no connection between calls.
 
@@ -165,6 +169,15 @@ class AgentClient:
                     ) from error
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.02)
+
+    async def stat(self, paths: Sequence[str]) -> list[tuple[int, int] | None]:
+        """Device and inode of what the environment has at each path; `None` where it has nothing."""
+        if not paths:
+            return []
+        stats = (await self._call("POST", "/v1/stat", {"paths": list(paths)}, timeout=10.0)).get("stats")
+        if not isinstance(stats, list) or len(stats) != len(paths):
+            raise AgentUnreachable("The environment's agent did not say what it sees.", hint=MADE_ANEW)
+        return [_identity(found) for found in stats]
 
     async def start_service(
         self,
@@ -397,6 +410,13 @@ class AgentClient:
         if status != 200:
             raise _error(status, answer)
         return answer
+
+
+def _identity(found: object) -> tuple[int, int] | None:
+    match found:
+        case [int(device), int(inode)]:
+            return device, inode
+    return None
 
 
 def _kernel_path(id: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +14,7 @@ from .engines.base import ContainerInfo, Engine, EngineEvent
 from .errors import ContainerNotFound, EnvironmentNotFound, EnvironmentNotRunning, PresetInvalid
 from .jobs import Job, Jobs
 from .lifecycle import Lifecycle
+from .locks import Locks
 from .model import (
     LABEL,
     Environment,
@@ -49,9 +48,8 @@ class Environments:
         self.settings = settings
         self.jobs = jobs
         self._planner = Planner(engine, settings)
-        self._lifecycle = Lifecycle(engine, settings)
+        self._lifecycle = Lifecycle(engine, settings, Locks(settings.run_root))
         self._services = Services(self.get, self._agent)
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._pending: dict[str, Environment] = {}
         self._agents: dict[str, tuple[Run, AgentClient]] = {}
         self._changes = Changes(
@@ -104,8 +102,7 @@ class Environments:
             return await self.resume(id, base_url, request.endpoint)
 
         async def work(job: Job) -> Environment:
-            async with self._locks[plan.id]:
-                info = await self._lifecycle.up(plan, job, recreate=request.recreate)
+            info = await self._lifecycle.up(plan, job, recreate=request.recreate)
             return await self._up(info, plan.hash, request.endpoint, base_url, job)
 
         job = self._job("start", plan.id, work)
@@ -122,10 +119,16 @@ class Environments:
         return await self._again("restart", id, base_url, endpoint, stop=True)
 
     async def stop(self, id: str) -> Environment:
-        """Stop it; a start that is under way is cancelled."""
-        await self._cancel(id)
-        async with self._locks[id]:
-            info = await self._inspect(id)
+        """Stop it; a start that is under way is cancelled, and what was only planned is given back as stopped."""
+        planned = self._pending.get(id)
+        cancelled = await self._cancel(id)
+        async with self._lifecycle.held(id):
+            try:
+                info = await self._inspect(id)
+            except EnvironmentNotFound:
+                if cancelled and planned is not None:
+                    return replace(planned, state=State.STOPPED, job="")
+                raise
             self._forget(id)
             await self.engine.stop(info.id, planning.from_label(info.labels[f"{LABEL}.plan"]).container.stop_timeout)
         return await self.get(id)
@@ -133,7 +136,7 @@ class Environments:
     async def remove(self, id: str) -> None:
         """Remove it with all that was installed in it; the workspace's files stay. Cancels a start under way."""
         cancelled = await self._cancel(id)
-        async with self._locks[id]:
+        async with self._lifecycle.held(id):
             self._forget(id)
             try:
                 await self._lifecycle.remove(await self._inspect(id))
@@ -198,15 +201,17 @@ class Environments:
         environment = await self.get(id)
 
         async def work(job: Job) -> Environment:
-            async with self._locks[id]:
-                info = await self._lifecycle.existing(container_name(id))
+            async with self._lifecycle.held(id) as sure:
+                await self._inspect(id)  # somebody may have removed it meanwhile
+                info = await self._lifecycle.existing(container_name(id), sure=sure)
                 if info is None:
                     raise EnvironmentNotFound(
                         f"The environment {id} was only half made when its start was interrupted; it is removed now.",
                         hint=f"Start it anew: jupyter mlenv start {environment.preset}",
                     )
                 self._lifecycle.check(info)
-                if stop:
+                if stop and info.status != "exited":
+                    await self._lifecycle.allowed(info)
                     job.progress(Progress("stop", "Stopping"))
                     self._forget(id)
                     await self.engine.stop(info.id, 10)

@@ -9,6 +9,7 @@
     │   ├── WorkspaceNotFound
     │   ├── EnvironmentNotFound
     │   ├── EndpointNotFound
+    │   ├── MountMissing              what is to be mounted is not there
     │   └── JobNotFound
     ├── PresetInvalid                 file, line, field, what is allowed (422)
     ├── ConsentRequired               a project's preset that nobody has agreed to (409)
@@ -121,6 +122,12 @@ class EnvironmentNotFound(NotFound):
 
 class EndpointNotFound(NotFound):
     code = "endpoint_not_found"
+
+
+class MountMissing(NotFound):
+    """`details` has `mount`, the target, and `source`."""
+
+    code = "mount_missing"
 
 
 class JobNotFound(NotFound):

@@ -6,13 +6,13 @@ import asyncio
 import re
 import time
 from collections.abc import Coroutine, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from . import plan as planning
-from . import readback, rundir
+from . import readback, rundir, startcheck
 from .agentclient import AgentClient
 from .engines.base import ContainerInfo, Engine
 from .errors import (
@@ -25,12 +25,16 @@ from .errors import (
     NameConflict,
 )
 from .images import Images, with_twin
+from .locks import Locks
 from .model import AGENT_PORT, LABEL, TOKEN_PATH, FileEntry, Plan, Progress, Reporter, Settings
 from .routes import TcpRoute, UnixRoute
 
 FOREIGN_START = 10.0
-"""Seconds that another process gets between creating a container and starting it, where no lock of the run directory
-tells whether it still lives; usually it takes 0.1."""
+"""Seconds that another process gets between creating a container and starting it, where no lock tells whether it still
+lives; usually it takes 0.1."""
+
+PATIENCE = 60.0
+"""Seconds that another process may work on an environment, beside the time for its agent to answer."""
 
 CANNOT_RUN = (126, 127)
 """Exit codes of an init that cannot run its command; the command is the image's Python, running the agent."""
@@ -44,46 +48,75 @@ CHECK_EVERY = 0.25
 
 @dataclass(frozen=True)
 class Lifecycle:
-    """The steps that start and remove containers; holds no state of its own."""
+    """The steps that start and remove containers; beside the locks it holds no state of its own."""
 
     engine: Engine
     settings: Settings
+    locks: Locks
+
+    def held(self, id: str) -> AbstractAsyncContextManager[bool]:
+        """Hold the environment's lock while its container is changed; see `Locks.held`."""
+        return self.locks.held(id, self.settings.start_timeout + PATIENCE)
 
     async def up(self, plan: Plan, report: Reporter, *, recreate: bool = False) -> ContainerInfo:
         """The running container of this plan with its agent ready, made or started as needed.
 
-        Raises what the engine raises, `ContainerExited`, `AgentUnreachable`, `GpuUnavailable`.
+        Holds the lock but while an image is pulled or built: what is there goes on meanwhile, also if that fails.
+        Raises what the engine raises, `ContainerExited`, `AgentUnreachable`, `GpuUnavailable`, and what
+        `startcheck.checked` raises.
         """
-        existing = await self.existing(plan.container.name)
-        if existing is not None and recreate:
-            await self.remove(existing)
-            existing = None
-        if existing is None:
+        old, ensured = "", False
+        while True:
+            async with self.held(plan.id) as sure:
+                info = await self.existing(plan.container.name, sure=sure)
+                if not ensured:
+                    old = info.id if info is not None else ""
+                # One that another process made anew meanwhile, with the same wishes, is as good as ours would be.
+                fresh = info is not None and (info.id != old or not recreate) and _same_plan(info, plan, recreate)
+                if info is not None and fresh:
+                    return await self.wake(info, report)
+                if ensured:
+                    if info is not None:
+                        await self.remove(info)
+                    return await self._create(plan, report, sure=sure)
             await Images(self.engine, self.settings).ensure(plan, report)
-            return await self._create(plan, report)
-        return await self.wake(existing, report)
+            ensured = True
 
     async def wake(self, info: ContainerInfo, report: Reporter) -> ContainerInfo:
-        """Start a container that exists, unless it runs, and wait for its agent.
+        """Start a container that exists, unless it runs, and wait for its agent. The lock is held.
 
-        Raises `EnvironmentFailed` for one that a version before made; see `check`.
+        Raises `EnvironmentFailed` for one that a version before made, see `check`, and what `startcheck.checked` and
+        `check_again` raise; then it is left, or again, stopped.
         """
         self.check(info)
-        started = info.status != "running"
-        if started:
+        if info.status != "exited":  # paused: nothing is mounted anew
+            info = info if info.status == "running" else await self.engine.start(info.id)
+            await self._ready(info, report)
+            return info
+        async with self._checked(info) as check:
             report.progress(Progress("start", "Starting the container"))
             self._prepare(info.labels)
             # Anew each time: the run directory may have been lost, and code inside may have changed its own.
             with suppress(EngineError):  # of a mount that is gone: the start says which one
                 await self.engine.put_files(info.id, self._token(info.labels))
             info = await self.engine.start(info.id)
-        try:
-            await self._ready(info, report)
-        except BaseException:
-            if started:
+            try:
+                await self._ready(info, report, check)
+            except BaseException:
                 await _finish(self.engine.stop(info.id, 1))
-            raise
+                raise
         return info
+
+    async def allowed(self, info: ContainerInfo) -> None:
+        """Look whether it could be started now, before it is stopped to be started again. Raises as `wake` does."""
+        async with self._checked(info):
+            pass
+
+    def _checked(self, info: ContainerInfo) -> AbstractAsyncContextManager[startcheck.StartCheck]:
+        plan = startcheck.check_again(info.labels, self.settings)
+        asked = startcheck.asked(info.labels)
+        workspace = info.labels.get(f"{LABEL}.workspace", "")
+        return startcheck.checked(workspace, plan.container.mounts, asked, self.settings)
 
     async def remove(self, info: ContainerInfo) -> None:
         """Remove the container and its run directory."""
@@ -102,42 +135,53 @@ class Lifecycle:
         token = (await self.engine.read_file(info.id, TOKEN_PATH)).decode("latin-1").strip()
         return AgentClient(TcpRoute(facts.publish_host, info.ports[AGENT_PORT]), token)
 
-    async def existing(self, name: str) -> ContainerInfo | None:
-        """The container of this name, unless it is a leftover of a start that died half-way."""
+    async def existing(self, name: str, *, sure: bool) -> ContainerInfo | None:
+        """The container of this name, unless it is a leftover of a start that died half-way.
+
+        `sure`: the lock is held against other processes, so that none of them is about to start it. Raises
+        NameConflict for a container that is not the owner's.
+        """
         deadline = time.monotonic() + FOREIGN_START
         while True:
             try:
                 info = await self.engine.inspect(name)
+                self._check_owner(info)
                 if info.status in ("running", "exited", "paused"):
                     return info
-                # created, removing, dead: another process may be at work on it, else it is a leftover.
                 late = time.monotonic() > deadline or _older(info.created, FOREIGN_START)
-                if info.status == "dead" or late or await self._abandoned(info):
+                if info.status == "dead" or late or (sure and info.status == "created"):
                     await self.remove(info)
                     return None
             except ContainerNotFound:
                 return None
             await asyncio.sleep(0.05)
 
-    async def _abandoned(self, info: ContainerInfo) -> bool:
-        """Whether the process that created this container was killed before it started it."""
-        if not rundir.abandoned(info.labels.get(f"{LABEL}.run", "")):
-            return False
-        # Nobody works on it, so whoever did has started it by now, or never will.
-        return (await self.engine.inspect(info.id)).status == "created"
+    def _check_owner(self, info: ContainerInfo) -> None:
+        owner = info.labels.get(f"{LABEL}.owner")
+        if owner != self.settings.owner:
+            whose = f"belongs to {owner}" if owner else "was not made by jupyter mlenv"
+            raise NameConflict(
+                f"There is a container of the name {info.name} already, and it {whose}. It is left alone.",
+                hint="Give your environment another name: --name.",
+                details={"container": info.name},
+            )
 
-    async def _create(self, plan: Plan, report: Reporter) -> ContainerInfo:
+    async def _create(self, plan: Plan, report: Reporter, *, sure: bool) -> ContainerInfo:
         report.progress(Progress("create", "Creating the container"))
-        self._prepare(plan.container.labels)
-        try:
-            with rundir.at_work(plan.container.labels.get(f"{LABEL}.run", "")):
-                return await self._made(plan, report)
-        except NameConflict:
-            # The other process won; its container is as good as ours would have been.
-            other = await self.existing(plan.container.name)
-            return await (self._create(plan, report) if other is None else self.wake(other, report))
+        asked = startcheck.asked(plan.container.labels)
+        async with startcheck.checked(plan.workspace, plan.container.mounts, asked, self.settings) as check:
+            self._prepare(plan.container.labels)
+            try:
+                return await self._made(plan, report, check)
+            except NameConflict:
+                # Without locks another process can win; its container is as good as ours would have been.
+                other = await self.existing(plan.container.name, sure=sure)
+                if other is None:
+                    self._prepare(plan.container.labels)
+                    return await self._made(plan, report, check)
+                return await self.wake(other, report)
 
-    async def _made(self, plan: Plan, report: Reporter) -> ContainerInfo:
+    async def _made(self, plan: Plan, report: Reporter, check: startcheck.StartCheck) -> ContainerInfo:
         files = (*plan.files, *self._token(plan.container.labels))
         try:
             info = await self.engine.create(plan.container)
@@ -150,7 +194,7 @@ class Lifecycle:
             await self.engine.put_files(info.id, files)
             report.progress(Progress("start", "Starting the container"))
             info = await self._start(info, plan)
-            await self._ready(info, report)
+            await self._ready(info, report, check)
         except BaseException:
             await _finish(self.remove(info))
             raise
@@ -174,7 +218,7 @@ class Lifecycle:
             return
         self._forget(plan.container.labels)
 
-    async def _ready(self, info: ContainerInfo, report: Reporter) -> None:
+    async def _ready(self, info: ContainerInfo, report: Reporter, check: startcheck.StartCheck | None = None) -> None:
         report.progress(Progress("start", "Waiting for the environment to answer"))
         checked = time.monotonic()
 
@@ -192,6 +236,9 @@ class Lifecycle:
             await client.ready(self.settings.start_timeout, still_running)
         except ContainerNotFound as error:
             raise EnvironmentFailed("The environment was removed while it started.", hint="Start it again.") from error
+        if check is not None:
+            facts = await self.engine.facts()
+            await check.prove(client, same_kernel=facts.shares_filesystem)
 
     async def _exited(self, info: ContainerInfo) -> ContainerExited:
         log = [line async for line in self.engine.logs(info.id, tail=20)]
@@ -257,6 +304,11 @@ async def _finish(work: Coroutine[Any, Any, None]) -> None:
             await asyncio.shield(task)
     if not task.cancelled():
         task.exception()
+
+
+def _same_plan(info: ContainerInfo, plan: Plan, recreate: bool) -> bool:
+    """Whether it is what a plan would make, as far as that matters: any is good enough for whoever only wants one."""
+    return not recreate or planning.from_label(info.labels.get(f"{LABEL}.plan", "")).hash == plan.hash
 
 
 def _older(created: str, seconds: float) -> bool:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import hostconfig, hostpython, imageplan, insides, keepnote, limits, pipsettings, variables
+from . import hostconfig, hostpython, imageplan, insides, keepnote, limits, mountsources, pipsettings, variables
 from . import mounts as targets
 from ._version import __version__
 from .aliases import apply_alias
@@ -45,6 +45,7 @@ def make(
     *,
     earlier: Iterable[ImageInfo] = (),
     pause: Callable[[], None] = lambda: None,
+    writable: Iterable[str] = (),
 ) -> Plan:
     """Everything that a start of this preset in this workspace needs.
 
@@ -55,6 +56,8 @@ def make(
     ----------
     earlier
         Images we built before; one that shares packages with this one lends its layers.
+    writable
+        Folders that code in other environments can write: no link in there, nor in the workspace, leads to a mount.
     pause
         Called now and then while files are looked at; what it raises ends the planning.
 
@@ -65,7 +68,8 @@ def make(
     LimitExceeded
         More than a maximum, or an image that is not allowed.
     MountForbidden
-        A mount would cover what the container needs, or what is put into it.
+        A link that code in an environment could have made leads to a mount, or a mount would cover what the container
+        needs, or what is put into it.
     MlenvError
         The `host` preset would have to mount the home directory, or the CA bundle cannot be read.
     """
@@ -98,7 +102,7 @@ def make(
         user=f"{settings.uid}:{settings.gid}",
         workdir=request.workspace,
         hostname=preset.name,
-        mounts=_mounts(preset, request, settings, run_dir),
+        mounts=_mounts(preset, request, settings, run_dir, writable),
         empty_folders=empty_folders,
         empty_files=empty_files,
         resources=resources,
@@ -133,6 +137,8 @@ def make(
         "run": run_dir,
         "version": __version__,
     }
+    if request.mounts:
+        labels["asked"] = "\n".join(targets.clean(mount.target) for mount in request.mounts)
     labelled = dataclasses.replace(spec, labels={f"{LABEL}.{key}": value for key, value in labels.items()})
     return dataclasses.replace(plan, container=labelled)
 
@@ -186,15 +192,17 @@ def _counted(env: dict[str, str], settings: Settings, resources: Resources) -> d
     return kept if resources.gpus else kept | limits.NO_GPU
 
 
-def _mounts(preset: Preset, request: StartRequest, settings: Settings, run_dir: str) -> tuple[Mount, ...]:
+def _mounts(
+    preset: Preset, request: StartRequest, settings: Settings, run_dir: str, writable: Iterable[str]
+) -> tuple[Mount, ...]:
     mounts = list(hostpython.mounts(settings)) if preset.image.host else []
-    mounts.append(Mount(request.workspace, request.workspace))
-    if run_dir:
-        mounts.append(Mount(inside(run_dir), RUN_DIR))
     for mount in (*preset.mounts, *request.mounts):
         mounts.append(dataclasses.replace(mount, target=targets.clean(mount.target)))
+    mounts = list(mountsources.resolved(mounts, (request.workspace, *writable)))
     # Two mounts on one place are an error of the engine; what was asked for last wins.
-    return tuple({mount.target: mount for mount in mounts}.values())
+    own = [Mount(request.workspace, request.workspace), *([Mount(inside(run_dir), RUN_DIR)] if run_dir else [])]
+    lent = len(mounts) - len(preset.mounts) - len(request.mounts)
+    return tuple({mount.target: mount for mount in (*mounts[:lent], *own, *mounts[lent:])}.values())
 
 
 def _hash(plan: Plan) -> str:

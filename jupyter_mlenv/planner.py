@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from . import consent, imageplan
+from . import consent, imageplan, startcheck
 from . import plan as planning
 from . import presets as recipes
 from . import workspace as workspaces
@@ -63,10 +63,11 @@ class Planner:
 
     async def plan(self, preset: Preset, request: StartRequest, seconds: float | None = None) -> Plan:
         """See `plan.make`. Raises OutOfTime after `seconds` of reading; `None` lets it take as long as it takes."""
+        await self._workers.run(partial(startcheck.allow, request.mounts, self._settings))
         facts, earlier = await self._engine.facts(), await self._earlier()
-        return await self._read(
-            partial(planning.make, preset, request, facts, self._settings, earlier=earlier), seconds
-        )
+        writable = await self._writable() if preset.mounts or request.mounts or preset.image.host else ()
+        make = partial(planning.make, preset, request, facts, self._settings, earlier=earlier, writable=writable)
+        return await self._read(make, seconds)
 
     async def ready(self, presets: Sequence[Preset], workspace: str, seconds: float | None) -> dict[str, bool | None]:
         """By preset name, whether its image is on the engine, so that a start neither pulls nor builds.
@@ -101,6 +102,12 @@ class Planner:
             return await self._workers.run(partial(make, pause=budget))
         finally:
             budget.stop()
+
+    async def _writable(self) -> Sequence[str]:
+        """Every folder of this machine that code in one of the person's environments can write."""
+        containers = await self._engine.list({f"{LABEL}.owner": self._settings.owner})
+        plans = [planning.from_label(container.labels.get(f"{LABEL}.plan", "")) for container in containers]
+        return [mount.source for plan in plans for mount in plan.container.mounts if not mount.read_only]
 
     async def _earlier(self) -> Sequence[ImageInfo]:
         """Images we built before: a preset that only adds packages to one reuses its layers."""

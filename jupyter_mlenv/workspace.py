@@ -68,7 +68,7 @@ def check(path: str, settings: Settings) -> str:
     """
     if "\0" in path:
         raise WorkspaceNotFound("A path cannot contain a NUL character.", details={"workspace": path})
-    real = os.path.realpath(os.path.expanduser(path))
+    real = resolved(os.path.expanduser(path))
     details = {"workspace": real}
     refusal = _refusal(real, settings)
     if refusal:
@@ -87,6 +87,18 @@ def check(path: str, settings: Settings) -> str:
             f"{real} cannot be a workspace: you may not read it.", hint="Choose another folder.", details=details
         )
     return real
+
+
+def resolved(path: str) -> str:
+    """The path without links. Raises WorkspaceForbidden if one on the way may not be read, such as `/proc/1/root`."""
+    try:
+        return os.path.realpath(path)
+    except OSError as error:
+        raise WorkspaceForbidden(
+            f"{path} cannot be used: {error.strerror or error}.",
+            hint="Choose another folder.",
+            details={"workspace": path},
+        ) from error
 
 
 def logdir(workspace: str) -> str:

@@ -835,6 +835,10 @@ class Agent:
             body = text % (PROTOCOL, os.getpid(), python[0], python[1], python[2], time.monotonic() - self.begun)
             await connection.answer(200, body.encode())
             return True
+        elif verb == "POST /v1/stat":
+            stats = [identity(path) for path in want(request.json(), "paths", "argv")]
+            await connection.answer(200, dumps({"stats": stats}))
+            return True
         else:
             await connection.answer(200, dumps(await self.service_verb(request)))
             return True
@@ -1087,6 +1091,15 @@ def service_variables(endpoint: str) -> dict[str, Any]:
             return dict(json.load(file).get(endpoint, {}))
     except (OSError, ValueError):
         return {}
+
+
+def identity(path: str) -> list[int] | None:
+    """Device and inode of what lies at a path, links followed."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return [found.st_dev, found.st_ino]
 
 
 def window(rows: int, cols: int) -> bytes:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .. import workspace as workspaces
-from ..errors import EngineError, WorkspaceForbidden
+from ..errors import EngineError
 from ..model import State
 
 if TYPE_CHECKING:
@@ -25,13 +24,6 @@ async def workspace_of(start: Start, environments: Environments) -> str:
     return await workspace_at(start.path, environments, start.preset)
 
 
-async def allow_mounts(start: Start, environments: Environments) -> None:
-    """Where workspaces are confined, so are the mounts of a request. Raises WorkspaceForbidden."""
-    allowed = environments.settings.allowed_workspaces
-    if allowed and start.mounts:
-        await asyncio.to_thread(_allow_mounts, [mount.source for mount in start.mounts], allowed)
-
-
 async def workspace_at(path: str, environments: Environments, preset: str = "") -> str:
     """The workspace of a contents path; one where an environment of `preset` runs is preferred."""
     running: list[str] = []
@@ -42,15 +34,3 @@ async def workspace_at(path: str, environments: Environments, preset: str = "") 
     settings = environments.settings
     folder = os.path.join(settings.root_dir, *path.split("/")) if path else settings.root_dir
     return await asyncio.to_thread(workspaces.find, folder, settings, running)
-
-
-def _allow_mounts(sources: Sequence[str], allowed: Sequence[str]) -> None:
-    folders = [os.path.realpath(folder) for folder in allowed]
-    for source in sources:
-        real = os.path.realpath(source)
-        if not any(os.path.commonpath((real, folder)) == folder for folder in folders):
-            raise WorkspaceForbidden(
-                f"{source} cannot be mounted: it is outside of the allowed workspaces.",
-                hint=f"Allowed are paths in {', '.join(folders)}.",
-                details={"mount": source},
-            )

@@ -16,7 +16,7 @@ from ..errors import EngineError, MlenvError, WorkspaceForbidden, WorkspaceNotFo
 from ..model import Preset, to_plain
 from . import requests
 from .base import MlenvHandler
-from .folders import allow_mounts, workspace_at, workspace_of
+from .folders import workspace_at, workspace_of
 from .watch import WatchHandler
 
 DOCUMENT = Path(__file__).with_name("openapi.json")
@@ -82,7 +82,6 @@ class EnvironmentList(MlenvHandler):
     @authorized
     async def post(self) -> None:
         start = requests.start(self.body())
-        await allow_mounts(start, self.environments)
         workspace = await workspace_of(start, self.environments)
         self.accepted(*await self.environments.start(start.request(workspace), self.base_url))
 

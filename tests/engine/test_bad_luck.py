@@ -202,7 +202,7 @@ async def test_a_project_that_was_deleted_while_its_environment_was_stopped(
     await environments.stop(environment.id)
     shutil.rmtree(workspace)
     _, job = await environments.resume(environment.id)
-    with pytest.raises(EngineError, match="no such file or directory") as caught:
+    with pytest.raises(WorkspaceNotFound, match="does not exist") as caught:
         await job.wait()
     assert str(workspace) in caught.value.message
     assert [e.state for e in await environments.list()] == [State.STOPPED]

@@ -82,7 +82,8 @@ class FakeEngine:
         False: containers are only book-keeping and no process runs.
 
     `calls` counts the calls per method. `fail("create", error, times=1)` makes the next calls raise; `delays["pull"]`
-    is waited for in seconds, cancellable. `down()` and `up()` take the engine away and give it back. `kill(container)`
+    is waited for in seconds, cancellable. `sees["/work"]` is what it mounts there instead. `down()`
+    and `up()` take the engine away and give it back. `kill(container)`
     is what a crash of the container's main process does.
     """
 
@@ -101,6 +102,7 @@ class FakeEngine:
         self.registry = dict(registry or {})
         self.calls: Counter[str] = Counter()
         self.delays: dict[str, float] = {}
+        self.sees: dict[str, str] = {}
         self.available = True
         self.closed = False
         self._facts = EngineFacts(
@@ -336,7 +338,10 @@ class FakeEngine:
         given = box.files.get(AGENT_PATH)
         agent = self._scratch / f"{box.info.id[:12]}-agent" / "agent.py"
         agent.parent.mkdir(exist_ok=True)
-        agent.write_bytes(given.data if given and given.data else PACKAGED_AGENT.read_bytes())
+        # No isolation: what it mounted is where it was, and the agent is told so.
+        places = {mount.target: mount.source for mount in box.spec.mounts} | self.sees
+        told = f"\n_own = identity\nidentity = lambda path: _own({places!r}.get(path, path))\n"
+        agent.write_bytes((given.data if given and given.data else PACKAGED_AGENT.read_bytes()) + told.encode())
         for name in AGENT_FILES:  # what it finds beside itself
             if name == agent.name:
                 continue

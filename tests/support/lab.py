@@ -61,7 +61,7 @@ class Lab:
         command += [f"--ServerApp.root_dir={self.root_dir}", *self.settings]
         with self.log.open("ab") as output:
             process = subprocess.Popen(
-                [*_as_person(self.uid), *command],
+                [*as_person(self.uid), *command],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self.root_dir,
@@ -105,7 +105,7 @@ class Lab:
     def mlenv(self, *words: str) -> str:
         """What `jupyter mlenv …` prints, run by the same person with the same settings."""
         done = subprocess.run(
-            [*_as_person(self.uid), sys.executable, "-m", "jupyter_mlenv.cli", *words, *self.settings],
+            [*as_person(self.uid), sys.executable, "-m", "jupyter_mlenv.cli", *words, *self.settings],
             cwd=self.root_dir,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -166,7 +166,7 @@ def owned_by_person(lab: Lab, path: Path) -> None:
     _give(path, lab.uid)
 
 
-def _as_person(uid: int) -> list[str]:
+def as_person(uid: int) -> list[str]:
     if os.getuid() != 0:
         return []
     group = os.stat(DOCKER_SOCKET).st_gid
