@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -22,18 +23,13 @@ from typing import Any
 from . import projectfiles, tomlscan, treewalk
 from .errors import PresetInvalid, PresetNotFound
 from .model import (
-    Endpoint,
-    ImageSource,
-    KernelOptions,
-    Mount,
     Preset,
-    Resources,
     Settings,
 )
 from .plaintext import one_line
+from .presetbuild import build
 from .presetfile import MOST_BYTES, nearest, read
-from .presetrules import absolute, check, lent, merge, merge_tables
-from .sizes import parse_size
+from .presetrules import absolute, check, lent, merge
 
 WORKSPACE_FILE = "mlenv.toml"
 """The preset file of a workspace."""
@@ -65,7 +61,9 @@ def parse(text: str, *, file: str, directory: str, extends: Lookup | None = None
     PresetInvalid
         With file, line, field and what is allowed.
     """
-    return _build(_merged(text, file, directory, extends or _catalog_data().get, confined), file, directory)
+    return build(
+        _merged(text, file, directory, extends or _catalog_data().get, confined), file, directory, default_endpoints()
+    )
 
 
 def load(settings: Settings, workspace: str = "") -> tuple[list[Preset], list[PresetInvalid]]:
@@ -108,7 +106,6 @@ def load(settings: Settings, workspace: str = "") -> tuple[list[Preset], list[Pr
         found.setdefault(preset.name, preset)
     if not (settings.project_presets and workspace and os.path.lexists(os.path.join(workspace, WORKSPACE_FILE))):
         return list(found.values()), errors
-    taken = {*found, *(path.stem for path in trusted)}
     theirs = {path.stem for path in trusted}
 
     def lends(name: str) -> Mapping[str, Any] | None:
@@ -116,7 +113,7 @@ def load(settings: Settings, workspace: str = "") -> tuple[list[Preset], list[Pr
         return lent(base) if base is not None and name in theirs else base
 
     try:
-        own = _of_project(workspace, lends, taken)
+        own = _of_project(workspace, lends, list(found.values()), {*found, *theirs})
     except PresetInvalid as error:
         return list(found.values()), [error, *errors]
     return [own, *found.values()], errors
@@ -148,7 +145,7 @@ def find(name: str, presets: Sequence[Preset], errors: Sequence[PresetInvalid] =
 @functools.cache
 def catalog() -> tuple[Preset, ...]:
     """The presets that ship with this package, as its files are named; the host's Python first."""
-    built = [_build(data, "catalog", "") for data in _catalog_data().values()]
+    built = [build(data, "catalog", "", default_endpoints()) for data in _catalog_data().values()]
     return tuple(sorted(built, key=lambda preset: _order().index(preset.name)))
 
 
@@ -214,8 +211,8 @@ def _lies_in(path: Path, workspace: str) -> bool:
     return any(way.startswith(inside) for way in ways)
 
 
-def _of_project(workspace: str, extends: Lookup, taken: Collection[str]) -> Preset:
-    """The preset that comes with a project. Raises PresetInvalid, also for a name that is another preset's."""
+def _of_project(workspace: str, extends: Lookup, others: Sequence[Preset], taken: Collection[str]) -> Preset:
+    """The preset that comes with a project. Raises PresetInvalid, also for a name or title that is another preset's."""
     file = os.path.join(workspace, WORKSPACE_FILE)
     try:
         text = treewalk.read_text(workspace, WORKSPACE_FILE, MOST_BYTES)
@@ -235,7 +232,21 @@ def _of_project(workspace: str, extends: Lookup, taken: Collection[str]) -> Pres
             "stand in its place",
             hint=f'Call it something else, for example name = "{_free(preset.name, taken)}".',
         )
-    return replace(preset, project=projectfiles.project(workspace, preset, text))
+    # A tile may look like an administrator's, with its limits; where it comes from is said in our words.
+    title = next((one for one in others if _alike(one.title) == _alike(preset.title)), None)
+    if title is not None:
+        where = f'is "{preset.title}", which is the title of the preset "{title.name}"'
+        raise read(text, file).fail(("title",), where, hint="Choose another one.")
+    return replace(
+        preset,
+        description=f"From this project's {WORKSPACE_FILE}. {preset.description}".strip(),
+        project=projectfiles.project(workspace, preset, text),
+    )
+
+
+def _alike(title: str) -> str:
+    """What a person sees of a title: without case, width of letters and spaces."""
+    return "".join(unicodedata.normalize("NFKC", title).casefold().split())
 
 
 def _free(name: str, taken: Collection[str]) -> str:
@@ -277,49 +288,3 @@ def _merged(
         base = found
     check(document, data, base, confined, default_endpoints())
     return merge(base, data)
-
-
-def _build(data: Mapping[str, Any], file: str, directory: str) -> Preset:
-    kernel: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.get("kernel", {}).items()}
-    image: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data["image"].items()}
-    image.setdefault("add_jupyter", "base" in image)
-    return Preset(
-        name=data["name"],
-        title=data.get("title", data["name"].replace("-", " ").capitalize()),
-        image=ImageSource(**image),
-        description=data.get("description", ""),
-        icon=data.get("icon", ""),
-        gpu=data.get("gpu", False),
-        twin=data.get("twin", ""),
-        resources=_resources(data.get("resources", {})),
-        mounts=tuple(
-            Mount(mount["source"], mount.get("target", mount["source"]), mount.get("read_only", False))
-            for mount in data.get("mounts", ())
-        ),
-        env=data.get("env", {}),
-        endpoints=_endpoints(data.get("endpoints", {})),
-        kernel=KernelOptions(**kernel),
-        network=data.get("network", ""),
-        source=file,
-        directory=directory,
-    )
-
-
-def _resources(table: Mapping[str, Any]) -> Resources:
-    values: dict[str, Any] = {
-        key: parse_size(str(value)) if key in ("memory", "shm") else value for key, value in table.items()
-    }
-    if "gpus" in values:
-        values["gpus"] = "" if values["gpus"] in (0, "0") else str(values["gpus"])
-    return Resources(**values)
-
-
-def _endpoints(tables: Mapping[str, Mapping[str, Any]]) -> tuple[Endpoint, ...]:
-    merged = merge_tables(default_endpoints(), tables)
-    return tuple(_endpoint(name, table) for name, table in merged.items() if table.get("enabled", True))
-
-
-def _endpoint(name: str, table: Mapping[str, Any]) -> Endpoint:
-    fields = {key: value for key, value in table.items() if key != "enabled"}
-    fields["command"] = tuple(fields["command"])
-    return Endpoint(**{"name": name, "title": name.replace("-", " ").capitalize(), **fields})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -65,6 +66,10 @@ class PresetsCommand(Command):
             output.write_json([preset.to_json(ready.get(preset.name)) for preset in presets])
         else:
             output.write_table(presets_table(presets, ready))
+            for preset in presets:
+                if preset.consent:
+                    output.write(f"\n{preset.name} comes with the project, and is used once you have agreed to it:")
+                    output.write(f"  jupyter mlenv agree {shlex.quote(preset.consent.folder)}")
         for line in broken_lines(broken):
             output.write(line, style="yellow", stream=sys.stderr if args.json else sys.stdout)
         if missing:

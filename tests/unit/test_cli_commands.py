@@ -229,6 +229,37 @@ def test_a_projects_preset_is_shown_and_agreed_to(mlenv: Run, tmp_path: Path) ->
     assert mlenv("agree").returncode == 0
 
 
+@pytest.mark.parametrize(("answer", "status"), [(b"\n", 1), (b"n\n", 1), (b"yes\n", 0)])
+def test_it_asks_on_a_terminal(mlenv: Run, tmp_path: Path, answer: bytes, status: int) -> None:
+    (tmp_path / "project" / "mlenv.toml").write_text('[image]\nreference = "registry.test/a:1"\n')
+    terminal, side = os.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jupyter_mlenv.cli", "agree", str(tmp_path / "project")],
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT), "TERM": "xterm"},
+            stdin=side,
+            stdout=side,
+            stderr=side,
+        )
+        shown = b""
+        while b"[y/N]" not in shown:
+            shown += os.read(terminal, 1024)
+        assert b"It downloads and runs the image registry.test/a:1." in shown
+        os.write(terminal, answer)
+        assert process.wait(timeout=60) == status
+    finally:
+        os.close(side)
+        os.close(terminal)
+    assert mlenv("agree").returncode == status
+
+
+def test_presets_says_what_nobody_has_agreed_to(mlenv: Run, tmp_path: Path) -> None:
+    (tmp_path / "project" / "mlenv.toml").write_text('[image]\nreference = "registry.test/a:1"\n')
+    assert "jupyter mlenv agree" in mlenv("presets").stdout
+    assert mlenv("agree", "--yes").returncode == 0
+    assert "jupyter mlenv agree" not in mlenv("presets").stdout
+
+
 def test_there_is_nothing_to_agree_to(mlenv: Run) -> None:
     done = mlenv("agree", "--yes")
     assert done.returncode == 1

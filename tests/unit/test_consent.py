@@ -373,3 +373,17 @@ def test_a_project_takes_no_name_that_exists(tmp_path: Path, name: str) -> None:
         with pytest.raises(PresetInvalid) as raised:
             presets.find(name, found, errors)
         assert raised.value.details["file"] == str(mine / "broken.toml")
+
+
+@pytest.mark.parametrize("title", ["Locked lab", " locked  LAB", "\uff2cocked lab"])
+def test_a_project_does_not_look_like_another_preset(tmp_path: Path, title: str) -> None:
+    mine, work = tmp_path / "mine", tmp_path / "work"
+    mine.mkdir()
+    work.mkdir()
+    (mine / "locked.toml").write_text('title = "Locked lab"\n[image]\nhost = true\n')
+    (work / "mlenv.toml").write_text(f'title = "{title}"\n[image]\nreference = "evil"\n')
+    _, errors = presets.load(settings(tmp_path, mine), str(work))
+    assert [error.details["field"] for error in errors] == ["title"]
+    (work / "mlenv.toml").write_text('title = "Ours"\ndescription = "Nice."\n[image]\nreference = "evil"\n')
+    own = presets.load(settings(tmp_path, mine), str(work))[0][0]
+    assert own.description == "From this project's mlenv.toml. Nice.", "what the tile's tooltip says"

@@ -21,7 +21,7 @@ CORE += ("limits", "allowedimages", "mountsources")
 CORE += ("projectfiles",)
 CORE += ("dockerignore", "imageplan")
 CORE += ("hostconfig",)
-CORE += ("tomlscan",)
+CORE += ("tomlscan", "presetbuild")
 
 
 def modules() -> dict[str, Path]:

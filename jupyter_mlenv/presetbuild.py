@@ -1,0 +1,56 @@
+"""Checked and merged data of a preset -> Preset. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .model import Endpoint, ImageSource, KernelOptions, Mount, Preset, Resources
+from .presetrules import merge_tables
+from .sizes import parse_size
+
+
+def build(data: Mapping[str, Any], file: str, directory: str, defaults: Mapping[str, Mapping[str, Any]]) -> Preset:
+    """The preset of merged data. `defaults`: the endpoints that every preset has unless it says otherwise."""
+    kernel: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.get("kernel", {}).items()}
+    image: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data["image"].items()}
+    image.setdefault("add_jupyter", "base" in image)
+    return Preset(
+        name=data["name"],
+        title=data.get("title", data["name"].replace("-", " ").capitalize()),
+        image=ImageSource(**image),
+        description=data.get("description", ""),
+        icon=data.get("icon", ""),
+        gpu=data.get("gpu", False),
+        twin=data.get("twin", ""),
+        resources=_resources(data.get("resources", {})),
+        mounts=tuple(
+            Mount(mount["source"], mount.get("target", mount["source"]), mount.get("read_only", False))
+            for mount in data.get("mounts", ())
+        ),
+        env=data.get("env", {}),
+        endpoints=_endpoints(merge_tables(defaults, data.get("endpoints", {}))),
+        kernel=KernelOptions(**kernel),
+        network=data.get("network", ""),
+        source=file,
+        directory=directory,
+    )
+
+
+def _resources(table: Mapping[str, Any]) -> Resources:
+    values: dict[str, Any] = {
+        key: parse_size(str(value)) if key in ("memory", "shm") else value for key, value in table.items()
+    }
+    if "gpus" in values:
+        values["gpus"] = "" if values["gpus"] in (0, "0") else str(values["gpus"])
+    return Resources(**values)
+
+
+def _endpoints(tables: Mapping[str, Mapping[str, Any]]) -> tuple[Endpoint, ...]:
+    return tuple(_endpoint(name, table) for name, table in tables.items() if table.get("enabled", True))
+
+
+def _endpoint(name: str, table: Mapping[str, Any]) -> Endpoint:
+    fields = {key: value for key, value in table.items() if key != "enabled"}
+    fields["command"] = tuple(fields["command"])
+    return Endpoint(**{"name": name, "title": name.replace("-", " ").capitalize(), **fields})
