@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 from .engines.base import Engine, EngineEvent
 from .errors import MlenvError
 from .jobs import Job, Jobs
 from .model import LABEL, Environment
+
+LOG = logging.getLogger("jupyter_mlenv")
+
+FIRST_DELAY, LAST_DELAY = 0.5, 30.0
+"""Seconds before the engine's stream is opened again after a failure of ours; doubled each time."""
+
+REMEMBERED = 64
+"""Subjects whose newest change is kept as text, for watchers that have not read it yet."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,14 @@ class KernelsChanged:
 Change = Snapshot | EnvironmentChanged | EnvironmentRemoved | JobChanged | EngineChanged | KernelsChanged
 
 
+class Message(dict[str, Any]):
+    """A change as a JSON object, whose text is made once for all who watch."""
+
+    @cached_property
+    def text(self) -> str:
+        return json.dumps(self)
+
+
 class _Watcher:
     """What one watcher has not read yet: the newest change per subject, so a slow one never grows."""
 
@@ -134,6 +153,9 @@ class Changes:
         self._watchers: set[_Watcher] = set()
         self._task: asyncio.Task[None] | None = None
         self._state = ""
+        self._closed = False
+        self._delay = FIRST_DELAY
+        self._messages: dict[tuple[str, str], tuple[Change, str, Message]] = {}
         self._image_listeners: set[Callable[[], None]] = set()
         self._unlisten = jobs.listen(lambda job: self.publish(JobChanged(job)))
 
@@ -159,42 +181,75 @@ class Changes:
                 yield Snapshot((), ()).to_json(base_url)
                 yield EngineChanged("disconnected").to_json(base_url)
             while True:
-                yield (await watcher.take()).to_json(base_url)
+                yield self._message(await watcher.take(), base_url)
         finally:
             self._watchers.discard(watcher)
 
+    def _message(self, change: Change, base_url: str) -> Message:
+        """The same object for all watchers of the same change."""
+        told = self._messages.pop(change.key, None)
+        if told is None or told[0] is not change or told[1] != base_url:
+            told = change, base_url, Message(change.to_json(base_url))
+        self._messages[change.key] = told
+        while len(self._messages) > REMEMBERED:
+            del self._messages[next(iter(self._messages))]
+        return told[2]
+
     def ensure_running(self) -> None:
         """Follow the engine's events from now on."""
-        if self._task is None:
+        if self._task is None and not self._closed:
             self._task = asyncio.create_task(self._follow(), name="mlenv-engine-events")
+            self._task.add_done_callback(self._ended)
 
     async def close(self) -> None:
-        """Stop following."""
+        """Stop following. Never raises: whoever closes has more to close."""
+        self._closed = True
         self._unlisten()
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Without the stream nobody hears of anything any more, so it begins again, whatever ended it."""
+        if task.cancelled() or self._closed:
+            return
+        LOG.error("The stream of the engine's changes ended; it begins again.", exc_info=task.exception())
+        self._delay = min(2 * self._delay, LAST_DELAY)
+        task.get_loop().call_later(self._delay, self._again)
+
+    def _again(self) -> None:
+        self._task = None
+        self.ensure_running()
 
     async def _follow(self) -> None:
-        async for event in self._engine.events():
-            if event.kind in ("connected", "disconnected"):
-                self._seen(event)
-                await self._engine_changed(event.kind)
-            elif event.kind == "image":
-                for listener in list(self._image_listeners):
-                    listener()
-            elif event.environment and event.labels.get(f"{LABEL}.owner") == self._owner:
-                self._seen(event)
-                # An engine that went away between the event and the question says so by its next event.
-                with suppress(MlenvError):
-                    self.publish(await self._refresh(event.environment))
+        async with aclosing(cast("AsyncGenerator[EngineEvent]", self._engine.events())) as events:
+            async for event in events:
+                try:
+                    await self._told(event)
+                except Exception:  # one odd container, or a bug of ours about it, must not silence all others
+                    LOG.exception("The engine's change %s of %s was not understood.", event.kind, event.environment)
+                else:
+                    self._delay = FIRST_DELAY
+
+    async def _told(self, event: EngineEvent) -> None:
+        if event.kind in ("connected", "disconnected"):
+            self._seen(event)
+            await self._engine_changed(event.kind)
+        elif event.kind == "image":
+            for listener in list(self._image_listeners):
+                listener()
+        elif event.environment and event.labels.get(f"{LABEL}.owner") == self._owner:
+            self._seen(event)
+            # An engine that went away between the event and the question says so by its next event.
+            with suppress(MlenvError):
+                self.publish(await self._refresh(event.environment))
 
     async def _engine_changed(self, state: str) -> None:
-        first, self._state = self._state == "", state
-        if first and state == "connected":
+        before, self._state = self._state, state
+        if not before and state == "connected":
             return
-        self.publish(EngineChanged(state))
+        if before != state:
+            self.publish(EngineChanged(state))
         if state == "connected":
             with suppress(MlenvError):
                 self.publish(await self._snapshot())

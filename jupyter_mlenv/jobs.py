@@ -15,6 +15,9 @@ from .model import Environment, Progress
 RING = 2000
 """Log lines kept per job."""
 
+NOTIFY_EVERY = 0.05
+"""Seconds between two times that listeners hear of a running job; a build may print 100,000 lines in one."""
+
 KEPT = 50
 """Finished jobs kept, so that a reloaded page can still read why one failed."""
 
@@ -39,19 +42,21 @@ class Job:
         self._changed = changed
         self._wake = asyncio.Event()
         self._over = asyncio.Event()
+        self._told = float("-inf")
+        self._later: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Environment] | None = None
 
     def progress(self, progress: Progress) -> None:
         """Where the work is now; an unchanged progress wakes nobody."""
         if progress != self.current:
             self.current = progress
-            self._notify()
+            self._soon()
 
     def log(self, line: str) -> None:
         """One line for the job's log."""
         self._ring.append(line)
         self.lines += 1
-        self._notify()
+        self._soon()
 
     def since(self, number: int) -> tuple[int, list[str]]:
         """The number of the first line returned, and the lines from `number` on that are still kept."""
@@ -145,7 +150,22 @@ class Job:
         self._over.set()
         self._notify()
 
+    def _soon(self) -> None:
+        """Tell everybody now, or at the end of the interval that the last time began: once for all that came in it."""
+        if self._later is not None:
+            return
+        loop = asyncio.get_running_loop()
+        wait = self._told + NOTIFY_EVERY - loop.time()
+        if wait <= 0:
+            self._notify()
+        else:
+            self._later = loop.call_later(wait, self._notify)
+
     def _notify(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        self._told = asyncio.get_running_loop().time()
         self._wake.set()
         self._wake = asyncio.Event()
         self._changed(self)

@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
 from jupyter_server.auth.decorator import authorized, ws_authenticated
 from jupyter_server.base.handlers import JupyterHandler
@@ -18,6 +19,7 @@ from jupyter_server.base.websocket import WebSocketMixin
 from tornado import web
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
+from ..changes import Message
 from ..errors import MlenvError, RequestInvalid
 from ..jobs import Job
 from . import requests
@@ -113,7 +115,7 @@ class WatchHandler(WebSocketMixin, ErrorsAsJson, WebSocketHandler, JupyterHandle
 
     async def send(self, message: dict[str, Any]) -> None:
         """Returns when the message is on the wire. Raises WebSocketClosedError."""
-        await self.write_message(json.dumps(message))
+        await self.write_message(message.text if isinstance(message, Message) else json.dumps(message))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task whose failure closes the connection: the client then connects anew and does not wait in vain."""
@@ -141,9 +143,21 @@ async def follow(job: Job, since: int, send: Callable[[dict[str, Any]], Awaitabl
                 break
             batch = lines[: _fitting(lines)]
             since = first + len(batch)
-            await send({"type": "log", "job": job.id, "from": first, "lines": batch})
+            await send(_log_message(job, first, batch))
             if len(batch) == len(lines):
                 await asyncio.sleep(LOG_INTERVAL)
+
+
+_latest: WeakKeyDictionary[Job, tuple[int, int, Message]] = WeakKeyDictionary()
+
+
+def _log_message(job: Job, first: int, lines: Sequence[str]) -> Message:
+    """Lines of a log; those who follow it at the same pace share one message and its text."""
+    known = _latest.get(job)
+    if known is None or known[:2] != (first, len(lines)):
+        known = first, len(lines), Message(type="log", job=job.id, **{"from": first}, lines=lines)
+    _latest[job] = known
+    return known[2]
 
 
 def _fitting(lines: Sequence[str]) -> int:

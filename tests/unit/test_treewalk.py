@@ -137,7 +137,7 @@ def test_a_folder_that_is_swapped_for_a_link_all_the_time_never_shows_what_is_be
     attacker.start()
     seen = set()
     try:
-        for _ in itertools.repeat(None, 500):
+        for _ in itertools.repeat(None, 100):
             with contextlib.suppress(OSError):
                 seen.add(read_text(str(root), "real/key"))
             with contextlib.suppress(OSError), treewalk.opened(str(root), ".") as top:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import textwrap
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...dockerfile import step_text
 from ...errors import BuildFailed, EngineError
-from ...model import BuildRecipe
+from ...model import BuildRecipe, Progress
 from .buildkit import BuildKitProgress
 from .classic import ClassicProgress
 from .connection import Connection
@@ -17,6 +18,9 @@ from .context import write_context
 from .errors import disk_full, from_message
 
 Builder = BuildKitProgress | ClassicProgress
+
+PROGRESS_EVERY = 0.05
+"""Seconds between two looks at how far a build is, while it prints."""
 
 _BASE = re.compile(
     r"(?:load metadata for|FROM|docker-image://)\s*(?P<image>[^\s@]+(?:@sha256:[0-9a-f]+)?)", re.IGNORECASE
@@ -69,11 +73,29 @@ def build_params(recipe: BuildRecipe, build_id: str, dockerfile: str) -> dict[st
     return params
 
 
-def read_build(recipe: BuildRecipe, build_id: str, connection: Connection) -> Iterator[dict[str, Any]]:
-    """Send the context, yield the engine's messages. Blocking; cutting the connection ends it in any phase."""
+def read_build(
+    recipe: BuildRecipe, build_id: str, progress: Builder, connection: Connection
+) -> Iterator[str | Progress]:
+    """Send the context, yield lines for the log and, at each step and every `PROGRESS_EVERY` seconds, how far it is.
+
+    Blocking, and all that is read of a message is read here: a build may print millions of lines. Cutting the
+    connection ends it in any phase. Raises EngineError for what the build says went wrong.
+    """
     context, dockerfile = write_context(recipe, lambda: connection.is_cut)
+    told, step = 0.0, -1
     with context:
-        yield from connection.post_build(build_params(recipe, build_id, dockerfile), context)
+        for message in connection.post_build(build_params(recipe, build_id, dockerfile), context):
+            if message is None:
+                continue
+            if "error" in message:
+                raise build_error(progress, str(message["error"]))
+            lines = progress.feed(message)
+            yield from lines
+            if progress.turns == step and time.monotonic() - told < PROGRESS_EVERY:
+                continue
+            told, step = time.monotonic(), progress.turns
+            yield progress.now()
+    yield progress.now()
 
 
 def build_error(progress: Builder, text: str) -> EngineError:
@@ -82,7 +104,7 @@ def build_error(progress: Builder, text: str) -> EngineError:
         vertex = progress.failed
         step = " ".join(vertex.name.split()) if vertex else ""
         reason = vertex.error if vertex else text
-        log = [*vertex.tail, *filter(None, [vertex.partial])] if vertex else []
+        log = [*vertex.tail, *filter(None, [vertex.text.partial])] if vertex else []
     else:
         step, reason, log = progress.step, text, list(progress.tail)
     reason = " ".join(reason.split())

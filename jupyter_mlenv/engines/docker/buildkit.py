@@ -15,6 +15,7 @@ from typing import Any
 
 from ...dockerfile import step_text
 from ...model import Progress
+from .lines import Lines
 
 TAIL = 20
 """Last lines of a failed step that a person gets."""
@@ -40,7 +41,7 @@ class Vertex:
     cached: bool = False
     error: str = ""
     announced: bool = False
-    partial: str = ""
+    text: Lines = field(default_factory=Lines)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
     moved: dict[str, tuple[int, int]] = field(default_factory=dict)  # status id → bytes now, bytes in all
 
@@ -56,6 +57,7 @@ class BuildKitProgress:
     def __init__(self, steps: int = 0) -> None:
         self._vertices: dict[str, Vertex] = {}
         self._expected = steps
+        self.turns = 0  # how often something came that is not a step's output
         self._shown = "Reading the Dockerfile"
 
     def feed(self, message: Mapping[str, Any]) -> list[str]:
@@ -64,6 +66,7 @@ class BuildKitProgress:
             return []
         lines: list[str] = []
         for number, value in fields(base64.b64decode(message["aux"])):
+            self.turns += number in (1, 2)
             if number == 1:
                 lines += self._vertex(dict_of(value))
             elif number == 2:
@@ -111,10 +114,9 @@ class BuildKitProgress:
         if vertex.started and not vertex.announced and vertex.worth_telling:
             vertex.announced = True
             lines.append(("CACHED " if vertex.cached else "") + vertex.name)
-        if ended and vertex.partial:
-            lines.append(vertex.partial)
-            vertex.tail.append(vertex.partial)
-            vertex.partial = ""
+        if ended and (last := vertex.text.take()):
+            lines.append(last)
+            vertex.tail.append(last)
         return lines
 
     def _status(self, raw: dict[int, Any]) -> None:
@@ -124,9 +126,8 @@ class BuildKitProgress:
 
     def _log(self, raw: dict[int, Any]) -> list[str]:
         vertex = self._vertices.setdefault(digest := raw.get(1, b"").decode(), Vertex(digest))
-        text = vertex.partial + raw.get(4, b"").decode(errors="replace")
-        *whole, vertex.partial = re.split(r"\r\n|\n|\r", COLOUR.sub("", text))
-        lines = [line for line in whole if line.strip()]
+        text = COLOUR.sub("", raw.get(4, b"").decode(errors="replace"))
+        lines = [line for line in vertex.text.feed(text) if line.strip()]
         vertex.tail.extend(lines)
         return lines
 

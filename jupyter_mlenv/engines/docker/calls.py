@@ -5,19 +5,24 @@ from __future__ import annotations
 import codecs
 import io
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ...errors import EngineError
 from ...model import ContainerSpec, FileEntry
 from ..base import ContainerInfo, ImageInfo
 from . import containers as shapes
 from . import images as image_shapes
 from .connection import Connection
+from .lines import Lines
 
 if TYPE_CHECKING:
     from docker import APIClient
+
+
+SMALL = 1 << 20
+"""Bytes of the archive of a small file of a container, which whatever runs in there may have replaced."""
 
 
 def create(client: APIClient, spec: ContainerSpec, publish_host: str, swap_accounting: bool) -> ContainerInfo:
@@ -36,7 +41,12 @@ def put_files(client: APIClient, id: str, files: Sequence[FileEntry]) -> None:
 
 def read_file(client: APIClient, id: str, path: str) -> bytes:
     chunks, _ = client.get_archive(id, path)
-    return shapes.unpack_one(b"".join(chunks), id, path)
+    data = b""
+    for chunk in chunks:
+        data += chunk
+        if len(data) > SMALL:
+            raise EngineError(f"{path} in container {id} is too large.", details={"container": id, "path": path})
+    return shapes.unpack_one(data, id, path)
 
 
 def start(client: APIClient, id: str) -> ContainerInfo:
@@ -133,10 +143,9 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[str]:
     A carriage return ends a line too, as a progress bar means it.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    pending = ""
+    lines = Lines()
     for chunk in chunks:
-        *whole, pending = re.split(r"\r\n|\n|\r(?!$)", pending + decoder.decode(chunk))
-        yield from whole
-    pending += decoder.decode(b"", final=True)
-    if pending:
-        yield pending.rstrip("\r")
+        yield from lines.feed(decoder.decode(chunk))
+    yield from lines.feed(decoder.decode(b"", final=True))
+    if last := lines.take():
+        yield last

@@ -10,6 +10,7 @@ from typing import Any
 from ...dockerfile import step_text
 from ...model import Progress
 from .buildkit import COLOUR, TAIL
+from .lines import Lines
 from .pull import PullProgress
 
 _STEP = re.compile(r"^Step (?P<number>\d+)/(?P<count>\d+) : (?P<text>.*)$", re.DOTALL)
@@ -21,26 +22,28 @@ class ClassicProgress:
 
     def __init__(self) -> None:
         self.step = ""
+        self.turns = 0  # how often a step began or a message came that is not of its output
         self.tail: deque[str] = deque(maxlen=TAIL)
         self._number = 0
         self._count = 0
-        self._partial = ""
+        self._text = Lines()
         self._base: PullProgress | None = None
 
     def feed(self, message: Mapping[str, Any]) -> list[str]:
         """Take one message; returns new lines for the log."""
         if "status" in message:  # a base image that is pulled on the way
             self._base = self._base or PullProgress()
+            self.turns += 1
             line = self._base.feed(message)
             return [line] if line else []
-        text = COLOUR.sub("", str(message.get("stream", "")))  # it prints errors in red
-        *whole, self._partial = re.split(r"\r\n|\n|\r", self._partial + text)
+        whole = self._text.feed(COLOUR.sub("", str(message.get("stream", ""))))  # it prints errors in red
         lines = []
         for line in filter(str.strip, whole):
             match = _STEP.match(line)
             if match:
                 self._number, self._count = int(match["number"]), int(match["count"])
                 self.step = f"[{self._number}/{self._count}] {match['text']}"
+                self.turns += 1
                 self.tail.clear()
                 self._base = None
                 lines.append(self.step)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from .endpoint import EngineEndpoint
+from .lines import messages
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -20,6 +21,10 @@ REQUEST_TIMEOUT = 60
 
 GREETING_TIMEOUT = 10
 """Seconds for the first answer of an engine: a person waits for it."""
+
+
+PIECE = 1 << 16
+"""Bytes of an answer that are read at once."""
 
 
 class Connection:
@@ -57,7 +62,20 @@ class Connection:
         self.cut()
         self.client.close()
 
-    def post_build(self, params: Mapping[str, Any], context: IO[bytes]) -> Iterator[dict[str, Any]]:
+    def messages(self, method: str, path: str, **request: Any) -> Iterator[dict[str, Any] | None]:
+        """The JSON messages that answer a request, as they come; what is none is `None`.
+
+        The request is sent, and a refusal of the engine raised, before this returns. docker-py's own stream reads a
+        refusal as if it were a message, and a line in time that grows with the square of its length.
+        """
+        client: Any = self.client
+        send = client._post if method == "POST" else client._get
+        response = send(client._url(path), stream=True, timeout=None, **request)
+        client._raise_for_status(response)
+        raw = response.raw
+        return messages(raw.read_chunked(PIECE) if raw.chunked else raw.stream(PIECE))
+
+    def post_build(self, params: Mapping[str, Any], context: IO[bytes]) -> Iterator[dict[str, Any] | None]:
         """`POST /build`, its messages as they come.
 
         docker-py's own `build()` cannot choose BuildKit, hence its inner helpers. They add the docker configuration's
@@ -67,16 +85,13 @@ class Connection:
         headers = {"Content-Type": "application/tar"}
         client._set_auth_headers(headers)
         arguments = {**client._proxy_configs.get_environment(), **params["buildargs"]}
-        response = client._post(
-            client._url("/build"),
+        return self.messages(
+            "POST",
+            "/build",
             data=context,
             params={**params, "buildargs": json.dumps(arguments), "labels": json.dumps(params["labels"])},
             headers=headers,
-            stream=True,
-            timeout=None,
         )
-        client._raise_for_status(response)
-        yield from client._stream_helper(response, decode=True)
 
     @property
     def is_cut(self) -> bool:

@@ -14,8 +14,6 @@ from typing import Literal
 from ...errors import (
     ContainerNotFound,
     EngineError,
-    EnginePermission,
-    EngineUnavailable,
     ImageNotFound,
     RegistryUnreachable,
 )
@@ -26,7 +24,7 @@ from .build import base_images, build_error, read_build
 from .buildkit import BuildKitProgress
 from .classic import ClassicProgress
 from .errors import from_message
-from .events import FIRST_DELAY, LAST_DELAY, parse_event, read_events
+from .events import FIRST_DELAY, LAST_DELAY, PROOF, parse_event, proven, read_events, time_of
 from .pull import PullProgress, read_pull
 from .session import Session
 
@@ -96,13 +94,12 @@ class DockerEngine:
         progress = BuildKitProgress(recipe.steps) if build_id else ClassicProgress()
         reporter.progress(Progress("build", "Sending the build context"))
         try:
-            async with aclosing(self._session.stream(partial(read_build, recipe, build_id))) as messages:
-                async for message in messages:
-                    if "error" in message:
-                        raise build_error(progress, str(message["error"]))
-                    for line in progress.feed(message):
-                        reporter.log(line)
-                    reporter.progress(progress.now())
+            async with aclosing(self._session.stream(partial(read_build, recipe, build_id, progress))) as news:
+                async for one in news:
+                    if isinstance(one, Progress):
+                        reporter.progress(one)
+                    else:
+                        reporter.log(one)
         except asyncio.CancelledError:
             if build_id:
                 # The lost connection is enough for today's engines; this is what the command line does as well.
@@ -169,23 +166,28 @@ class DockerEngine:
                 yield line
 
     async def events(self) -> AsyncGenerator[EngineEvent, None]:
-        since, delay, blind = 0, FIRST_DELAY, False
+        since, delay, blind, trusted = 0, FIRST_DELAY, False, True
         while not self._session.closed.is_set():
+            began, told, heard = 0.0, False, since
             try:
                 async with aclosing(self._session.stream(partial(read_events, since))) as messages:
-                    async for raw in messages:
+                    async for raw in proven(messages, 0.0 if trusted else PROOF):
                         if raw is None:
-                            since, delay, blind = since or time.time_ns(), FIRST_DELAY, False
+                            since, began, blind = since or time.time_ns(), time.monotonic(), False
                             yield EngineEvent("connected", time=time.time())
-                        elif raw.get("timeNano", 0) > since:
-                            since = raw["timeNano"]
+                        elif (moment := time_of(raw)) > heard:  # not yet before the stream was lost
+                            since, told = max(since, moment), True  # a short-lived container's come out of order
                             event = parse_event(raw)
                             if event is not None:
                                 yield event
-            except (EngineUnavailable, EnginePermission):
+            except EngineError:
                 pass
             if self._session.closed.is_set():
                 return
+            if began:
+                # One that listens and lets go at once, again and again, must not make every watcher flicker.
+                trusted = told or time.monotonic() - began > PROOF
+                delay = FIRST_DELAY if trusted else delay
             if not blind:
                 blind = True
                 self._session.forget()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from ...model import Progress
 from .connection import Connection
@@ -91,4 +91,14 @@ class PullProgress:
 
 def read_pull(reference: str, connection: Connection) -> Iterator[dict[str, Any]]:
     """The engine's messages of a pull, with the credentials of the docker configuration."""
-    yield from cast("Iterator[dict[str, Any]]", connection.client.pull(reference, stream=True, decode=True))
+    from docker.auth import get_config_header, resolve_repository_name  # noqa: PLC0415 - there is a client
+    from docker.utils import parse_repository_tag  # noqa: PLC0415
+
+    repository, tag = parse_repository_tag(reference)
+    registry, _ = resolve_repository_name(repository)
+    login = get_config_header(connection.client, registry)
+    params = {"fromImage": repository, "tag": tag or "latest"}
+    messages = connection.messages(
+        "POST", "/images/create", params=params, headers={"X-Registry-Auth": login} if login else {}
+    )
+    yield from filter(None, messages)

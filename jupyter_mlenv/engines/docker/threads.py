@@ -12,8 +12,14 @@ from .connection import Connection
 
 T = TypeVar("T")
 
-AHEAD = 512
+AHEAD = 2048
 """Items a stream's thread may be ahead of its consumer."""
+
+AT_ONCE = 512
+"""Items that a consumer gets before the event loop may do something else: 1 ms of a job's log."""
+
+PACE = 0.005
+"""Seconds that a consumer with so many items leaves to everybody else."""
 
 GOODBYE = 5.0
 """Seconds to wait for a stream's thread after its socket was cut; it takes well below a millisecond."""
@@ -47,7 +53,8 @@ class _Feed(Generic[T]):
         if self._stopped.is_set():
             raise _Stopped
         self.items.append(item)
-        self.loop.call_soon_threadsafe(self.wake.set)
+        if not self.wake.is_set():
+            self.loop.call_soon_threadsafe(self.wake.set)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -91,9 +98,12 @@ async def stream(
     threading.Thread(target=feed.work, args=(connect, read), daemon=True, name="mlenv-docker-stream").start()
     try:
         while True:
-            while feed.items:
+            for _ in range(min(AT_ONCE, len(feed.items))):
                 feed.slots.release()
                 yield feed.items.popleft()
+            if feed.items:
+                await asyncio.sleep(PACE)
+                continue
             if feed.done.done():
                 failure = feed.done.result()
                 if failure is not None:
