@@ -11,7 +11,7 @@ from . import readback
 from .agentclient import AgentClient
 from .changes import Changes, EnvironmentChanged, EnvironmentRemoved, KernelsChanged, Snapshot
 from .engines.base import ContainerInfo, Engine, EngineEvent
-from .errors import ContainerNotFound, EnvironmentNotFound, EnvironmentNotRunning, PresetInvalid
+from .errors import ContainerNotFound, EnvironmentNotFound, PresetInvalid
 from .jobs import Job, Jobs
 from .lifecycle import Lifecycle
 from .locks import Locks
@@ -167,9 +167,7 @@ class Environments:
         """The agent of a running environment. Raises EnvironmentNotFound, EnvironmentNotRunning."""
         environment = await self.get(id)
         if environment.state is not State.RUNNING:
-            raise EnvironmentNotRunning(
-                f"The environment {id} is {environment.state.value}.", hint=f"Start it: jupyter mlenv restart {id}"
-            )
+            raise readback.not_running(environment)
         return await self._agent(environment)
 
     def subscribe(self, base_url: str = "/") -> AsyncIterator[dict[str, Any]]:
@@ -202,11 +200,19 @@ class Environments:
 
         async def work(job: Job) -> Environment:
             async with self._lifecycle.held(id) as sure:
-                await self._inspect(id)  # somebody may have removed it meanwhile
+                try:
+                    await self._inspect(id)
+                except EnvironmentNotFound as error:
+                    raise EnvironmentNotFound(
+                        f"The environment {id} was removed meanwhile.",
+                        hint=f"Start it anew: jupyter mlenv start {environment.preset}",
+                        details={"environment": id},
+                    ) from error
                 info = await self._lifecycle.existing(container_name(id), sure=sure)
                 if info is None:
                     raise EnvironmentNotFound(
-                        f"The environment {id} was only half made when its start was interrupted; it is removed now.",
+                        f"The environment {id} was only half made: an earlier start of it was interrupted. What there "
+                        "was of it is removed now.",
                         hint=f"Start it anew: jupyter mlenv start {environment.preset}",
                     )
                 self._lifecycle.check(info)
@@ -282,7 +288,7 @@ class Environments:
         self._agents.pop(id, None)
 
     def _seen(self, event: EngineEvent) -> None:
-        if event.kind in ("die", "destroy", "start"):
+        if event.kind in ("die", "destroy", "start", "pause"):
             self._forget(event.environment)
         elif event.kind == "connected":
             self._services.forget_all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
@@ -11,12 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from . import exits, readback, rundir, startcheck
 from . import plan as planning
-from . import readback, rundir, startcheck
 from .agentclient import AgentClient
 from .engines.base import ContainerInfo, Engine
 from .errors import (
-    ContainerExited,
     ContainerNotFound,
     EngineError,
     EnvironmentFailed,
@@ -35,12 +33,6 @@ lives; usually it takes 0.1."""
 
 PATIENCE = 60.0
 """Seconds that another process may work on an environment, beside the time for its agent to answer."""
-
-CANNOT_RUN = (126, 127)
-"""Exit codes of an init that cannot run its command; the command is the image's Python, running the agent."""
-
-TOO_OLD = re.compile(r"^mlenv agent: Python (\S+) is too old, (\S+) or newer is needed")
-"""What `agent/start.py` says before it exits."""
 
 CHECK_EVERY = 0.25
 """Seconds between two looks whether the container still runs while its agent is awaited."""
@@ -65,12 +57,11 @@ class Lifecycle:
         Raises what the engine raises, `ContainerExited`, `AgentUnreachable`, `GpuUnavailable`, and what
         `startcheck.checked` raises.
         """
-        old, ensured = "", False
+        # Before the lock is waited for: whoever holds it may be making anew what this is to replace.
+        old, ensured = await self._present(plan.container.name) if recreate else "", False
         while True:
             async with self.held(plan.id) as sure:
                 info = await self.existing(plan.container.name, sure=sure)
-                if not ensured:
-                    old = info.id if info is not None else ""
                 # One that another process made anew meanwhile, with the same wishes, is as good as ours would be.
                 fresh = info is not None and (info.id != old or not recreate) and _same_plan(info, plan, recreate)
                 if info is not None and fresh:
@@ -156,6 +147,12 @@ class Lifecycle:
                 return None
             await asyncio.sleep(0.05)
 
+    async def _present(self, name: str) -> str:
+        try:
+            return (await self.engine.inspect(name)).id
+        except ContainerNotFound:
+            return ""
+
     def _check_owner(self, info: ContainerInfo) -> None:
         owner = info.labels.get(f"{LABEL}.owner")
         if owner != self.settings.owner:
@@ -229,7 +226,7 @@ class Lifecycle:
             checked = time.monotonic()
             now = await self.engine.inspect(info.id)
             if now.status != "running":
-                raise await self._exited(now)
+                raise await exits.why(self.engine, self.settings, now)
 
         client = await self.client(info)
         try:
@@ -239,28 +236,6 @@ class Lifecycle:
         if check is not None:
             facts = await self.engine.facts()
             await check.prove(client, same_kernel=facts.shares_filesystem)
-
-    async def _exited(self, info: ContainerInfo) -> ContainerExited:
-        log = [line async for line in self.engine.logs(info.id, tail=20)]
-        python = planning.from_label(info.labels.get(f"{LABEL}.plan", "")).python
-        reason = f"with exit code {info.exit_code}"
-        hint = "The log below says why."
-        if info.oom_killed:
-            reason, hint = "because it ran out of memory", "Give it more with --memory, or in the preset."
-        elif old := next(filter(None, map(TOO_OLD.search, log)), None):
-            reason = f"because {python} in its image {info.image} is Python {old[1]}, and {old[2]} or newer is needed"
-            hint = "Use an image with a newer Python, or name another that it has in the preset: image.python."
-            if python == self.settings.host_python:
-                hint = "Choose another interpreter of this machine with --MlenvConfig.host_python."
-        elif info.exit_code in CANNOT_RUN:
-            reason = f"because its image {info.image} has no {python} that runs"
-            hint = "Use an image with Python 3.8 or newer, or name the one it has in the preset: image.python."
-        return ContainerExited(
-            f"The container of {info.labels.get(f'{LABEL}.id', info.name)} stopped as soon as it started, {reason}.",
-            hint=hint,
-            details={"exit_code": info.exit_code, "oom_killed": info.oom_killed},
-            log=log,
-        )
 
     def check(self, info: ContainerInfo) -> None:
         """Refuse a container whose token lies where code inside can put another file, or a link, in its place.

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from . import plan as planning
 from .engines.base import ContainerInfo
+from .errors import EnvironmentNotRunning
 from .model import LABEL, TOKEN_PATH, Environment, Plan, Resources, State
 
 _STATES = {
@@ -17,6 +18,10 @@ _STATES = {
     "removing": State.STOPPED,
     "dead": State.FAILED,
 }
+
+
+PAUSED = "Somebody paused it with the engine's own tools. A start lets it go on where it was."
+"""The warning of an environment that is shown as stopped and still holds all that ran in it."""
 
 
 def environment(info: ContainerInfo) -> Environment:
@@ -43,7 +48,19 @@ def environment(info: ContainerInfo) -> Environment:
         exit_code=info.exit_code,
         oom_killed=info.oom_killed,
         plan_hash=plan.hash,
-        warnings=dropped(plan.container.resources, info.applied),
+        warnings=(*dropped(plan.container.resources, info.applied), *([PAUSED] if info.status == "paused" else [])),
+    )
+
+
+def not_running(environment: Environment) -> EnvironmentNotRunning:
+    """The error for what needs a running one."""
+    state = "paused" if PAUSED in environment.warnings else environment.state.value
+    return EnvironmentNotRunning(
+        f"The environment {environment.id} is {state}.",
+        hint=f"Start it in the panel, or with: jupyter mlenv restart {environment.id}"
+        if state != "paused"
+        else f"{PAUSED} jupyter mlenv start {environment.preset}",
+        details={"environment": environment.id},
     )
 
 

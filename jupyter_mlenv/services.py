@@ -7,10 +7,10 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import PurePosixPath
 
-from . import rundir
+from . import readback, rundir
 from . import workspace as workspaces
 from .agentclient import AgentClient
-from .errors import EndpointNotFound, EnvironmentNotRunning, ServiceExited, ServiceTimeout
+from .errors import EndpointNotFound, ServiceExited, ServiceTimeout
 from .model import Endpoint, Environment, State, endpoint_url, is_port
 from .routes import Route, UnixRoute
 
@@ -78,9 +78,7 @@ class Services:
         id, name, base_url = key
         environment = await self._running(id)
         if environment.state is not State.RUNNING:
-            raise EnvironmentNotRunning(
-                f"The environment {id} is {environment.state.value}.", hint="Start it, then open it again."
-            )
+            raise readback.not_running(environment)
         agent = await self._agent(environment)
         if name.isdecimal():
             return agent.tunnel(f"127.0.0.1:{_port(name)}")

@@ -75,7 +75,7 @@ class ContainerInfo:
 class EngineEvent:
     """One change. `connected` and `disconnected` tell the subscriber to take a fresh snapshot, or that it is blind."""
 
-    kind: Literal["create", "start", "die", "oom", "destroy", "image", "connected", "disconnected"]
+    kind: Literal["create", "start", "die", "oom", "destroy", "pause", "unpause", "image", "connected", "disconnected"]
     container: str = ""  # engine id
     environment: str = ""  # our id, from the label
     labels: Mapping[str, str] = field(default_factory=dict)

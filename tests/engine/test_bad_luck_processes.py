@@ -93,6 +93,20 @@ async def test_two_processes_start_one_environment(
     assert (await (await environments.agent(environment.id)).health())["version"]
 
 
+async def test_two_processes_make_one_environment_anew(
+    environments: Environments, run: Run, named: Named, workspace: Path
+) -> None:
+    preset = named("box", BOX)
+    first, _ = await start(environments, preset, workspace)
+    processes = [await run("start", preset, "--recreate", "--json", cwd=workspace) for _ in range(3)]
+    ended = await asyncio.gather(*(process.communicate() for process in processes))
+    assert [process.returncode for process in processes] == [0, 0, 0], ended
+    (environment,) = await environments.list()
+    assert (environment.id, environment.state) == (first.id, State.RUNNING)
+    assert environment.container != first.container
+    assert (await (await environments.agent(environment.id)).health())["version"]
+
+
 async def test_one_that_is_killed_in_the_middle_of_a_build(
     environments: Environments, run: Run, named: Named, base_image: str, workspace: Path
 ) -> None:

@@ -184,8 +184,21 @@ async def test_a_life_stop_start_restart_remove(
 
 async def test_a_paused_container_starts_and_stops(environments: Environments, box: str, workspace: Path) -> None:
     environment, _ = await start(environments, box, workspace)
+    async with watching(environments) as watch:
+        await environments.service(environment.id, "echo", "/")
+        by_hand("pause", environment.id)
+        # Whoever asks and whoever watches is told the same, and a request is answered at once.
+        change = await watch.state(environment.id, "stopped")
+        assert "paused" in change["environment"]["warnings"][0]
+        assert (await environments.get(environment.id)).state is State.STOPPED
+        assert [each.state for each in await environments.list()] == [State.STOPPED]
+        assert environments.cached_service(environment.id, "echo", "/") is None
+        with pytest.raises(EnvironmentNotRunning, match="is paused"):
+            await environments.service(environment.id, "echo", "/")
+        before = len(watch.seen)
+        by_hand("unpause", environment.id)
+        await watch.state(environment.id, "running", before)
     by_hand("pause", environment.id)
-    assert (await environments.get(environment.id)).state is State.STOPPED
     assert (await start(environments, box, workspace))[0].state is State.RUNNING
     by_hand("pause", environment.id)
     assert (await environments.stop(environment.id)).state is State.STOPPED

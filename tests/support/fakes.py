@@ -340,7 +340,11 @@ class FakeEngine:
         agent.parent.mkdir(exist_ok=True)
         # No isolation: what it mounted is where it was, and the agent is told so.
         places = {mount.target: mount.source for mount in box.spec.mounts} | self.sees
-        told = f"\n_own = identity\nidentity = lambda path: _own({places!r}.get(path, path))\n"
+        told = f"""
+def identity(path, own=identity, places={places!r}):
+    target = max((t for t in places if path == t or path.startswith(t + "/")), key=len, default="")
+    return own(places.get(target, "") + path[len(target):])
+"""
         agent.write_bytes((given.data if given and given.data else PACKAGED_AGENT.read_bytes()) + told.encode())
         for name in AGENT_FILES:  # what it finds beside itself
             if name == agent.name:

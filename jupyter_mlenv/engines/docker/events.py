@@ -27,9 +27,12 @@ LAST_DELAY = 5.0
 PROOF = 1.0
 """Seconds that an engine has to listen, once it has let go at once, before it is believed to be there again."""
 
+ACTIONS = ["create", "start", "die", "oom", "destroy", "pause", "unpause"]
+"""What can happen to a container that changes how an environment is."""
+
 FILTERS = {
     "type": ["container", "image"],
-    "event": ["create", "start", "die", "oom", "destroy", "pull", "tag", "untag", "delete", "import", "load"],
+    "event": [*ACTIONS, "pull", "tag", "untag", "delete", "import", "load"],
 }
 """What is asked for. Not the label: an image that somebody pulls carries none of ours and still makes a preset ready.
 Health checks and execs of other people's containers, the bulk of a busy engine's events, are left out there."""
@@ -45,11 +48,11 @@ def parse_event(raw: Mapping[str, Any]) -> EngineEvent | None:
         return EngineEvent("image", time=time)
     environment = labels.get(f"{LABEL}.id", "")
     action = raw.get("Action", "")
-    if raw.get("Type") != "container" or not environment or action not in FILTERS["event"][:5]:
+    if raw.get("Type") != "container" or not environment or action not in ACTIONS:
         return None
     code = str(labels.get("exitCode", ""))
     return EngineEvent(
-        kind=cast(Literal["create", "start", "die", "oom", "destroy"], action),
+        kind=cast(Literal["create", "start", "die", "oom", "destroy", "pause", "unpause"], action),
         container=str(raw["Actor"].get("ID", "")),
         environment=str(environment),
         labels=labels,

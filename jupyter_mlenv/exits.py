@@ -1,0 +1,40 @@
+"""Why a container ended as soon as it started."""
+
+from __future__ import annotations
+
+import re
+
+from . import plan as planning
+from .engines.base import ContainerInfo, Engine
+from .errors import ContainerExited
+from .model import LABEL, Settings
+
+CANNOT_RUN = (126, 127)
+"""Exit codes of an init that cannot run its command; the command is the image's Python, running the agent."""
+
+TOO_OLD = re.compile(r"^mlenv agent: Python (\S+) is too old, (\S+) or newer is needed")
+"""What `agent/start.py` says before it exits."""
+
+
+async def why(engine: Engine, settings: Settings, info: ContainerInfo) -> ContainerExited:
+    """The error for a container that exited before its agent answered."""
+    log = [line async for line in engine.logs(info.id, tail=20)]
+    python = planning.from_label(info.labels.get(f"{LABEL}.plan", "")).python
+    reason = f"with exit code {info.exit_code}"
+    hint = "The log below says why."
+    if info.oom_killed:
+        reason, hint = "because it ran out of memory", "Give it more with --memory, or in the preset."
+    elif old := next(filter(None, map(TOO_OLD.search, log)), None):
+        reason = f"because {python} in its image {info.image} is Python {old[1]}, and {old[2]} or newer is needed"
+        hint = "Use an image with a newer Python, or name another that it has in the preset: image.python."
+        if python == settings.host_python:
+            hint = "Choose another interpreter of this machine with --MlenvConfig.host_python."
+    elif info.exit_code in CANNOT_RUN:
+        reason = f"because its image {info.image} has no {python} that runs"
+        hint = "Use an image with Python 3.8 or newer, or name the one it has in the preset: image.python."
+    return ContainerExited(
+        f"The container of {info.labels.get(f'{LABEL}.id', info.name)} stopped as soon as it started, {reason}.",
+        hint=hint,
+        details={"exit_code": info.exit_code, "oom_killed": info.oom_killed},
+        log=log,
+    )
