@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -50,7 +51,8 @@ async def person(lab: Lab) -> AsyncIterator[Person]:
 async def port(box: str) -> AsyncIterator[str]:
     """A port of the container's loopback that a program of the person listens on."""
     run_dir = inspected(box)["Config"]["Labels"][f"{LABEL}.run"]
-    agent = AgentClient(UnixRoute(rundir.agent_socket(run_dir)), rundir.token(run_dir))
+    token = (Path(run_dir) / "token").read_text().strip()  # the person's, who may be another one than we are
+    agent = AgentClient(UnixRoute(rundir.agent_socket(run_dir)), token)
     async with await agent.exec(["python3", "-u", "-c", ECHO, PORT]) as session:
         assert b"listening" in (await anext(session))[1]
         yield PORT
