@@ -19,6 +19,7 @@ from urllib.parse import urlencode, urlsplit
 
 from ..errors import EndpointNotFound, MlenvError
 from ..model import Environment, State, endpoint_url, is_port
+from ..server.openlink import sealed
 from . import output, usage
 from .command import Command, add_ids, add_json, find, follow
 
@@ -132,7 +133,7 @@ def server_url(server: dict[str, Any], id: str, endpoint: str, page: str) -> str
 
     By way of its login page, as Jupyter's own address has the token: the container behind the proxy never sees it.
     """
-    target = endpoint_url(server["base_url"], id, endpoint) + page
+    target = sealed(server.get("token") or "", endpoint_url(server["base_url"], id, endpoint) + page)
     if not server.get("token"):
         parts = urlsplit(server["url"])
         return f"{parts.scheme}://{parts.netloc}{target}"

@@ -13,6 +13,7 @@ from ..errors import MlenvError
 from .crosssite import OriginPolicy, needs_click, refusal
 from .errorpage import CONFIRM_POLICY, POLICY, confirm_page, error_page
 from .logins import Login, Logins, login_key
+from .openlink import opened
 
 CODES = {400: "request_invalid", 403: "forbidden"}
 
@@ -22,6 +23,7 @@ class AdmissionHandler(JupyterHandler):
 
     auth_resource = "mlenv"
     asks = False  # A person has to confirm this request first.
+    onward = ""  # The address that the command line has sealed for the person.
     cross_origin = False  # The page that asks has an origin of its own, which the server's settings allow.
 
     async def admit(self, logins: Logins) -> None:
@@ -46,7 +48,8 @@ class AdmissionHandler(JupyterHandler):
         self.cross_origin = policy.lets_read(headers)
         if self.token_authenticated:
             return  # No other site can make a browser send the token.
-        self.asks = needs_click(method, headers, self.request.query, policy)
+        self.onward = opened(self.identity_provider.token, self.request.uri or "") if method == "GET" else ""
+        self.asks = bool(self.onward) or needs_click(method, headers, self.request.query, policy)
         why = refusal(method, self.upgrades, headers, policy)
         if why:
             raise web.HTTPError(403, "Refused, because %s.", why)
@@ -101,14 +104,15 @@ class AdmissionHandler(JupyterHandler):
             self.write(error.to_json())
 
     def answer_question(self) -> None:
-        """The page that asks the person whether to open this."""
+        """The page that asks the person whether to open this, or goes on by itself if the person has said so."""
         self.clear()
         super().set_default_headers()
         self.set_header("Cache-Control", "no-store")
         self.set_header("Content-Security-Policy", CONFIRM_POLICY)
-        self.set_header("Referrer-Policy", "same-origin")  # by which the click is known over plain http
+        # By this the click is known over plain http; the service does not see the seal.
+        self.set_header("Referrer-Policy", "origin" if self.onward else "same-origin")
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.write(confirm_page(*reversed(self.path_args)))
+        self.write(confirm_page(self.path_args[1], self.path_args[0], self.onward))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         exception = kwargs.get("exc_info", (None, None, None))[1]

@@ -22,7 +22,7 @@ _PAGE = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
+{refresh}<title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; }}
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 12vh auto 2rem; padding: 0 1.5rem; }}
@@ -39,7 +39,7 @@ a {{ display: inline-block; margin-top: 1rem; padding: .4rem 1rem; border: 1px s
 <main>
 <h1>{title}</h1>
 <p>{message}</p>
-{hint}{log}<a href="">{again}</a>
+{hint}{log}<a href="{address}">{again}</a>
 <p class="code">{code}</p>
 </main>
 </body>
@@ -57,6 +57,8 @@ CONFIRM_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors
 def error_page(error: MlenvError, status: int) -> str:
     """The page for an error: what happened, what to do now, the log's last lines if there are any."""
     return _PAGE.format(
+        refresh="",
+        address="",
         title=escape(TITLES.get(error.code, "This page could not be loaded")),
         message=escape(error.message),
         hint=f'<p class="hint">{escape(error.hint)}</p>\n' if error.hint else "",
@@ -66,9 +68,15 @@ def error_page(error: MlenvError, status: int) -> str:
     )
 
 
-def confirm_page(endpoint: str, environment: str) -> str:
-    """The page that asks before another web site's link opens something; its own link comes from this server."""
+def confirm_page(endpoint: str, environment: str, onward: str = "") -> str:
+    """The page that asks before another web site's link opens something; its own link comes from this server.
+
+    With an address it goes `onward` without being asked.
+    """
+    refresh = f'<meta http-equiv="refresh" content="0; url={escape(onward)}">' if onward else ""
     return _PAGE.format(
+        refresh=refresh,
+        address=escape(onward),
         title=f"Open {escape(endpoint)} of {escape(environment)}?",
         message="A link on another web site, or in another program, has led here.",
         hint='<p class="hint">Nothing was started yet. If you did not expect this, close the page.</p>\n',

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
+from jupyter_mlenv.cli.open import _write_redirect, server_url
 from tests.support.hostileservice import answer
 from tests.support.observed import Console
 from tests.support.outer import OuterServer
@@ -100,3 +101,25 @@ def test_login_storage_and_origin_survive(outer: OuterServer, page: Page, consol
     assert '"started"' in page.content()  # still logged in
     assert {cookie["name"]: cookie["value"] for cookie in page.context.cookies()} == before
     assert page.evaluate("localStorage.getItem('mine')") == "kept"
+
+
+def test_a_link_from_elsewhere_asks_and_the_command_line_does_not(
+    outer: OuterServer, page: Page, tmp_path: Path
+) -> None:
+    """For a browser, a page of a file is another web site."""
+    shown = answer("Content-Type: text/html", body=b"<h1>the application</h1>")
+    known = {"base_url": BASE_URL, "url": f"{outer.origin}{BASE_URL}", "token": outer.token}
+    with service(outer.sockets / "env.app.1.sock", {"page?x=1": shown}):
+        heading = page.get_by_role("heading")
+        file = tmp_path / "open.html"
+        _write_redirect(file, server_url(known, "env", "app", "page?x=1"))
+        page.goto(file.as_uri())
+        expect(heading).to_have_text("the application")
+        assert page.url == outer.url("env", "app", "/page?x=1")
+
+        file.write_text(f'<a href="{outer.url("env", "app", "/page?x=1")}">win a prize</a>')
+        page.goto(file.as_uri())
+        page.get_by_role("link").click()
+        expect(heading).to_have_text("Open app of env?")
+        page.get_by_role("link", name="Open").click()
+        expect(heading).to_have_text("the application")

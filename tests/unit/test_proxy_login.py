@@ -8,7 +8,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from yarl import URL
 
+from jupyter_mlenv.server.openlink import sealed
 from tests.support.inner import Inner, serve
 from tests.support.outer import OuterServer
 from tests.support.proxied import BASE_URL, Browser, browser, inner, outer
@@ -95,8 +97,8 @@ async def test_other_sites_cannot_include_content(browser: Browser, inner: Inner
     assert inner.requests == []
 
 
-async def test_a_link_of_another_site_asks_first(browser: Browser, inner: Inner) -> None:
-    """The page's own link then comes from this server."""
+async def test_a_link_of_another_site_asks_first(browser: Browser, inner: Inner, outer: OuterServer) -> None:
+    """The page's own link then comes from this server. The command line seals its links, and they go on at once."""
     jar = {"Cookie": browser.headers()["Cookie"], "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     url = browser.url("echo?delete=all")
     async with browser.session.get(url, headers=jar | {"Sec-Fetch-Site": "cross-site"}) as answer:
@@ -106,6 +108,12 @@ async def test_a_link_of_another_site_asks_first(browser: Browser, inner: Inner)
     assert inner.requests == []
     async with browser.session.get(url, headers=jar | {"Sec-Fetch-Site": "same-origin"}) as answer:
         assert (await answer.json())["target"].endswith("echo?delete=all")
+    sealed_url = URL(outer.origin + sealed(outer.token, url.raw_path_qs), encoded=True)
+    for address, onward in ((sealed_url, True), (URL(f"{sealed_url}0", encoded=True), False)):
+        async with browser.session.get(address, headers=jar | {"Sec-Fetch-Site": "cross-site"}) as answer:
+            goes_on = 'http-equiv="refresh" content="0; url=' + url.raw_path_qs in await answer.text()
+            assert goes_on is onward
+            assert len(inner.requests) == 1
     stranger = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "cross-site"}
     async with browser.session.get(url, headers=stranger, allow_redirects=False) as answer:
         assert "login?next=" in answer.headers["Location"]
