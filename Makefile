@@ -41,6 +41,8 @@ test-engine: test-ready ## Tests with the real engine
 	@scripts/test.sh engine
 test-ui: test-ready ## Tests with a real browser
 	@scripts/test.sh ui
+torture: test-ready ## Attacks and torture against a real server: 15 minutes at most; ONLY=WORD for some
+	@$(BIN)/python -m tests.torture $(if $(ONLY),--only $(ONLY))
 bench: test-ready $(DONE)/bench ## Every benchmark, with its ratios
 	@scripts/bench.sh
 lint: $(DONE)/lint $(NODE_DONE) ## Formatting, lint and types of both languages
@@ -60,7 +62,7 @@ clean-all: clean ## The same, and .venv and node_modules: like a fresh clone
 help:
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: lab install test test-ready test-lab test-unit test-engine test-ui bench lint dist clean clean-all help
+.PHONY: lab install test test-ready test-lab test-unit test-engine test-ui torture bench lint dist clean clean-all help
 
 test-ready: $(DONE)/test $(NODE_DONE)
 	@scripts/engine.sh
