@@ -170,8 +170,9 @@ class DockerEngine:
         while not self._session.closed.is_set():
             began, told, heard = 0.0, False, since
             try:
-                async with aclosing(self._session.stream(partial(read_events, since))) as messages:
-                    async for raw in proven(messages, 0.0 if trusted else PROOF):
+                stream = self._session.stream(partial(read_events, since))
+                async with aclosing(proven(stream, 0.0 if trusted else PROOF)) as messages:
+                    async for raw in messages:
                         if raw is None:
                             since, began, blind = since or time.time_ns(), time.monotonic(), False
                             yield EngineEvent("connected", time=time.time())
