@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MOST_DEPTH = 32
 """Arrays and tables in one another, and parts of a dotted key; a preset needs four."""
@@ -27,8 +27,11 @@ _TOKEN = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Token:
+_KEY_TOKENS = 4 * MOST_DEPTH
+"""Tokens of a statement that are kept: more than a key of `MOST_DEPTH` parts, its dots, brackets and `=`."""
+
+
+class Token(NamedTuple):
     """A piece of TOML that means something; `kind` is `line`, `string`, `word` or `mark`."""
 
     kind: str
@@ -116,7 +119,7 @@ def name(part: str) -> str:
 
 
 def _statements(text: str) -> Iterator[list[Token]]:
-    """The tokens of each header or key with its value."""
+    """The first tokens of each header or key with its value, the key's all."""
     statement: list[Token] = []
     depth = 0
     for token in tokens(text):
@@ -127,7 +130,7 @@ def _statements(text: str) -> Iterator[list[Token]]:
             continue
         if token.kind == "mark" and token.text in "[]{}":
             depth += 1 if token.text in "[{" else -1
-        if token.kind != "line":
+        if token.kind != "line" and len(statement) < _KEY_TOKENS:
             statement.append(token)
     if statement:
         yield statement

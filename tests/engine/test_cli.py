@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -157,6 +159,42 @@ def test_rm_asks_on_a_terminal(cli: Cli) -> None:
             os.close(side)
             os.close(terminal)
         assert [e["id"] for e in cli.list()] == left
+
+
+def test_start_asks_about_a_projects_preset_on_a_terminal(cli: Cli, workspace: Path) -> None:
+    (workspace / "mlenv.toml").write_text('[image]\nhost = true\n[env]\nFROM_A_STRANGER = "yes"\n')
+    error = json.loads(cli.run("start", "project", "--json", status=1).stdout)
+    assert error["code"] == "consent_required"
+    assert error["details"]["consent"]["folder"] == str(workspace)
+    for answer, status, running in ((b"n\n", 1, 0), (b"y\n", 0, 1)):
+        terminal, side = os.openpty()
+        try:
+            process = subprocess.Popen(
+                cli.command("start", "project"),
+                cwd=cli.workspace,
+                env=cli.environment | {"TERM": "dumb", "NO_COLOR": "1"},
+                stdin=side,
+                stdout=subprocess.DEVNULL,
+                stderr=side,
+            )
+            shown = b""
+            while b"[y/N]" not in shown:
+                shown += os.read(terminal, 1024)
+            assert b"It sets the variables FROM_A_STRANGER=yes." in shown
+            os.write(terminal, answer)
+            reader = threading.Thread(target=_read_to_the_end, args=(terminal,), daemon=True)
+            reader.start()  # a terminal that nobody reads stops who writes to it
+            assert process.wait(timeout=120) == status
+        finally:
+            os.close(side)
+            os.close(terminal)
+        assert len(cli.list()) == running
+
+
+def _read_to_the_end(terminal: int) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 1024):
+            pass
 
 
 def test_an_unknown_preset_names_the_nearest(cli: Cli) -> None:
