@@ -205,8 +205,10 @@ async def test_two_recreates_of_two_processes_end_in_one_environment(
     engine.delays["put_files"] = 0.1
     wish = replace(small, recreate=True)
     one, two = await asyncio.gather(started(environments, wish), started(other, wish))
-    assert one.container == two.container != first.container
-    assert len(engine.containers) == 1
+    assert {one.state, two.state} == {State.RUNNING}
+    (left,) = engine.containers  # whoever came later may have replaced, or adopted, what the other one made
+    assert left in (one.container, two.container)
+    assert left != first.container
     assert (await (await other.agent(one.id)).health())["version"]
 
 
