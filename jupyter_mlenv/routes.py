@@ -6,12 +6,9 @@ kernels know no other way to a container, so none of them depends on where it ru
 
 from __future__ import annotations
 
-import array
 import asyncio
 import contextlib
-import os
 import socket
-import stat
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -103,21 +100,21 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
             task.exception()  # where the caller has gone, nobody else looks at it
 
 
-async def _connect(route: Route) -> socket.socket:
+async def _connect(route: Route, *, passing: bool = False) -> socket.socket:
     if isinstance(route, UnixRoute):
-        return await _connect_unix(route.path)
+        return await _connect_unix(route.path, passing)
     if isinstance(route, TcpRoute):
         return await _connect_tcp(route.host, route.port)
     return await _connect_tunnel(route)
 
 
-async def _connect_unix(path: str) -> socket.socket:
+async def _connect_unix(path: str, passing: bool) -> socket.socket:
     # With a full backlog, unlike with TCP, nothing is under way, so the event loop's `sock_connect`, which waits for
     # the socket to become writable, would call it connected.
     pause = 0.001
     while True:
         try:
-            return ownsockets.connect(path)
+            return ownsockets.connect(path, passing=passing)
         except BlockingIOError:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.05)
@@ -173,7 +170,7 @@ def unreachable(error: OSError) -> AgentUnreachable:
 
 async def _connect_tunnel(route: TunnelRoute) -> socket.socket:
     try:
-        sock = await _connect(route.agent)
+        sock = await _connect(route.agent, passing=True)
     except OSError as error:
         raise unreachable(error) from error
     try:
@@ -181,7 +178,7 @@ async def _connect_tunnel(route: TunnelRoute) -> socket.socket:
             f"CONNECT {route.target} HTTP/1.1\r\nAuthorization: Bearer {route.token}\r\nX-Mlenv-Pass: socket\r\n\r\n"
         )
         await asyncio.get_running_loop().sock_sendall(sock, request.encode())
-        head, passed = await _read_head(sock)
+        head, numbers = await _read_head(sock)
     except OSError as error:
         sock.close()
         raise AgentUnreachable(
@@ -191,13 +188,18 @@ async def _connect_tunnel(route: TunnelRoute) -> socket.socket:
         sock.close()
         raise
     if head.startswith(b"HTTP/1.1 200 ") and head.endswith(b"\r\n\r\n"):
-        if passed is None:
+        if not numbers:
             return sock
         sock.close()
+        passed = ownsockets.passed(numbers)
+        if passed is None:
+            raise AgentUnreachable(
+                f"The agent passed something else than one connection to {route.target}.",
+                hint="Restart the environment.",
+            )
         return passed
     sock.close()
-    if passed is not None:
-        passed.close()
+    ownsockets.drop(numbers)
     if head.startswith(b"HTTP/1.1 502 "):
         raise ConnectionRefusedError(f"Nothing listens on {route.target} in the environment.")
     status = head.split(b"\r\n", 1)[0].decode("latin-1")
@@ -205,11 +207,11 @@ async def _connect_tunnel(route: TunnelRoute) -> socket.socket:
     raise AgentUnreachable(f"The agent opened no tunnel to {route.target}: {status or 'no answer'}.", hint=hint)
 
 
-async def _read_head(sock: socket.socket) -> tuple[bytes, socket.socket | None]:
-    """An answer's head, of which not one byte more is taken, and the socket that came with it."""
-    head, passed = b"", None
+async def _read_head(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """An answer's head, of which not one byte more is taken, and the descriptors that came with it."""
+    head, numbers = b"", list[int]()
     try:
-        while not head.endswith(b"\r\n\r\n") and len(head) < HEAD_LIMIT:
+        while not head.endswith(b"\r\n\r\n") and len(head) < HEAD_LIMIT and len(numbers) < 2:
             await _readable(sock)
             try:
                 # What follows the head belongs to the caller: look first, then take as much as the head's.
@@ -217,39 +219,18 @@ async def _read_head(sock: socket.socket) -> tuple[bytes, socket.socket | None]:
                 end = (head + ahead).find(b"\r\n\r\n")
                 size = len(ahead) if end < 0 else end + 4 - len(head)
                 data, rights, _, _ = sock.recvmsg(
-                    max(size, 1), socket.CMSG_LEN(array.array("i").itemsize), socket.MSG_CMSG_CLOEXEC
+                    max(size, 1), ownsockets.RIGHTS, socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
                 )
             except BlockingIOError:
                 continue
-            for level, kind, payload in rights:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS and passed is None:
-                    passed = _received(payload)
+            numbers += ownsockets.descriptors(rights)
             if not data:
                 break
             head += data
     except BaseException:
-        if passed is not None:
-            passed.close()
+        ownsockets.drop(numbers)
         raise
-    return head, passed
-
-
-def _received(payload: bytes) -> socket.socket:
-    """The TCP or unix stream socket that the agent passed. Raises AgentUnreachable for anything else."""
-    numbers = array.array("i")
-    numbers.frombytes(payload[: len(payload) - len(payload) % numbers.itemsize])
-    for fd in numbers[1:]:
-        os.close(fd)
-    fd = numbers[0]
-    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise AgentUnreachable("The agent passed something that is no socket.", hint="Restart the environment.")
-    sock = socket.socket(fileno=fd)
-    if sock.type != socket.SOCK_STREAM or sock.family not in (socket.AF_INET, socket.AF_UNIX):
-        sock.close()
-        raise AgentUnreachable("The agent passed a socket of another kind.", hint="Restart the environment.")
-    sock.setblocking(False)
-    return sock
+    return head, numbers
 
 
 async def _readable(sock: socket.socket) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from jupyter_mlenv.errors import AgentUnreachable
 from jupyter_mlenv.routes import Route, TcpRoute, TunnelRoute, UnixRoute, connect, within
+from tests.support.waiting import eventually
 
 from .agents import agent, free_port
 
@@ -250,8 +251,7 @@ async def test_many_tunnels_at_once(tcp: bool) -> None:
         route = running.client.tunnel(f"127.0.0.1:{port}")
         data = [os.urandom(20000) for _ in range(100)]
         assert await asyncio.gather(*(talk(route, piece) for piece in data)) == data
-        await asyncio.sleep(0.1)
-        assert len(descriptors()) <= before
+        await eventually(lambda: len(descriptors()) <= before, "every descriptor is closed")
         # The agent keeps none of them either.
         for _ in range(500):
             held = len(os.listdir(f"/proc/{running.process.pid}/fd"))
@@ -274,7 +274,7 @@ async def test_a_tunnel_that_cannot_be_opened_says_why(tcp: bool) -> None:
         with pytest.raises(AgentUnreachable) as caught:
             await connect(TunnelRoute(client.route, "wrong", "127.0.0.1:80"))
         assert "token" in caught.value.hint
-        assert len(descriptors()) == before
+        await eventually(lambda: len(descriptors()) == before, "every descriptor is closed")
         assert running.stop() == 0
         with pytest.raises(AgentUnreachable):
             await connect(client.tunnel("127.0.0.1:80"))
@@ -303,8 +303,7 @@ async def test_something_that_is_no_agent_is_not_believed(folder: Path) -> None:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        await asyncio.sleep(0.05)
-        assert len(descriptors()) <= before
+        await eventually(lambda: len(descriptors()) <= before, "every descriptor is closed")
 
 
 async def test_only_a_stream_socket_is_accepted_from_an_agent(folder: Path) -> None:
@@ -324,7 +323,7 @@ async def test_only_a_stream_socket_is_accepted_from_an_agent(folder: Path) -> N
                 with pytest.raises(AgentUnreachable):
                     await asyncio.wait_for(waiting, 20)
                 accepted.close()
-        assert len(descriptors()) == before
+        await eventually(lambda: len(descriptors()) == before, "every descriptor is closed")
 
 
 async def test_a_cancel_is_not_lost_to_work_that_ends_in_the_same_turn():

@@ -1,0 +1,219 @@
+"""Agents and services that mean harm: nothing that they send makes the host wait, leak or fall over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from jupyter_mlenv import ownsockets
+from jupyter_mlenv.agentclient import AgentClient
+from jupyter_mlenv.errors import AgentUnreachable
+from jupyter_mlenv.routes import TunnelRoute, UnixRoute, connect
+from jupyter_mlenv.server.http1 import ProtocolError
+from jupyter_mlenv.server.splice import Splices
+from jupyter_mlenv.server.upstream import Pool, UpstreamLost
+from tests.support import hostileagent as attacks
+from tests.support.hostileagent import OK, PATIENCE, Attack, Bomb, hostile, json_answer, pass_along
+from tests.support.waiting import eventually
+
+HEALTH = b'{"version": "1", "pid": 1, "python": "3.11.2", "uptime": 1.5}'
+
+
+@pytest.fixture
+def path() -> Iterator[str]:
+    folder = Path(tempfile.mkdtemp(prefix="mlenv-"))
+    yield str(folder / "agent.sock")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["refused by the kernel", "taken and closed"], autouse=True)
+def rights(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How descriptors that nobody asked for are dealt with: by Linux 6.16, or as on older ones."""
+    if request.param == "taken and closed":
+        monkeypatch.setattr(ownsockets, "SO_PASSRIGHTS", 9999)
+    return str(request.param)
+
+
+@pytest.fixture
+def bombs() -> Iterator[list[Bomb]]:
+    """Sockets whose close waits; defused at the end, so that no thread of this process waits any longer."""
+    made: list[Bomb] = []
+    yield made
+    for bomb in made:
+        bomb.defuse()
+
+
+@asynccontextmanager
+async def never_still() -> AsyncIterator[None]:
+    """The event loop goes on: not once it stands still for a good part of what an attack would have it wait."""
+    worst, last = 0.0, time.monotonic()
+
+    async def tick() -> None:
+        nonlocal worst, last
+        while True:
+            await asyncio.sleep(0.01)
+            now = time.monotonic()
+            worst, last = max(worst, now - last), now
+
+    ticking = asyncio.create_task(tick())
+    await asyncio.sleep(0.02)
+    try:
+        yield
+        await asyncio.sleep(0.05)
+    finally:
+        ticking.cancel()
+    assert worst < PATIENCE / 3
+
+
+def held() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def throw(bombs: list[Bomb], client: socket.socket, data: bytes) -> None:
+    """Send bytes, and a bomb along with them, unless the receiver's kernel refuses it."""
+    bomb = Bomb()
+    try:
+        pass_along(client, data, [bomb.sock.fileno()])
+    except PermissionError:
+        bomb.defuse()
+        client.sendall(data)
+    else:
+        bombs.append(bomb)
+        bomb.sock.close()
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        attacks.one_per_byte,
+        attacks.many,
+        attacks.listening,
+        attacks.unconnected,
+        attacks.datagram,
+        attacks.packets,
+        attacks.a_file,
+    ],
+    ids=lambda attack: attack.__name__,
+)
+async def test_an_agent_may_pass_one_connected_stream_socket_and_nothing_else(path: str, attack: Attack) -> None:
+    before = held()
+    with hostile(path, attack):
+        for _ in range(3):
+            with pytest.raises(AgentUnreachable):
+                await connect(TunnelRoute(UnixRoute(path), "token", "127.0.0.1:80"))
+    await eventually(lambda: held() <= before, "every descriptor that came is closed")
+
+
+async def test_a_passed_socket_that_lingers_is_closed_without_waiting(path: str, bombs: list[Bomb]) -> None:
+    def attack(client: socket.socket, head: bytes) -> None:
+        bomb = Bomb()
+        bombs.append(bomb)
+        pass_along(client, OK, [bomb.sock.fileno()])
+        bomb.sock.close()
+
+    route = TunnelRoute(UnixRoute(path), "token", "127.0.0.1:80")
+    with hostile(path, attack):
+        async with never_still():
+            (await connect(route)).close()
+            pool = Pool(connect)
+            connection = await pool.acquire(route)
+            connection.begin(b"GET / HTTP/1.1\r\n\r\n", "GET", chunked=False, has_body=False)
+            connection.abort()
+            pool.close()
+            left, right = socket.socketpair()
+            splices = Splices()
+            splices.sockets(left, await connect(route), b"", b"")
+            right.close()
+            await splices.close()
+
+
+async def test_descriptors_that_come_with_an_ordinary_answer_hold_nobody_up(path: str, bombs: list[Bomb]) -> None:
+    """The kernel closes what nobody takes, in whoever receives."""
+
+    def attack(client: socket.socket, head: bytes) -> None:
+        throw(bombs, client, json_answer(HEALTH)[:20])
+        client.sendall(json_answer(HEALTH)[20:])
+
+    with hostile(path, attack):
+        before = held()
+        async with never_still():
+            assert (await AgentClient(UnixRoute(path), "token").health())["python"] == "3.11.2"
+            pool = Pool(connect)
+            connection = await pool.acquire(UnixRoute(path))
+            connection.begin(b"GET / HTTP/1.1\r\n\r\n", "GET", chunked=False, has_body=False)
+            assert (await connection.head()).status == 200
+            assert await connection.read()
+            pool.close()
+            (await connect(UnixRoute(path))).close()
+        for bomb in bombs:
+            bomb.defuse()
+        await eventually(lambda: held() <= before + 2, "every descriptor that came is closed")
+
+
+async def test_descriptors_that_nobody_has_read_hold_nobody_up(path: str, bombs: list[Bomb]) -> None:
+    def attack(client: socket.socket, head: bytes) -> None:
+        throw(bombs, client, b"x")
+        sent.append(True)
+
+    sent: list[bool] = []
+    with hostile(path, attack):
+        async with never_still():
+            sock = await connect(UnixRoute(path))
+            sock.send(b"\r\n\r\n")
+            await eventually(lambda: sent, "something lies in the socket, unread")
+            sock.close()
+
+
+@pytest.mark.parametrize("how", ["upstream", "splice"])
+async def test_a_passed_socket_never_blocks_whatever_becomes_of_its_flags(path: str, how: str) -> None:
+    shared: list[Bomb] = []
+
+    def attack(client: socket.socket, head: bytes) -> None:
+        bomb = Bomb()
+        shared.append(bomb)
+        pass_along(client, OK, [bomb.sock.fileno()])
+
+    with hostile(path, attack):
+        async with never_still():
+            route, pool, splices = TunnelRoute(UnixRoute(path), "token", "127.0.0.1:80"), Pool(connect), Splices()
+            left, right = socket.socketpair()
+            right.setblocking(False)
+            if how == "upstream":
+                connection = await pool.acquire(route)
+                shared[0].sock.setblocking(True)  # what is shared is the flag, and nothing can be sent
+                connection.begin(b"POST / HTTP/1.1\r\n\r\n", "POST", chunked=False, has_body=True)
+                writing = asyncio.create_task(connection.write(bytes(1 << 20)))
+                await asyncio.sleep(0.1)
+                assert not writing.done(), "it waits for the service to take it"
+                connection.abort()
+                await writing
+            else:
+                sock = await connect(route)
+                splices.sockets(left, sock, b"", b"")
+                shared[0].sock.setblocking(True)
+                await asyncio.get_running_loop().sock_sendall(right, b"something to send")
+                await asyncio.sleep(0.1)
+            pool.close()
+            await splices.close()
+            right.close()
+    for bomb in shared:
+        bomb.defuse()
+
+
+async def test_what_breaks_off_is_told_as_before(path: str) -> None:
+    with hostile(path, attacks.says(b"")):
+        pool = Pool(connect)
+        connection = await pool.acquire(UnixRoute(path))
+        connection.begin(b"GET / HTTP/1.1\r\n\r\n", "GET", chunked=False, has_body=False)
+        with pytest.raises((UpstreamLost, ProtocolError)):
+            await connection.head()
+        pool.close()
