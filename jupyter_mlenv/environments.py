@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,6 +32,9 @@ from .planner import LOOK_SECONDS, Planner
 from .routes import Route
 from .services import Services
 from .treewalk import OutOfTime
+
+CLEAN_UP, LET_GO = 4.0, 1.0
+"""Seconds that the end of a process leaves to jobs that clean up, before and after the engine is let go of."""
 
 Run = tuple[str, str]
 """Container and time of its start: one agent's life."""
@@ -183,11 +187,17 @@ class Environments:
         self._changes.publish(KernelsChanged())
 
     async def close(self) -> None:
-        """Cancel jobs, stop following the engine, let go of it. Environments keep running."""
-        await self.jobs.close()
+        """Cancel jobs, stop following the engine, let go of it. Environments keep running.
+
+        Takes `CLEAN_UP` seconds at most for what jobs have to clean up, and little more: an engine that does not
+        answer is let go of meanwhile, which ends what waits for it.
+        """
+        jobs = asyncio.ensure_future(self.jobs.close())
+        await asyncio.wait([jobs], timeout=CLEAN_UP)
         await self._changes.close()
         self._planner.close()
         await self.engine.close()
+        await asyncio.wait([jobs], timeout=LET_GO)
 
     async def _runs(self, id: str) -> bool:
         try:

@@ -27,8 +27,12 @@ from .notes import Notes
 
 T = TypeVar("T")
 
-CLOSE_SECONDS = 10.0
+CLOSE_SECONDS = 7.0
 """How long the end of the process waits for what is being cleaned up."""
+
+
+STOP_SECONDS = 1.0
+"""How long it then waits for a thread to stop, or for what was cancelled."""
 
 
 class Background:
@@ -67,7 +71,7 @@ class Background:
         ended = self._submit(self._close())
         concurrent.futures.wait([ended], CLOSE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CLOSE_SECONDS)
+        self._thread.join(STOP_SECONDS)
         if not self._thread.is_alive():
             self._loop.close()
 
@@ -83,7 +87,8 @@ class Background:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        if others:  # one that waits for an engine which does not answer ends when that is let go of
+            await asyncio.wait(others, timeout=STOP_SECONDS)
         if self._environments is not None:
             await self._environments.close()
 

@@ -21,6 +21,9 @@ from .kernelspecs import KernelMenu
 from .proxy import Proxy, proxy_handlers
 from .watch import GOING_AWAY, WatchHandler
 
+STOP_SECONDS = 8.0
+"""How long the end of the server waits for us."""
+
 
 class MlenvExtension(ExtensionApp):
     """ML environments in containers, for the Jupyter server. Configured by `MlenvConfig`."""
@@ -79,8 +82,9 @@ class MlenvExtension(ExtensionApp):
             watcher.close(GOING_AWAY, "The server stops.")
         await self.kernel_menu.close()
         await self.proxy.close()
-        await self.environments.close()
-        await asyncio.to_thread(background.release, self.kernels)
+        # Side by side and bounded: a process that was told to end has 10 s until whoever told it loses patience.
+        closing = [self.environments.close(), asyncio.to_thread(background.release, self.kernels)]
+        await asyncio.wait([asyncio.ensure_future(one) for one in closing], timeout=STOP_SECONDS)
 
     def current_activity(self) -> Any:
         """Running jobs keep an idle server alive: who waits for a build has not gone away."""

@@ -19,8 +19,24 @@ if TYPE_CHECKING:
 REQUEST_TIMEOUT = 60
 """Seconds that an ordinary request may be silent; streams have no limit."""
 
-GREETING_TIMEOUT = 10
+GREETING_TIMEOUT = 8
 """Seconds for the first answer of an engine: a person waits for it."""
+
+QUESTION_TIMEOUT = 20
+"""Seconds that the answer to a question may take, which changes nothing; a busy engine takes 2."""
+
+_patience = threading.local()
+
+
+@contextlib.contextmanager
+def within(seconds: float | None) -> Iterator[None]:
+    """Requests of this thread get so many seconds meanwhile; `None`: what their client gives."""
+    before = getattr(_patience, "seconds", None)
+    _patience.seconds = seconds
+    try:
+        yield
+    finally:
+        _patience.seconds = before
 
 
 PIECE = 1 << 16
@@ -98,14 +114,22 @@ class Connection:
         return self._cut
 
 
-def connect(endpoint: EngineEndpoint, *, version: str = "auto", timeout: float | None = REQUEST_TIMEOUT) -> Connection:
+def connect(
+    endpoint: EngineEndpoint,
+    *,
+    version: str = "auto",
+    timeout: float | None = REQUEST_TIMEOUT,
+    opened: Callable[[Connection], object] = lambda connection: None,
+) -> Connection:
     """Make a client; with `version="auto"` this asks the engine for its API version, otherwise nothing is sent.
 
+    `opened` gets the connection before anything is sent, to cut it meanwhile.
     `timeout` in seconds of silence, `None` for no limit. Raises what docker-py raises; `errors.translate` knows it all.
     """
     from docker import APIClient, TLSConfig  # noqa: PLC0415 - slow to import, and not everybody uses an engine
 
     connection = Connection()
+    opened(connection)
     # urllib3 keeps what a pool holds alive until the pool has gone; a way from there to the client, which holds the
     # pool, would keep both for ever.
     record = weakref.WeakMethod(connection.record)
@@ -123,6 +147,12 @@ def connect(endpoint: EngineEndpoint, *, version: str = "auto", timeout: float |
             return super().merge_environment_settings(
                 url, proxies, stream, self.verify if verify is None else verify, cert
             )
+
+        def _set_request_timeout(self, kwargs: Any) -> Any:
+            seconds = getattr(_patience, "seconds", None)
+            if seconds is not None:
+                kwargs.setdefault("timeout", seconds)
+            return cast(Any, super())._set_request_timeout(kwargs)
 
         def get_adapter(self, url: Any) -> Any:
             adapter = super().get_adapter(url)

@@ -66,12 +66,12 @@ class DockerEngine:
 
     async def image(self, reference: str) -> ImageInfo | None:
         try:
-            return await self._session.call(partial(calls.image, reference=reference), image=reference)
+            return await self._session.call(partial(calls.image, reference=reference), question=True, image=reference)
         except ImageNotFound:
             return None
 
     async def images(self, labels: Mapping[str, str]) -> Sequence[ImageInfo]:
-        return await self._session.call(partial(calls.images, labels=labels))
+        return await self._session.call(partial(calls.images, labels=labels), question=True)
 
     async def pull(self, reference: str, reporter: Reporter) -> ImageInfo:
         progress = PullProgress()
@@ -137,7 +137,9 @@ class DockerEngine:
     async def read_file(self, container: str, path: str) -> bytes:
         await self.inspect(container)  # the engine says 404 for a missing file too
         try:
-            return await self._session.call(partial(calls.read_file, id=container, path=path), container=container)
+            return await self._session.call(
+                partial(calls.read_file, id=container, path=path), question=True, container=container
+            )
         except ContainerNotFound:
             raise EngineError(
                 f"Container {container} has no file {path}.", details={"container": container, "path": path}
@@ -154,10 +156,10 @@ class DockerEngine:
             await self._session.call(partial(calls.remove, id=container), container=container, finish=True)
 
     async def list(self, labels: Mapping[str, str]) -> Sequence[ContainerInfo]:
-        return await self._session.call(partial(calls.containers, labels=labels))
+        return await self._session.call(partial(calls.containers, labels=labels), question=True)
 
     async def inspect(self, container: str) -> ContainerInfo:
-        return await self._session.call(partial(calls.inspect, id=container), container=container)
+        return await self._session.call(partial(calls.inspect, id=container), question=True, container=container)
 
     async def logs(self, container: str, *, tail: int = 200, follow: bool = False) -> AsyncGenerator[str, None]:
         read = partial(calls.read_logs, container, tail, follow)

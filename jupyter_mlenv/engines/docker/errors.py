@@ -203,6 +203,10 @@ def registry_of(reference: str) -> str:
     return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
+_NOBODY = {errno.ENOENT, errno.ECONNREFUSED}
+"""Errors that say that nothing listens."""
+
+
 def _has(text: str, fragments: tuple[str, ...]) -> bool:
     return any(fragment in text for fragment in fragments)
 
@@ -239,6 +243,14 @@ def _unreachable(error: BaseException, endpoint: EngineEndpoint) -> EngineError:
             hint="`pip install paramiko` next to jupyter_mlenv, or unset the ssh:// engine.",
             details=details,
         )
+    if any("timed out" in str(cause).lower() for cause in _causes(error)) and not numbers & _NOBODY:
+        return EngineUnavailable(
+            f"The container engine at {endpoint.url} ({endpoint.origin}) does not answer: it did not say anything in "
+            "time.",
+            hint="It may be starting, or be very busy: try again in a moment. `docker version` in a terminal says "
+            "whether it answers there.",
+            details=details,
+        )
     reason = _reason(error, numbers)
     return EngineUnavailable(
         f"No container engine answers at {endpoint.url} ({endpoint.origin}): {reason}.",
@@ -252,8 +264,6 @@ def _reason(error: BaseException, numbers: set[int]) -> str:
         return "there is no such socket"
     if errno.ECONNREFUSED in numbers:
         return "nothing listens there"
-    if any("timed out" in str(cause).lower() for cause in _causes(error)):
-        return "it did not answer in time"
     *_, root = _causes(error)
     return str(root).rstrip(".") or type(root).__name__
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from ...errors import EnginePermission, EngineUnavailable, MlenvError
 from ...workers import Workers
 from ..base import EngineFacts
-from .connection import Connection, connect
+from .connection import GREETING_TIMEOUT, QUESTION_TIMEOUT, Connection, connect, within
 from .endpoint import EngineEndpoint, find_endpoint
 from .errors import is_foreign, translate
 from .threads import stream
@@ -41,7 +41,7 @@ class Session:
         self._builder = builder
         self._publish_host = publish_host
         self._workers = Workers(threads, "mlenv-docker")
-        self._lock = asyncio.Lock()
+        self._asking: asyncio.Future[EngineFacts] | None = None
         self._connection: Connection | None = None
         self._endpoint: EngineEndpoint | None = None
         self._facts: EngineFacts | None = None
@@ -51,10 +51,23 @@ class Session:
 
     async def facts(self) -> EngineFacts:
         """Asked once per connection."""
-        async with self._lock:
-            if self._facts is None:
-                self._facts = await self._workers.run(self._ask)
+        if self._facts is not None:
             return self._facts
+        self._check_open()
+        if self._asking is None:
+            # One question for all who wait: an engine that is silent would else be waited for by one after the other.
+            self._asking = asyncio.ensure_future(self._workers.run(self._ask))
+            self._asking.add_done_callback(self._asked)
+        return await asyncio.shield(self._asking)
+
+    def _asked(self, asking: asyncio.Future[EngineFacts]) -> None:
+        self._asking = None
+        if not asking.cancelled() and asking.exception() is None:
+            self._facts = asking.result()
+
+    def _check_open(self) -> None:
+        if self.closed.is_set():
+            raise EngineUnavailable("The connection to the container engine is closed.", hint="Start Jupyter again.")
 
     async def call(
         self,
@@ -62,16 +75,22 @@ class Session:
         *,
         image: str = "",
         container: str = "",
+        question: bool = False,
         finish: bool = False,
         undo: Callable[[APIClient, T], object] | None = None,
     ) -> T:
-        """Run `work(client)` in a thread; see `Workers.run` for `finish` and `undo`, `translate` for the names."""
+        """Run `work(client)` in a thread; see `Workers.run` for `finish` and `undo`, `translate` for the names.
+
+        `question`: it changes nothing, and an engine that does not answer soon will not answer at all.
+        """
+        self._check_open()
         await self.facts()
         connection = self._connected()
 
         def run() -> T:
             try:
-                return work(connection.client)
+                with within(QUESTION_TIMEOUT if question else None):
+                    return work(connection.client)
             except Exception as error:
                 raise self._translated(error, image=image, container=container) from error
 
@@ -89,15 +108,12 @@ class Session:
         self, read: Callable[[Connection], Iterator[T]], *, image: str = "", container: str = ""
     ) -> AsyncGenerator[T, None]:
         """The items of `read(connection)`, over a connection of its own that ends with the generator."""
+        self._check_open()
         await self.facts()
         endpoint, version = self._found(), self._connected().client.api_version
 
         def open_one() -> Connection:
-            connection = connect(endpoint, version=version, timeout=None)
-            self._streams.add(connection)
-            if self.closed.is_set():
-                connection.cut()
-            return connection
+            return connect(endpoint, version=version, timeout=None, opened=self._opened)
 
         try:
             async with aclosing(stream(open_one, read)) as items:
@@ -126,6 +142,11 @@ class Session:
             self._connection.close()
         self._workers.close()
 
+    def _opened(self, connection: Connection) -> None:
+        self._streams.add(connection)
+        if self.closed.is_set():
+            connection.cut()
+
     def _translated(self, error: Exception, *, image: str = "", container: str = "") -> Exception:
         """The error to raise instead; a bug of ours stays what it is."""
         if isinstance(error, MlenvError) or not is_foreign(error):
@@ -147,8 +168,12 @@ class Session:
         self._endpoint = None  # a context may have been switched since
         endpoint = self._found()
         try:
-            connection = connect(endpoint, version=os.environ.get("DOCKER_API_VERSION") or "auto")
-            version, info = connection.client.version(), connection.client.info()
+            with within(GREETING_TIMEOUT):
+                wanted = os.environ.get("DOCKER_API_VERSION") or "auto"
+                connection = connect(endpoint, version=wanted, opened=self._opened)
+                version = connection.client.version()
+            with within(QUESTION_TIMEOUT):
+                info = connection.client.info()
         except Exception as error:
             raise self._translated(error) from error
         self._connection = connection

@@ -21,7 +21,7 @@ AT_ONCE = 512
 PACE = 0.005
 """Seconds that a consumer with so many items leaves to everybody else."""
 
-GOODBYE = 5.0
+GOODBYE = 2.0
 """Seconds to wait for a stream's thread after its socket was cut; it takes well below a millisecond."""
 
 
