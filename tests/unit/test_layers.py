@@ -21,7 +21,7 @@ CORE += ("limits", "allowedimages", "mountsources")
 CORE += ("projectfiles",)
 CORE += ("dockerignore", "imageplan")
 CORE += ("hostconfig",)
-CORE += ("tomlscan", "presetbuild")
+CORE += ("tomlscan", "presetbuild", "dockerfilesteps")
 
 
 def modules() -> dict[str, Path]:
