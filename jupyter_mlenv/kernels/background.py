@@ -124,10 +124,15 @@ def shared(config: Config) -> Background:
             return _own[-1]
         key = json.dumps([config.get("MlenvConfig", {}), jupyter_config_path()], default=repr, sort_keys=True)
         if key not in _running:
-            given = _Files().given()
-            given.merge(Config({"MlenvConfig": config.get("MlenvConfig", {})}))
-            _running[key] = Background(MlenvConfig(config=given))
+            _running[key] = Background(configured(config))
         return _running[key]
+
+
+def configured(config: Config) -> MlenvConfig:
+    """What the configuration files say, and `config` on top."""
+    given = _Files().given()
+    given.merge(Config({"MlenvConfig": config.get("MlenvConfig", {})}))
+    return MlenvConfig(config=given)
 
 
 def use(config: MlenvConfig, root_dir: str, notes: Notes | None = None) -> Background:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,17 @@ PROVISIONER = "mlenv-provisioner"
 MARKER = "jupyter-mlenv"
 """The key in `metadata` by which a kernelspec is ours; the ones without it are never touched."""
 
+LAUNCHER = "jupyter_mlenv.kernels.launch"
+"""The program in the argv of our kernelspecs, for front ends that know no provisioners."""
+
+PROGRAM = f"import sys; sys.path = [p for p in sys.path if p]; from {LAUNCHER} import main; main()"
+"""How it is run. With `-m` Python would look for it, and for all that it imports, in the notebook's folder first."""
+
 IPYKERNEL = ("python3", "-m", "ipykernel_launcher", "-f", "{connection_file}")
-"""The argv of a kernel that the environment starts in its own way, forked where it can be."""
+"""The argv that our kernelspecs had before: a front end that knows no provisioners ran it on this machine."""
+
+KERNELSPEC = "{kernelspec}"
+"""The first word of the argv that they had before for a kernel that an image brings."""
 
 
 def spec_name(preset: str, name: str = "") -> str:
@@ -38,18 +48,17 @@ def kernel_json(
         What the kernel menu says; default: the preset's, which says where the kernel runs.
     """
     place = {"workspace": workspace, "name": name}
-    argv = ("{kernelspec}", preset.kernel.spec, "{connection_file}") if preset.kernel.spec else preset.kernel.argv
-    argv = argv or IPYKERNEL
     # What only ipykernel is known to have; of another kernel the client learns it from its kernel_info_reply.
-    known = {"kernel_protocol_version": "5.5"} if argv is IPYKERNEL else {}
+    ipykernel = not preset.kernel.spec and not preset.kernel.argv
+    known = {"kernel_protocol_version": "5.5"} if ipykernel else {}
     return {
-        "argv": list(argv),
+        "argv": launcher_argv(preset.name, workspace, name),
         "display_name": display_name or preset.kernel.display_name or menu_name(preset),
         "language": preset.kernel.language,
         "interrupt_mode": preset.kernel.interrupt_mode,
         **known,
         "metadata": {
-            "debugger": argv is IPYKERNEL,
+            "debugger": ipykernel,
             MARKER: {"preset": preset.name, "automatic": automatic, "version": __version__},
             "kernel_provisioner": {
                 "provisioner_name": PROVISIONER,
@@ -78,6 +87,28 @@ def is_ours(spec: Mapping[str, Any]) -> bool:
     return bool(provisioner.get("provisioner_name") == PROVISIONER)
 
 
+def launcher_argv(preset: str, workspace: str = "", name: str = "") -> list[str]:
+    """The argv of our kernelspecs, with the Python that runs this."""
+    place = {"--workspace": workspace, "--name": name}
+    words = [word for option, value in place.items() if value for word in (option, value)]
+    return [sys.executable, "-c", PROGRAM, "--preset", preset, *words, "-f", "{connection_file}"]
+
+
 def own_argv(argv: Sequence[str]) -> list[str] | None:
-    """The argv of a kernelspec if it is for another kernel than the environment's own ipykernel, else `None`."""
-    return list(argv) if tuple(argv[: len(IPYKERNEL)]) != IPYKERNEL else None
+    """The argv of a kernelspec if a person has written it; `None` if the preset says how the kernel is started."""
+    launched = any(LAUNCHER in word for word in argv[1:3])
+    return None if launched or outdated(argv) else list(argv)
+
+
+def outdated(argv: Sequence[str]) -> bool:
+    """Whether it is one of ours from a version whose argv ran a kernel on this machine, or nothing at all."""
+    return tuple(argv[: len(IPYKERNEL)]) == IPYKERNEL or list(argv[:1]) == [KERNELSPEC]
+
+
+def renewed(spec: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The kernel.json of ours as it is written today, if its argv is an outdated one; all else in it stays."""
+    config = spec.get("metadata", {}).get("kernel_provisioner", {}).get("config", {})
+    if not is_ours(spec) or not outdated(spec.get("argv", ())) or not config.get("preset"):
+        return None
+    where = [str(config.get(key, "")) for key in ("preset", "workspace", "name")]
+    return {**spec, "argv": launcher_argv(*where)}

@@ -26,7 +26,7 @@ from .kernelerror import KernelError
 from .kernelspec import own_argv
 from .life import Exit, follow, log_of, silent
 from .places import Place, Wish
-from .relay import Relay, links
+from .relay import PORTS, Relay, links
 
 START_TIMEOUT = 60.0
 """Seconds from the start of a kernel's process to bound sockets."""
@@ -147,7 +147,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         self._cwd = found.cwd
         options = {
             "connection": inner_connection(self.connection_info, self._kernel_name),
-            "argv": None if found.options.spec else own_argv(cmd),
+            "argv": None if found.options.spec else own_argv(cmd) or list(found.options.argv) or None,
             "spec": found.options.spec,
             "env": self._env,
             "cwd": kwargs.get("cwd", found.cwd),
@@ -260,7 +260,10 @@ class MlenvProvisioner(KernelProvisionerBase):
                     details={"environment": place.environment},
                 ) from error
             return
-        earlier, relay = self._relay, Relay(os.path.join(place.sockets, socket_prefix(self._id)), place.agent)
+        prefix = socket_prefix(self._id)
+        names = [f"{prefix}-{port}" for port in PORTS]
+        earlier = self._relay
+        relay = Relay(place.agent, {os.path.join(place.sockets, name): name for name in names}, place.sockets)
         if earlier is not None:  # a restart; the manager has removed its sockets
             await self._background.run(lambda _: earlier.close())
         await self._background.run(lambda _: relay.start())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 
 from .. import rundir
@@ -28,31 +30,40 @@ def links(run_dir: str, prefix: str) -> None:
         rundir.link_socket(run_dir, f"{prefix}-{port}")
 
 
+Address = str | tuple[str | None, int]
+"""Where a relay listens: the path of a unix socket, or host and port; without a host everywhere on this machine."""
+
+
 class Relay:
-    """Unix sockets `<prefix>-<n>` in a private directory, each connection a tunnel to the socket of that name inside.
+    """Addresses on this machine, each connection to one a tunnel to a socket inside.
 
     ZeroMQ connects again by itself, so a kernel that is restarted, or is not there yet, needs no care.
+
+    Parameters
+    ----------
+    sockets
+        The names of the sockets in the run directory, by address.
+    directory
+        One of our own for unix sockets, made if it is not there and removed with the last of them.
     """
 
-    def __init__(self, prefix: str, agent: AgentClient) -> None:
-        self._prefix = prefix
-        self._agent = agent
+    def __init__(self, agent: AgentClient, sockets: Mapping[Address, str], directory: str = "") -> None:
+        self._agent, self._sockets, self._directory = agent, sockets, directory
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listen. Raises OSError."""
-        os.makedirs(os.path.dirname(self._prefix), 0o700, exist_ok=True)
-        for port in PORTS:
-            path = f"{self._prefix}-{port}"
-            with suppress(FileNotFoundError):
-                os.unlink(path)
-            name = os.path.basename(path)
-            server = await asyncio.start_unix_server(
-                lambda reader, writer, name=name: self._serve(name, reader, writer),  # type: ignore[misc]
-                path,
-            )
-            self._servers.append(server)
+        if self._directory:
+            os.makedirs(self._directory, 0o700, exist_ok=True)
+        for address, name in self._sockets.items():
+            serve = functools.partial(self._serve, name)
+            if isinstance(address, str):
+                with suppress(FileNotFoundError):
+                    os.unlink(address)
+                self._servers.append(await asyncio.start_unix_server(serve, address))
+            else:
+                self._servers.append(await asyncio.start_server(serve, *address))
 
     async def close(self) -> None:
         """Stop, and remove the sockets; the directory too if it is empty then."""
@@ -61,11 +72,13 @@ class Relay:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for port in PORTS:
-            with suppress(FileNotFoundError):
-                os.unlink(f"{self._prefix}-{port}")
-        with suppress(OSError):
-            os.rmdir(os.path.dirname(self._prefix))
+        for address in self._sockets:
+            if isinstance(address, str):
+                with suppress(FileNotFoundError):
+                    os.unlink(address)
+        if self._directory:
+            with suppress(OSError):
+                os.rmdir(self._directory)
 
     async def _serve(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

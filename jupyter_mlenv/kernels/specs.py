@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EnvironmentFailed, NotFound, RequestInvalid
+from . import kernelspec
 from .kernelspec import marker
 
 LOGO = "logo-svg.svg"
@@ -64,7 +66,7 @@ def write(folder: str, name: str, spec: Mapping[str, Any], icon: str = "") -> Pa
         raise RequestInvalid(
             f"There is a kernel {name} in {folder} that jupyter mlenv did not make.", hint="Choose another name."
         )
-    content = {"kernel.json": (json.dumps(spec, indent=1) + "\n").encode(), LOGO: _logo(icon), SIGN: b""}
+    content = {"kernel.json": _content(spec), LOGO: _logo(icon), SIGN: b""}
     try:
         path.mkdir(parents=True, exist_ok=True)
         for file, data in content.items():
@@ -93,7 +95,8 @@ def remove(folder: str, name: str) -> None:
 def sync(folder: str, wanted: Mapping[str, tuple[Mapping[str, Any], str]]) -> tuple[list[str], list[str]]:
     """Make the automatic kernelspecs in `folder` the wanted ones; what a person added or another package made stays.
 
-    `wanted`: kernel.json and icon by name. Returns the names that were written and that were removed.
+    Of what a person added only an argv of an earlier version is renewed. `wanted`: kernel.json and icon by name.
+    Returns the names that were written and that were removed.
     """
     there = {one.name: one for one in installed(folder)}
     written, removed = [], []
@@ -108,7 +111,20 @@ def sync(folder: str, wanted: Mapping[str, tuple[Mapping[str, Any], str]]) -> tu
         if name not in wanted and (one.automatic or one.broken):
             remove(folder, name)
             removed.append(name)
+    written += [name for name in renew(folder) if name not in written]
     return written, removed
+
+
+def renew(folder: str) -> list[str]:
+    """Renew the kernelspecs of ours whose argv an earlier version wrote; what may not be written stays. Names."""
+    renewed = []
+    for one in installed(folder):
+        spec = kernelspec.renewed(one.spec)
+        if spec is not None and os.access(one.path, os.W_OK):
+            with suppress(OSError):
+                _write(one.path / "kernel.json", _content(spec))
+                renewed.append(one.name)
+    return renewed
 
 
 def folders(data_path: Sequence[str]) -> list[str]:
@@ -128,6 +144,10 @@ def _read(path: Path) -> Installed | None:
     if not isinstance(spec, dict) or marker(spec) is None:
         return Installed(path.name, path, {}) if signed and not isinstance(spec, dict) else None
     return Installed(path.name, path, spec)
+
+
+def _content(spec: Mapping[str, Any]) -> bytes:
+    return (json.dumps(spec, indent=1) + "\n").encode()
 
 
 def _write(path: Path, data: bytes) -> None:

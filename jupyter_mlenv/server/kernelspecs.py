@@ -7,7 +7,7 @@ import logging
 import os
 from contextlib import aclosing, suppress
 
-from jupyter_core.paths import jupyter_data_dir
+from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
 from ..environments import Environments
 from ..errors import MlenvError
@@ -79,6 +79,8 @@ class KernelMenu:
         folder = os.path.join(jupyter_data_dir(), "kernels")
         try:
             written, removed = await asyncio.to_thread(specs.sync, folder, wanted)
+            for other in specs.folders(jupyter_path()):
+                written += await asyncio.to_thread(specs.renew, other)
         except MlenvError as error:
             self._log.warning("The kernel menu cannot be kept: %s", error)
             return

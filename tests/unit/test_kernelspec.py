@@ -16,7 +16,7 @@ from jupyter_mlenv import presets as recipes
 from jupyter_mlenv.cli.app import main
 from jupyter_mlenv.errors import NotFound, PresetInvalid, RequestInvalid
 from jupyter_mlenv.kernels import handover, life, places, specs
-from jupyter_mlenv.kernels.kernelspec import IPYKERNEL, kernel_json, marker, own_argv, spec_name
+from jupyter_mlenv.kernels.kernelspec import IPYKERNEL, kernel_json, launcher_argv, marker, own_argv, spec_name
 from jupyter_mlenv.model import RUN_DIR, Mount, Preset
 
 CATALOG = {preset.name: preset for preset in recipes.catalog()}
@@ -54,7 +54,8 @@ def test_the_menu_says_where_a_kernel_runs() -> None:
 def test_the_menu_knows_another_language() -> None:
     r = 'extends = "python"\n[kernel]\nargv = ["R", "{connection_file}"]\nlanguage = "R"\ninterrupt_mode = "message"'
     spec = kernel_json(preset("r", r))
-    assert (spec["argv"], spec["language"], spec["interrupt_mode"]) == (["R", "{connection_file}"], "R", "message")
+    assert (spec["language"], spec["interrupt_mode"]) == ("R", "message")
+    assert own_argv(spec["argv"]) is None
     assert spec["metadata"]["debugger"] is False
     with pytest.raises(PresetInvalid, match=re.escape("with {connection_file}")):
         preset("r", 'extends = "host"\n[kernel]\nargv = ["R"]')
@@ -71,7 +72,7 @@ def test_jupyter_finds_every_preset_with_its_logo(name: str, tmp_path: Path) -> 
     specs.write(str(tmp_path), spec_name(name), kernel_json(preset(name)), preset(name).icon)
     found = KernelSpecManager(kernel_dirs=[str(tmp_path)]).get_kernel_spec(f"mlenv-{name}")
     assert found.display_name.endswith("(mlenv)")
-    assert found.argv == list(IPYKERNEL)
+    assert found.argv == launcher_argv(name)
     logo = Path(found.resource_dir, "logo-svg.svg").read_text()
     assert logo.startswith("<svg ")
     assert stat.S_IMODE(os.stat(Path(found.resource_dir, "kernel.json")).st_mode) == 0o644
@@ -142,6 +143,8 @@ def test_what_is_marked_is_ours() -> None:
 
 
 def test_another_language_brings_its_own_command() -> None:
+    assert own_argv(launcher_argv("python", "/w", "second")) is None
+    assert own_argv(["{kernelspec}", "ir", "{connection_file}"]) is None
     assert own_argv(IPYKERNEL) is None
     assert own_argv([*IPYKERNEL, "--matplotlib=inline"]) is None
     bash = ["python3", "-m", "bash_kernel", "-f", "{connection_file}"]
@@ -229,3 +232,17 @@ def test_kernels_wrong_usage(home: Path, capsys: pytest.CaptureFixture[str]) -> 
         ["kernels", "add", "host", "--user", "--sys-prefix"],
     ):
         assert main(wrong) == 2
+
+
+@pytest.mark.parametrize("argv", [list(IPYKERNEL), ["{kernelspec}", "ir", "{connection_file}"]])
+def test_an_argv_that_ran_kernels_on_this_machine_is_renewed(argv: list[str], tmp_path: Path) -> None:
+    mine = kernel_json(preset("python"), workspace="/w", name="second", display_name="Mine")
+    assert not any("ipykernel" in word for word in mine["argv"])
+    specs.write(str(tmp_path), "mlenv-mine", mine | {"argv": argv})
+    own = kernel_json(preset("python")) | {"argv": ["mine", "{connection_file}"]}
+    specs.write(str(tmp_path), "mlenv-own", own)
+    foreign(tmp_path, "foreign")
+    assert specs.sync(str(tmp_path), {}) == (["mlenv-mine"], [])
+    read = {name: json.loads((tmp_path / name / "kernel.json").read_text()) for name in os.listdir(tmp_path)}
+    assert read == {"mlenv-mine": mine, "mlenv-own": own, "foreign": FOREIGN}
+    assert specs.sync(str(tmp_path), {}) == ([], [])
