@@ -13,7 +13,7 @@ import concurrent.futures
 import json
 import os
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from jupyter_core.application import JupyterApp
@@ -27,6 +27,8 @@ from .notes import Notes
 
 T = TypeVar("T")
 
+Admit = Callable[[], Awaitable[None]]
+
 CLOSE_SECONDS = 7.0
 """How long the end of the process waits for what is being cleaned up."""
 
@@ -38,9 +40,11 @@ STOP_SECONDS = 1.0
 class Background:
     """A thread with an event loop, and the use cases in it."""
 
-    def __init__(self, config: MlenvConfig, root_dir: str = "", notes: Notes | None = None) -> None:
+    def __init__(
+        self, config: MlenvConfig, root_dir: str = "", notes: Notes | None = None, admit: Admit | None = None
+    ) -> None:
         self._config = config
-        self.notes = notes
+        self.notes, self.admit = notes, admit
         self._offers: dict[str, Mapping[str, Any]] = {}
         self.settings = config.settings(root_dir=root_dir)
         self._loop = asyncio.new_event_loop()
@@ -135,11 +139,14 @@ def configured(config: Config) -> MlenvConfig:
     return MlenvConfig(config=given)
 
 
-def use(config: MlenvConfig, root_dir: str, notes: Notes | None = None) -> Background:
-    """From now on kernels of this process have these settings, and `notes` are left about them, until `release`."""
+def use(config: MlenvConfig, root_dir: str, notes: Notes | None = None, admit: Admit | None = None) -> Background:
+    """From now on kernels of this process have these settings, and `notes` are left about them, until `release`.
+
+    `admit` is awaited before each start of a kernel, where it was asked for, and raises if it may not be.
+    """
     with _lock:
         _forget_after_fork()
-        _own.append(Background(config, root_dir, notes))
+        _own.append(Background(config, root_dir, notes, admit))
         return _own[-1]
 
 

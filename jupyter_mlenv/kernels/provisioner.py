@@ -118,6 +118,8 @@ class MlenvProvisioner(KernelProvisionerBase):
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Find or start the environment, and decide on the sockets. Raises KernelError."""
+        if self._background.admit is not None:
+            await self._background.admit()
         if self.lost:
             raise self._refused()
         self._folder = str(kwargs.pop("cwd", None) or "")

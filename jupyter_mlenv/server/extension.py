@@ -15,7 +15,7 @@ from ..environments import Environments
 from ..jobs import Jobs
 from ..kernels import background
 from ..kernels.notes import Notes
-from . import channels, takeover, tuning
+from . import channels, kernelrights, takeover, tuning
 from .handlers import api_handlers
 from .kernelspecs import KernelMenu
 from .proxy import Proxy, proxy_handlers
@@ -48,12 +48,13 @@ class MlenvExtension(ExtensionApp):
         )
         self.proxy = Proxy(login_ttl=self.mlenv.login_cache_seconds)
         notes = Notes(self.server.cookie_secret, f"{self.server.base_url} {self.server.root_dir}")
-        self.kernels = background.use(self.mlenv, self.server.root_dir, notes)
+        self.kernels = background.use(self.mlenv, self.server.root_dir, notes, kernelrights.demand)
         self.kernel_menu = KernelMenu(self.environments, self.log)
         self.settings["mlenv"] = self.environments
         if self.mlenv.tcp_nodelay:
             tuning.quick_channels(self.settings)
         channels.tell_ends(self.settings)
+        kernelrights.ask_for_both(self.server)
         # A lab with this option has our server half; the one inside a container has not, and shows nothing of ours.
         self.server.web_app.settings.setdefault("page_config_data", {})["mlenv"] = "true"
 

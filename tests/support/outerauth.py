@@ -24,3 +24,11 @@ class OnlyAlice(Authorizer):
         await asyncio.sleep(0)
         allowed = user.username == "alice" and "Forbid" not in handler.request.headers
         return allowed and (action, resource) == ("execute", "mlenv")
+
+
+class Lookers(Authorizer):
+    """Everybody may do everything, but with the header `Look` only read of `mlenv`."""
+
+    async def is_authorized(self, handler: Any, user: User, action: str, resource: str) -> bool:
+        await asyncio.sleep(0)
+        return (resource, action) == ("mlenv", "read") or resource != "mlenv" or "Look" not in handler.request.headers
