@@ -315,6 +315,8 @@ class Kernels:
                 return child
         argv = with_waiting(wish.argv or [python.path, *IPYKERNEL, "-f", "{connection_file}"])
         argv = [word.replace("{connection_file}", kernel.file) for word in argv]
+        if argv[0] != python.path:
+            env = self.agent.load("overlay").of(argv[0], env)
         options: dict[str, Any] = {"env": env, "cwd": wish.cwd, "stdin": base.DEVNULL}
         return self.agent.child(kernel.changed, argv, stdout=output, stderr=base.STDOUT, **options)
 

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 FOLDER = ".local/share/jupyter-mlenv/venv"
 """The overlay, below the home directory."""
 
+SHIMS = ".local/share/jupyter-mlenv/bin"
+"""What stands in for programs of the interpreter that are missing, below the home directory."""
+
+PROGRAMS = ("python", "python3", "pip", "pip3")
+"""By which a shell finds a Python."""
+
 PIP = """#!{python}
 import sys
 from pip._internal.cli.main import main
@@ -29,18 +35,30 @@ sys.exit(main())
 
 
 class Python:
-    """`path` is the interpreter to run; `base` the venv below it where there is an overlay, else empty."""
+    """`path` is the interpreter to run; `base` the venv below it where there is an overlay, else empty.
 
-    def __init__(self, path: str, base: str = "", overlay: str = "") -> None:
-        self.path, self.base, self.overlay = path, base, overlay
+    `shims` is a folder of `stand_ins`, empty where there is none.
+    """
+
+    def __init__(self, path: str, base: str = "", overlay: str = "", shims: str = "") -> None:
+        self.path, self.base, self.overlay, self.shims = path, base, overlay, shims
 
     def environ(self, env: Mapping[str, str]) -> dict[str, str]:
-        """Variables with which a process finds the programs and data of both venvs."""
+        """Variables with which a process finds this Python, and the programs and data of both venvs, before others.
+
+        `!pip install` and `uv pip install` go where the kernel looks: to this interpreter, whatever else an image has
+        on its path or says in `VIRTUAL_ENV` and `CONDA_PREFIX`.
+        """
+        folder = os.path.dirname(self.path)
+        prefix = os.path.dirname(folder)
+        inside = {"VIRTUAL_ENV": self.overlay or venv_of(self.path)}
+        inside["CONDA_PREFIX"] = prefix if os.path.isdir(prefix + "/conda-meta") else ""
+        path = before(folder, env.get("PATH") or os.defpath, own=any(inside.values()))
+        more = {"PATH": before(self.shims, path, own=True) if self.shims else path}
+        more.update({name: value for name, value in inside.items() if value})
+        env = {name: value for name, value in env.items() if inside.get(name, value)}
         if not self.overlay:
-            return dict(env)
-        more = {"PATH": os.pathsep.join([self.overlay + "/bin", env.get("PATH") or os.defpath])}
-        if env.get("VIRTUAL_ENV", self.base) == self.base:  # uv installs there; IPython warns of another one's
-            more["VIRTUAL_ENV"] = self.overlay
+            return dict(env, **more)
         # What Jupyter's programs look for below `sys.prefix`, which is the overlay for them.
         for name, folder in (("JUPYTER_PATH", "share/jupyter"), ("JUPYTER_CONFIG_PATH", "etc/jupyter")):
             words = [env.get(name, ""), f"{self.overlay}/{folder}", f"{self.base}/{folder}"]
@@ -50,11 +68,58 @@ class Python:
         return dict(env, **more)
 
 
+def of(program: str, env: Mapping[str, str]) -> dict[str, str]:
+    """The variables for a kernel whose argv names another Python than the one that runs kernels."""
+    named = os.path.isabs(program) and os.path.basename(program).startswith("python")
+    return Python(program).environ(env) if named else dict(env)
+
+
+def before(folder: str, path: str, *, own: bool) -> str:
+    """A search path with the folder in it: first if it is an environment's `own`, else where it is already.
+
+    A program of /usr/local/bin is to go on winning over one of the system, whose Python may be the one that runs.
+    """
+    words = path.split(os.pathsep)
+    if folder in words and not own:
+        return path
+    return os.pathsep.join([folder, *(word for word in words if word != folder)])
+
+
+def stand_ins(python: Python, home: str, path: str) -> str:
+    """A folder with programs that would be another Python's by this search path. Raises OSError.
+
+    A venv of uv has no `pip`, so that `!pip install` would install into the Python of the system, and nobody would
+    know. Empty if there is none.
+    """
+    folder, words = os.path.dirname(python.path), python.environ({"PATH": path})["PATH"].split(os.pathsep)
+    found = {name: next((w for w in words if os.access(os.path.join(w, name), os.X_OK)), folder) for name in PROGRAMS}
+    foreign = [name for name, place in found.items() if place != folder]
+    if not foreign:
+        return ""
+    shims = os.path.join(home, SHIMS)
+    os.makedirs(shims, exist_ok=True)
+    quoted = "'" + python.path.replace("'", "'\\''") + "'"
+    for name in foreign:
+        module = " -m pip" if name.startswith("pip") else ""
+        write(os.path.join(shims, name), f'#!/bin/sh\nexec {quoted}{module} "$@"\n', 0o755)
+    return shims
+
+
 def prepare(executable: str, home: str) -> Python:
     """The interpreter for kernels and services, with a place for packages. Raises OSError, ValueError.
 
     `executable` is the one that runs this.
     """
+    python = place(executable, home)
+    try:  # noqa: SIM105
+        python.shims = stand_ins(python, home, os.environ.get("PATH") or os.defpath)
+    except OSError:
+        pass  # a home directory that is full or read-only is no reason to have no place for packages
+    return python
+
+
+def place(executable: str, home: str) -> Python:
+    """The same without stand-ins. Raises OSError, ValueError."""
     base = venv_of(executable)
     if not base:
         if not os.access(os.path.dirname(os.__file__), os.W_OK):

@@ -104,8 +104,9 @@ async def test_a_crash_is_noticed_named_and_mended(box: str, workspace: Path, ca
         provisioner = manager.provisioner
         await eventually(lambda: manager.provisioner.has_process and not manager.shutting_down, "it runs")
         await eventually(lambda: "SIGSEGV" in provisioner.reason or "SIGSEGV" in caplog.text, "it says why")
-        await client.wait_for_ready(timeout=60)
+        # Before that the client would take it for dead, which it is for as long as the next one needs to start.
         assert await eventually(manager.is_alive, "it runs again")
+        await client.wait_for_ready(timeout=60)
         assert await said(client, "1 + 1") == "2"
 
 

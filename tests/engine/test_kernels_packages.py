@@ -24,7 +24,7 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.jobs import Jobs
-from jupyter_mlenv.kernels.relay import Relay
+from jupyter_mlenv.kernels.relay import PORTS, Relay
 from jupyter_mlenv.model import RUN_DIR
 from tests.engine.environment_support import Named, inside, inspected, start
 from tests.engine.person_support import launch, person_at
@@ -214,7 +214,7 @@ async def kernel_of(environments: Environments, id: str, folder: Path) -> AsyncI
     agent, number = await environments.agent(id), uuid.uuid4().hex
     common = {"transport": "ipc", "key": secrets.token_hex(16), "signature_scheme": "hmac-sha256"}
     ports = {f"{channel}_port": n for n, channel in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
-    relay = Relay(str(folder / "k-other"), agent)
+    relay = Relay(agent, {str(folder / f"k-other-{port}"): f"k-other-{port}" for port in PORTS})
     await relay.start()
     client = AsyncKernelClient()
     client.load_connection_info({**common, **ports, "ip": str(folder / "k-other")})

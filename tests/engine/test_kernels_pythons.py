@@ -137,3 +137,26 @@ def bare(folder: Path) -> str:
     """The interpreter of an environment with no packages, pip included."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     return str(folder / "bin" / "python")
+
+
+async def test_commands_of_a_cell_find_the_kernels_own_python(
+    make_home: Callable[..., Home], named: Named, workspace: Path, tmp_path: Path
+) -> None:
+    """A venv that is not on the path and has no pip, beside a system that has one."""
+    python = bare(tmp_path / "apart")
+    packages = next((tmp_path / "apart").glob("lib/python3.*/site-packages"))
+    ours = sysconfig.get_path("purelib")
+    (packages / "ours.pth").write_text(ours)
+    home = make_home(host_python=python)
+    text = f'{HOST}[kernel]\nfork = false\n[[mounts]]\nsource = "{ours}"\nread_only = true\n'
+    async with kernel(home.add(named("apart", text)), workspace) as (_, client):
+        prefix = await said(client, "import sys; print(sys.prefix)")
+        for name in ("python", "python3"):
+            assert await said(client, f"!{name} -c 'import sys; print(sys.prefix)'") == prefix
+        for name in ("pip", "pip3"):
+            assert f"{ours}/pip" in await said(client, f"!{name} --version")
+        for name in ("pip", "python"):
+            assert prefix.rpartition("/")[0] in await said(client, f"!command -v {name}")
+        assert await said(client, "import os; print(os.environ['VIRTUAL_ENV'])") == prefix
+        await said(client, "!pip install --quiet cowsay")
+        assert (await said(client, "import cowsay; print(cowsay.__file__)")).startswith(prefix)

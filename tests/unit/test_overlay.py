@@ -158,12 +158,13 @@ def test_there_is_none_where_packages_have_a_place(venv: Venv, tmp_path: Path) -
     code += f"python = overlay.prepare(sys.executable, {str(tmp_path)!r}); print(python.path, python.overlay)"
     for python in (venv.python, os.path.realpath(venv.python)):
         assert run([python, "-I", "-S", "-c", code]).split() == [python]
-    assert not (tmp_path / ".local").exists()
+    assert not (tmp_path / overlay.FOLDER).exists()
 
 
 def test_variables_lead_to_both() -> None:
-    plain = overlay.Python("/usr/bin/python3").environ({"PATH": "/bin", "A": "b"})
-    assert plain == {"PATH": "/bin", "A": "b"}
+    plain = overlay.Python("/usr/bin/python3").environ({"PATH": "/bin:/usr/bin", "A": "b"})
+    assert plain == {"PATH": "/bin:/usr/bin", "A": "b"}
+    assert overlay.Python("/opt/py/bin/python3").environ({"PATH": "/bin"}) == {"PATH": "/opt/py/bin:/bin"}
     on_top = overlay.Python("/o/bin/python", "/b", "/o").environ({"PATH": "/b/bin:/bin", "JUPYTER_PATH": "/mine"})
     assert on_top == {
         "PATH": "/o/bin:/b/bin:/bin",
@@ -172,7 +173,10 @@ def test_variables_lead_to_both() -> None:
         "JUPYTER_CONFIG_PATH": "/o/etc/jupyter:/b/etc/jupyter",
     }
     assert overlay.Python("/o/bin/python", "/b", "/o").environ({"VIRTUAL_ENV": "/b"})["VIRTUAL_ENV"] == "/o"
-    assert overlay.Python("/o/bin/python", "/b", "/o").environ({"VIRTUAL_ENV": "/x"})["VIRTUAL_ENV"] == "/x"
+    # Another one's, as an image may set it: uv would install there.
+    assert overlay.Python("/o/bin/python", "/b", "/o").environ({"VIRTUAL_ENV": "/x"})["VIRTUAL_ENV"] == "/o"
+    elsewhere = {"PATH": "/usr/local/bin:/usr/bin", "VIRTUAL_ENV": "/x", "CONDA_PREFIX": "/y"}
+    assert overlay.Python("/usr/bin/python3").environ(elsewhere) == {"PATH": "/usr/local/bin:/usr/bin"}
 
 
 def test_a_venv_is_found_as_python_finds_it(tmp_path: Path) -> None:
@@ -183,3 +187,23 @@ def test_a_venv_is_found_as_python_finds_it(tmp_path: Path) -> None:
         assert overlay.venv_of(str(folder / "bin" / "python")) == ""
         (folder / config).touch()
         assert overlay.venv_of(str(folder / "bin" / "python")) == str(folder)
+
+
+def test_programs_of_another_python_are_hidden(venv: Venv, tmp_path: Path) -> None:
+    """As an image has them whose interpreter is a venv that is not on the path, and has no pip."""
+    system = tmp_path / "system"
+    system.mkdir()
+    for name in overlay.PROGRAMS:
+        (system / name).write_text("#!/bin/sh\necho another\n")
+        (system / name).chmod(0o755)
+    code = f"import json, os, sys; sys.path.insert(0, {str(AGENT)!r}); import overlay\n"
+    code += f"python = overlay.prepare(sys.executable, {str(tmp_path / 'home')!r})\n"
+    code += "print(json.dumps(python.environ(dict(os.environ))))"
+    path = f"{system}{os.pathsep}{os.defpath}"
+    env = json.loads(run([venv.python, "-I", "-S", "-c", code], {"PATH": path, "VIRTUAL_ENV": "/elsewhere"}))
+    assert env["VIRTUAL_ENV"] == str(venv.folder)
+    for name in ("python", "python3"):
+        assert run(["sh", "-c", f"{name} -c 'import sys; print(sys.prefix)'"], env).strip() == str(venv.folder)
+    done = subprocess.run(["sh", "-c", "pip install x"], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert f"{venv.python}: No module named pip" in done.stderr
