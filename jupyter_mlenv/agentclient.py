@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 from urllib.parse import quote
 
+from . import answers
 from .errors import (
     AgentUnreachable,
     EnvironmentFailed,
@@ -28,7 +30,18 @@ from .errors import (
     ServiceTimeout,
 )
 from .execsession import ExecSession
-from .routes import TcpRoute, TunnelRoute, UnixRoute, connect, unreachable, within
+from .routes import HEAD_LIMIT, TcpRoute, TunnelRoute, UnixRoute, connect, unreachable, within
+
+T = TypeVar("T")
+
+STATES = ("starting", "ready", "exited")
+"""Of services and kernels."""
+
+BODY_LIMIT = 8 << 20
+"""Bytes of an answer: a log of 500 lines of 8 KiB, twice."""
+
+PATIENCE = 60.0
+"""Seconds for the beginning of a stream or a command."""
 
 LIMIT = 1 << 18
 """Bytes read ahead from an agent before it has to wait."""
@@ -142,7 +155,7 @@ class AgentClient:
 
     async def health(self) -> dict[str, Any]:
         """`version`, `pid`, `python`, `uptime` in seconds."""
-        return await self._call("GET", "/v1/health", timeout=10.0)
+        return await self._call("GET", "/v1/health", read=_health, timeout=10.0)
 
     async def ready(self, timeout: float, still_running: Callable[[], Awaitable[None]] | None = None) -> dict[str, Any]:
         """Wait until the agent answers, right after its container was started; its health.
@@ -174,7 +187,8 @@ class AgentClient:
         """Device and inode of what the environment has at each path; `None` where it has nothing."""
         if not paths:
             return []
-        stats = (await self._call("POST", "/v1/stat", {"paths": list(paths)}, timeout=10.0)).get("stats")
+        answer = await self._call("POST", "/v1/stat", {"paths": list(paths)}, read=dict, timeout=10.0)
+        stats = answer.get("stats")
         if not isinstance(stats, list) or len(stats) != len(paths):
             raise AgentUnreachable("The environment's agent did not say what it sees.", hint=MADE_ANEW)
         return [_identity(found) for found in stats]
@@ -206,27 +220,24 @@ class AgentClient:
             "variables": dict(variables or {}),
         }
         # The agent keeps the time; ours only covers an agent that hangs.
-        answer = await self._call("PUT", self._path(key), body, timeout=timeout + 30.0)
-        return ServiceInfo(answer["key"], answer["pid"], answer["socket"], answer["port"], answer["started"])
+        return await self._call("PUT", self._path(key), body, read=_service_started, timeout=timeout + 30.0)
 
     async def services(self) -> list[ServiceStatus]:
         """Oldest start first."""
-        answer = await self._call("GET", "/v1/services")
-        names = [field.name for field in fields(ServiceStatus)]
-        return [ServiceStatus(**{name: service[name] for name in names}) for service in answer["services"]]
+        return await self._call("GET", "/v1/services", read=_services)
 
     async def service_log(self, key: str, tail: int = 200) -> list[str]:
         """Its last lines, oldest first, also after its exit. Raises NotFound."""
-        lines: list[str] = (await self._call("GET", f"{self._path(key)}/log?tail={tail}"))["lines"]
-        return lines
+        path = f"{self._path(key)}/log?tail={tail}"
+        return await self._call("GET", path, read=lambda answer: answers.words(answer, "lines"))
 
     async def signal(self, key: str, name: str) -> None:
         """Send a signal such as `SIGINT` to its process group. Raises NotFound, RequestInvalid."""
-        await self._call("POST", f"{self._path(key)}/signal", {"signal": name})
+        await self._call("POST", f"{self._path(key)}/signal", {"signal": name}, read=dict)
 
     async def stop_service(self, key: str) -> None:
         """SIGTERM, and SIGKILL 5 s later; returns when it has ended. Raises NotFound."""
-        await self._call("DELETE", self._path(key))
+        await self._call("DELETE", self._path(key), read=dict)
 
     async def start_kernel(
         self,
@@ -277,28 +288,23 @@ class AgentClient:
             "grace": grace,
             "note": dict(note or {}),
         }
-        answer = await self._call("PUT", _kernel_path(id), body, timeout=timeout + 30.0)
-        return KernelStarted(answer["id"], answer["pid"], answer["forked"], answer.get("interrupt_mode", ""))
+        return await self._call("PUT", _kernel_path(id), body, read=_kernel_started, timeout=timeout + 30.0)
 
     async def kernels(self) -> list[KernelStatus]:
         """Oldest start first."""
-        answer = await self._call("GET", "/v1/kernels")
-        names = [field.name for field in fields(KernelStatus)]
-        return [
-            KernelStatus(**{name: kernel[name] for name in names if name in kernel}) for kernel in answer["kernels"]
-        ]
+        return await self._call("GET", "/v1/kernels", read=_kernels)
 
     async def note_kernel(self, id: str, note: Mapping[str, Any]) -> None:
         """Write down something else about it. Raises NotFound."""
-        await self._call("PUT", f"{_kernel_path(id)}/note", dict(note))
+        await self._call("PUT", f"{_kernel_path(id)}/note", dict(note), read=dict)
 
     async def signal_kernel(self, id: str, name: str) -> None:
         """Send a signal such as `SIGINT` to its process group. Raises NotFound, RequestInvalid."""
-        await self._call("POST", f"{_kernel_path(id)}/signal", {"signal": name})
+        await self._call("POST", f"{_kernel_path(id)}/signal", {"signal": name}, read=dict)
 
     async def stop_kernel(self, id: str) -> None:
         """SIGTERM, and SIGKILL 5 s later; returns when it has ended and its files are gone. Raises NotFound."""
-        await self._call("DELETE", _kernel_path(id))
+        await self._call("DELETE", _kernel_path(id), read=dict)
 
     async def hold(self, id: str) -> AsyncIterator[dict[str, Any]]:
         """Keep the kernel alive while this is iterated, and hear of its end.
@@ -307,9 +313,9 @@ class AgentClient:
         None, "stopping": bool}`, which is the last; also for a kernel that has ended already. `stopping`: so is the
         environment. Raises NotFound, and `AgentUnreachable` when the agent has gone.
         """
-        async for event in self._stream(f"{_kernel_path(id)}/hold"):
+        async for event in self._stream(f"{_kernel_path(id)}/hold", _held):
             yield event
-            if event.get("event") == "kernel_exited":
+            if event["event"] == "kernel_exited":
                 return
         raise AgentUnreachable("The agent let go of the kernel.")
 
@@ -323,7 +329,7 @@ class AgentClient:
         Ends with `AgentUnreachable` when the agent has gone or the reader was too slow: take stock with `services()`
         and subscribe again.
         """
-        async for event in self._stream("/v1/events", {"event": "subscribed"}):
+        async for event in self._stream("/v1/events", _exited, {"event": "subscribed"}):
             yield event
         raise AgentUnreachable("The agent ended its stream of events.")
 
@@ -346,9 +352,9 @@ class AgentClient:
         headers = f"Connection: Upgrade\r\nUpgrade: mlenv-exec\r\nX-Mlenv-Exec: {encoded}\r\n"
         reader, writer = await self._open("POST /v1/exec", headers)
         try:
-            status, answer = await _read_head(reader)
+            status, answer = await within(PATIENCE, _read_head(reader))
             if status != 101:
-                raise _error(status, await _read_body(reader, answer))
+                raise _error(status, await within(PATIENCE, _read_body(reader, answer)))
         except BROKEN as error:
             writer.close()
             raise _broken(error) from error
@@ -372,44 +378,50 @@ class AgentClient:
         writer.write(head.encode() + body)
         return reader, writer
 
-    async def _call(self, method: str, path: str, body: Any = None, *, timeout: float = 30.0) -> dict[str, Any]:
+    async def _call(
+        self, method: str, path: str, body: Any = None, *, read: Callable[[dict[str, Any]], T], timeout: float = 30.0
+    ) -> T:
+        """What `read` makes of the answer."""
         try:
-            return await within(timeout, self._exchange(method, path, body))
+            return await within(timeout, self._exchange(method, path, body, read))
         except TimeoutError:
             raise AgentUnreachable(
                 f"The environment's agent did not answer {method} {path} within {timeout:g} s.",
                 hint="Restart the environment.",
             ) from None
 
-    async def _stream(self, path: str, first: dict[str, Any] | None = None) -> AsyncIterator[dict[str, Any]]:
-        """The lines of a stream, after `first`, which says that it has begun."""
+    async def _stream(
+        self, path: str, read: Callable[[dict[str, Any]], dict[str, Any]], first: dict[str, Any] | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """What `read` makes of the lines of a stream, after `first`, which says that it has begun."""
         reader, writer = await self._open(f"GET {path}")
         try:
-            status, headers = await _read_head(reader)
+            status, headers = await within(PATIENCE, _read_head(reader))
             if status != 200:
-                raise _error(status, await _read_body(reader, headers))
+                raise _error(status, await within(PATIENCE, _read_body(reader, headers)))
             if first is not None:
                 yield first
             while line := await reader.readline():
-                yield _object(line)
+                yield read(answers.parse(line))
+                await asyncio.sleep(0)  # what is read ahead is no reason to keep the loop
         except BROKEN as error:
             raise _broken(error) from error
         finally:
             writer.close()
 
-    async def _exchange(self, method: str, path: str, body: Any) -> dict[str, Any]:
+    async def _exchange(self, method: str, path: str, body: Any, read: Callable[[dict[str, Any]], T]) -> T:
         data = b"" if body is None else json.dumps(body).encode()
         reader, writer = await self._open(f"{method} {path}", body=data)
         try:
             status, headers = await _read_head(reader)
             answer = await _read_body(reader, headers)
+            if status != 200:
+                raise _error(status, answer)
+            return read(answer)
         except BROKEN as error:
             raise _broken(error) from error
         finally:
             writer.close()
-        if status != 200:
-            raise _error(status, answer)
-        return answer
 
 
 def _identity(found: object) -> tuple[int, int] | None:
@@ -425,23 +437,24 @@ def _kernel_path(id: str) -> str:
 
 async def _read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
     """Status and lower-case headers. Raises ValueError, asyncio.IncompleteReadError."""
-    lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    if len(head) > HEAD_LIMIT:
+        raise ValueError("its head is too long")
+    lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ", 2)
-    if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+    if len(words) < 2 or not words[0].startswith("HTTP/1.") or not re.fullmatch("[1-5][0-9][0-9]", words[1]):
         raise ValueError("this is not the agent's protocol")
     headers = (line.partition(":") for line in lines[1:-2])
     return int(words[1]), {name.lower(): value.strip() for name, _, value in headers}
 
 
 async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> dict[str, Any]:
-    return _object(await reader.readexactly(int(headers.get("content-length", "none"))))
-
-
-def _object(text: bytes) -> dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
+    length = headers.get("content-length", "")
+    if not re.fullmatch("[0-9]{1,9}", length):
         raise ValueError("this is not the agent's protocol")
-    return value
+    if int(length) > BODY_LIMIT:
+        raise ValueError(f"it is larger than {BODY_LIMIT >> 20} MiB")
+    return answers.parse(await reader.readexactly(int(length)))
 
 
 def _broken(error: BaseException) -> AgentUnreachable:
@@ -451,7 +464,97 @@ def _broken(error: BaseException) -> AgentUnreachable:
 
 def _error(status: int, answer: Mapping[str, Any]) -> MlenvError:
     """The agent's error as one of ours; what it says beyond message and log goes into the details."""
-    error = dict(answer.get("error", {}))
-    code = error.get("code", "")
-    message, log = error.pop("message", f"The agent answered {status}."), error.pop("log", ())
-    return ERRORS.get(code, EnvironmentFailed)(message, hint=HINTS.get(code, ""), details=error, log=log)
+    error = answers.record(answer.get("error", {}))
+    log, details = answers.words(error, "log"), answers.facts(error)
+    code, message = str(details.get("code", "")), str(details.pop("message", f"The agent answered {status}."))
+    return ERRORS.get(code, EnvironmentFailed)(message, hint=HINTS.get(code, ""), details=details, log=log)
+
+
+def _health(answer: dict[str, Any]) -> dict[str, Any]:
+    uptime = answer.get("uptime")
+    if not isinstance(uptime, (int, float)):
+        raise ValueError("uptime is no number")
+    texts = {name: answers.word(answer, name) for name in ("version", "python")}
+    return {**texts, "pid": answers.number(answer, "pid"), "uptime": uptime}
+
+
+def _place(answer: dict[str, Any]) -> tuple[str | None, int | None]:
+    """Where a service listens: the name of a socket in the run directory, or a port."""
+    path, port = answers.optional(answers.word, answer, "socket"), answers.optional(answers.number, answer, "port")
+    if path is not None and not re.fullmatch(r"/(\S*/)?s-[0-9a-f]+\.sock", path):
+        raise ValueError("socket is none of a service")
+    if port is not None and not 0 < port < 65536:
+        raise ValueError("port is none")
+    return path, port
+
+
+def _service_started(answer: dict[str, Any]) -> ServiceInfo:
+    path, port = _place(answer)
+    if path is None and port is None:
+        raise ValueError("the service listens nowhere")
+    key, pid = answers.word(answer, "key"), answers.number(answer, "pid")
+    return ServiceInfo(key, pid, path, port, answers.flag(answer, "started"))
+
+
+def _services(answer: dict[str, Any]) -> list[ServiceStatus]:
+    return [
+        ServiceStatus(
+            answers.word(item, "key"),
+            answers.optional(answers.number, item, "pid"),
+            _state(item),
+            *_place(item),
+            answers.optional(answers.number, item, "exit_code"),
+        )
+        for item in answers.records(answer, "services")
+    ]
+
+
+def _state(answer: dict[str, Any]) -> str:
+    state = answers.word(answer, "state")
+    if state not in STATES:
+        raise ValueError("state is none")
+    return state
+
+
+def _kernel_started(answer: dict[str, Any]) -> KernelStarted:
+    mode = answers.word(answer, "interrupt_mode", "")
+    return KernelStarted(
+        answers.word(answer, "id"), answers.number(answer, "pid"), answers.flag(answer, "forked"), mode
+    )
+
+
+def _kernels(answer: dict[str, Any]) -> list[KernelStatus]:
+    return [
+        KernelStatus(
+            answers.word(item, "id"),
+            answers.optional(answers.number, item, "pid"),
+            _state(item),
+            answers.flag(item, "forked"),
+            answers.optional(answers.number, item, "exit_code"),
+            answers.number(item, "holders"),
+            answers.record(item.get("note", {})),
+        )
+        for item in answers.records(answer, "kernels")
+    ]
+
+
+def _held(answer: dict[str, Any]) -> dict[str, Any]:
+    event = answers.word(answer, "event")
+    if event != "kernel_exited":
+        return {"event": event}
+    return {
+        "event": event,
+        "exit_code": answers.optional(answers.number, answer, "exit_code"),
+        "oom": bool(answers.optional(answers.flag, answer, "oom")),
+        "memory_limit": answers.optional(answers.number, answer, "memory_limit"),
+        "stopping": bool(answers.optional(answers.flag, answer, "stopping")),
+    }
+
+
+def _exited(answer: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "event": answers.word(answer, "event"),
+        "key": answers.word(answer, "key"),
+        "pid": answers.optional(answers.number, answer, "pid"),
+        "exit_code": answers.optional(answers.number, answer, "exit_code"),
+    }

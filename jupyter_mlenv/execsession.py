@@ -10,6 +10,9 @@ from .errors import AgentUnreachable
 STDIN_CHUNK = 1 << 16
 """Bytes of input per frame; the agent refuses more than 1 MiB."""
 
+LONGEST = 1 << 20
+"""Bytes of a frame of output; the agent sends 64 KiB at once."""
+
 STDIN, RESIZE, SIGNAL = 0, 1, 2
 STDOUT, STDERR, EXIT = 1, 2, 3
 
@@ -40,8 +43,8 @@ class ExecSession:
         while self.exit_code is None:
             try:
                 head = await self._reader.readexactly(5)
-                payload = await self._reader.readexactly(int.from_bytes(head[1:], "big"))
-            except (OSError, asyncio.IncompleteReadError) as error:
+                payload = await self._reader.readexactly(_size(head))
+            except (OSError, asyncio.IncompleteReadError, ValueError) as error:
                 raise AgentUnreachable(
                     "The connection to the command broke: the environment was stopped, or its agent ended.",
                     hint="Look at `jupyter mlenv list` and `jupyter mlenv logs`.",
@@ -88,3 +91,11 @@ class ExecSession:
             await self._writer.drain()
         except OSError:
             return  # it has ended; reading tells how
+
+
+def _size(head: bytes) -> int:
+    """Of a frame's payload, in bytes. Raises ValueError for a frame that no agent of ours sends."""
+    kind, size = head[0], int.from_bytes(head[1:], "big")
+    if (kind == EXIT and size == 4) or (kind in (STDOUT, STDERR) and 0 < size <= LONGEST):
+        return size
+    raise ValueError("this is not the agent's protocol")

@@ -37,7 +37,10 @@ class Notes:
         text, seal = note.get("text"), note.get("seal")
         if not isinstance(text, str) or not isinstance(seal, str) or not seal.isascii():
             return None
-        if not hmac.compare_digest(seal, self._seal(text)):
+        try:
+            if not hmac.compare_digest(seal, self._seal(text)):
+                return None
+        except UnicodeEncodeError:  # half a character, which no text of ours has
             return None
         content = json.loads(text)
         return content if isinstance(content, dict) else None

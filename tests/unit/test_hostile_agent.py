@@ -8,6 +8,7 @@ import shutil
 import socket
 import tempfile
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,8 @@ import pytest
 
 from jupyter_mlenv import ownsockets
 from jupyter_mlenv.agentclient import AgentClient
-from jupyter_mlenv.errors import AgentUnreachable
+from jupyter_mlenv.errors import AgentUnreachable, EnvironmentFailed
+from jupyter_mlenv.kernels.notes import Notes
 from jupyter_mlenv.routes import TunnelRoute, UnixRoute, connect
 from jupyter_mlenv.server.http1 import ProtocolError
 from jupyter_mlenv.server.splice import Splices
@@ -217,3 +219,107 @@ async def test_what_breaks_off_is_told_as_before(path: str) -> None:
         with pytest.raises((UpstreamLost, ProtocolError)):
             await connection.head()
         pool.close()
+
+
+ODD = {
+    "a list": b"[]",
+    "null": b"null",
+    "nothing": b"",
+    "empty": b"{}",
+    "no JSON": b"<html>",
+    "deep": b'{"a":' + b"[" * 90000 + b"]" * 90000 + b"}",
+    "endless": b'{"a":[' + b"0," * 3_000_000 + b"0]}",
+    "a huge number": b'{"pid": ' + b"9" * 100_000 + b"}",
+    "infinite": b'{"uptime": 1e999}',
+    "not a number": b'{"uptime": NaN}',
+    "bytes": b'{"python": "\xff\xfe"}',
+    "wrong types": b'{"version": 1, "pid": "1", "python": null, "uptime": [], "services": 1, "kernels": {"a": 1}, '
+    b'"lines": [1], "key": {}, "socket": 5, "port": "x", "started": "no", "id": [], "forked": 0}',
+    "items of wrong types": b'{"services": [1, null, []], "kernels": [{"id": {}}], "lines": "x", "stats": 1}',
+    "half a character": b'{"version": "\\ud800", "python": "\\u001b]52;c;x\\u0007", "pid": 1, "uptime": 1, "key": '
+    b'"\\ud800", "socket": "/x/s-\\ud800.sock", "services": [{"key": "\\ud800"}], "kernels": [{"id": "\\ud800"}]}',
+    "a socket elsewhere": b'{"key": "k", "pid": 1, "socket": "/run/mlenv/../../etc/s-1.sock\\u0000", "port": null, '
+    b'"started": true}',
+}
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"502 Bad"])
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+async def test_odd_answers_are_an_agent_that_is_not_ours(path: str, odd: bytes, status: bytes) -> None:
+    body = odd if status.startswith(b"200") else b'{"error": %s}' % (odd or b'"x"')
+    with hostile(path, attacks.says(json_answer(body).replace(b"200 OK", status))):
+        client = AgentClient(UnixRoute(path), "token")
+        asked = {
+            "health": client.health(),
+            "service": client.start_service("k", command=["x"], base_url="/"),
+            "services": client.services(),
+            "kernel": client.start_kernel("id", connection={}),
+            "kernels": client.kernels(),
+            "stat": client.stat(["/x"]),
+            "hold": anext(client.hold("id")),
+            "exec": client.exec(["x"]),
+        }
+        async with never_still():
+            for name, question in asked.items():
+                with pytest.raises(EnvironmentFailed):
+                    print(name, await question)
+            if b"lines" in odd:
+                with pytest.raises(EnvironmentFailed):
+                    await client.service_log("k")
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        attacks.endless(b"HTTP/1.1 200 OK\r\n", b"X-Header: x\r\n" * 1000),
+        attacks.endless(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n", bytes(1 << 20)),
+        attacks.endless(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n{", bytes(1 << 20)),
+        attacks.endless(b"", bytes(1 << 16)),
+        attacks.says(b"HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\n{ }"),
+        attacks.says(b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\n{ }"),
+        attacks.says(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n{ }"),
+        attacks.says(b"HTTP/1.1 \xb2\xb2\xb2 OK\r\nContent-Length: 3\r\n\r\n{ }"),
+        attacks.says(b"HTTP/1.1 200 OK\r\n\r\n{}"),
+    ],
+    ids=["head", "length", "body", "babble", "sign", "digits", "longer", "status", "none"],
+)
+async def test_answers_without_an_end_are_given_up(path: str, attack: Attack) -> None:
+    with hostile(path, attack):
+        client = AgentClient(UnixRoute(path), "token")
+        tracemalloc.start()
+        try:
+            async with never_still():
+                with pytest.raises(AgentUnreachable):
+                    await client.health()
+                with pytest.raises(AgentUnreachable):
+                    await client.exec(["x"])
+            assert tracemalloc.get_traced_memory()[1] < 32 << 20, "bytes at most"
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"x" * (1 << 20), b"[]\n", b'{"event": 1}\n', b'{"event": "kernel_exited", "exit_code": "x"}\n', b"{" * 9999],
+    ids=["endless", "list", "number", "code", "deep"],
+)
+async def test_a_stream_of_odd_lines_is_broken_off(path: str, line: bytes) -> None:
+    with hostile(path, attacks.says(b"HTTP/1.1 200 OK\r\n\r\n" + line)), pytest.raises(AgentUnreachable):
+        async for _ in AgentClient(UnixRoute(path), "token").hold("id"):
+            pass
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [b"\1\xff\xff\xff\xff", b"\3\0\0\0\0", b"\3\0\0\0\x09", b"\7\0\0\0\1x" * 5000, b"\1\0\0\0\0" * 100000],
+    ids=["long", "no code", "long code", "unknown", "empty"],
+)
+async def test_odd_frames_of_a_command_are_broken_off(path: str, frame: bytes) -> None:
+    with hostile(path, attacks.endless(b"HTTP/1.1 101 Upgraded\r\n\r\n" + frame, bytes(1 << 16))):
+        async with never_still(), await AgentClient(UnixRoute(path), "token").exec(["x"]) as session:
+            with pytest.raises(AgentUnreachable):
+                await session.wait()
+
+
+def test_a_note_of_half_characters_is_no_note() -> None:
+    assert Notes(b"secret", "server").read({"text": "\ud800", "seal": "0" * 64}) is None
