@@ -76,7 +76,8 @@ def files(prefixes: Iterable[str]) -> list[FileEntry]:
     on.pop("jupyter_mlenv", None)
     data = json.dumps({"ServerApp": {"jpserver_extensions": on}}, sort_keys=True).encode()
     folder = os.path.dirname(EXTENSIONS)
-    return [FileEntry(os.path.dirname(folder), None), FileEntry(folder, None), FileEntry(EXTENSIONS, data)]
+    parents = [FileEntry(os.path.dirname(folder), None, 0o755), FileEntry(folder, None, 0o755)]
+    return [*parents, FileEntry(EXTENSIONS, data)]
 
 
 def _enabled(folder: str) -> dict[str, bool]:

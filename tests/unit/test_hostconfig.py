@@ -57,7 +57,11 @@ def test_only_yes_or_no_of_extensions_gets_in(prefix: Path) -> None:
     (parts / "b.json").write_text("[" * 100_000)
     (parts / "c.json").write_text('{"ServerApp": []}')
     os.mkfifo(parts / "d.json")
-    [*_, file] = hostconfig.files([str(prefix)])
+    *folders, file = hostconfig.files([str(prefix)])
+    assert [(f.path, f.mode) for f in folders] == [  # an ordinary person has to get through
+        ("/etc/jupyter", 0o755),
+        ("/etc/jupyter/jupyter_server_config.d", 0o755),
+    ]
     assert (file.path, file.mode) == ("/etc/jupyter/jupyter_server_config.d/mlenv-host.json", 0o644)
     assert file.data is not None
     assert b"canary" not in file.data
