@@ -16,12 +16,14 @@ export class MlenvError extends Error {
     super(error.message);
     this.name = 'MlenvError';
     this.code = error.code ?? 'error';
+    this.details = error.details ?? {};
     this.hint = error.hint ?? '';
     this.log = error.log ?? [];
     this.status = status;
   }
 
   readonly code: string;
+  readonly details: Readonly<Record<string, unknown>>;
   readonly hint: string;
   readonly log: readonly string[];
   /** HTTP status, 0 when the server did not answer. */
@@ -53,6 +55,11 @@ export class Api {
   presets(path = ''): Promise<IPresets> {
     const query = URLExt.objectToQueryString({ path });
     return this._request('GET', ['presets'], undefined, query);
+  }
+
+  /** The person agrees to this content of a project's preset. */
+  agree(folder: string, digest: string): Promise<void> {
+    return this._request('POST', ['consents'], { folder, digest });
   }
 
   async environments(): Promise<IEnvironment[]> {

@@ -1,5 +1,3 @@
-import { JupyterFrontEnd } from '@jupyterlab/application';
-import { TranslationBundle } from '@jupyterlab/translation';
 import {
   closeIcon,
   deleteIcon,
@@ -9,44 +7,13 @@ import {
   stopIcon
 } from '@jupyterlab/ui-components';
 import { CommandRegistry } from '@lumino/commands';
-import { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
-import { MlenvError } from './api';
 import { pick, pickEnvironment, showError } from './dialogs';
 import { describe } from './format';
 import { letGo } from './guard';
 import { environmentIcon, iconFor, tensorboardIcon } from './icons';
-import { Model } from './model';
-import { Tabs } from './tabs';
-import {
-  CommandIDs,
-  IEnvironment,
-  IPreset,
-  ISettings,
-  NOTEBOOK,
-  TENSORBOARD
-} from './tokens';
-
-type Args = ReadonlyPartialJSONObject;
-
-export interface ICommandOptions {
-  app: JupyterFrontEnd;
-  model: Model;
-  tabs: Tabs;
-  settings: () => ISettings;
-  /** The folder shown in the file browser. */
-  folder: () => string;
-  trans: TranslationBundle;
-}
-
-const text = (value: unknown): string =>
-  typeof value === 'string' ? value : '';
-
-/** The label of a tile. */
-export function presetLabel(preset: IPreset): string {
-  const marked = /\b(gpu|cuda)\b/i.test(preset.title);
-  return preset.gpu && !marked ? `${preset.title} · GPU` : preset.title;
-}
+import { Args, ICommandOptions, presetLabel, start, text } from './start';
+import { CommandIDs, IEnvironment, NOTEBOOK, TENSORBOARD } from './tokens';
 
 export function addCommands(options: ICommandOptions): void {
   const { app, model, tabs, settings, trans } = options;
@@ -111,37 +78,7 @@ export function addCommands(options: ICommandOptions): void {
       return preset ? iconFor(preset.icon, preset.gpu) : environmentIcon;
     },
     failed: trans.__('The environment was not started'),
-    execute: async args => {
-      let preset = text(args.preset);
-      if (!preset) {
-        const chosen = await pick(
-          trans.__('Start ML Environment'),
-          model.presets,
-          item => `${presetLabel(item)} — ${item.description || item.name}`,
-          trans.__('There are no presets.'),
-          trans
-        );
-        preset = chosen?.name ?? '';
-      }
-      if (!preset) {
-        return;
-      }
-      if (!model.engine?.available) {
-        const { available, error } = await model.checkEngine();
-        if (!available) {
-          throw new MlenvError(
-            error ?? { message: trans.__('No container engine answers.') }
-          );
-        }
-      }
-      const cwd = typeof args.cwd === 'string' ? args.cwd : options.folder();
-      return tabs.start({
-        preset,
-        path: app.serviceManager.contents.localPath(cwd),
-        name: text(args.name),
-        endpoint: NOTEBOOK
-      });
-    }
+    execute: args => start(options, args)
   });
 
   add(CommandIDs.open, {

@@ -7,14 +7,20 @@ import React from 'react';
 import { Hold } from './hold';
 import { EnvironmentLog, JobLog } from './logview';
 import { Page } from './page';
-import { Session, View } from './session';
+import { Session } from './session';
+import { View } from './view';
 import { BackAgain, ITabLook, Status } from './status';
+import { IConsent } from './tokens';
 import { saveAllIn, Unsaved, unsavedIn } from './unsaved';
 
 /** What the content has its tab do. */
 export interface ITabActions {
   /** Start what the tab is about, made anew if need be. */
   again: () => void;
+  /** Ask for the agreement that a start needs, and start then. */
+  agree: (consent: IConsent) => void;
+  /** Start in another folder that the person chooses. */
+  elsewhere: () => void;
   close: () => void;
   /** Load the page anew; `saving`: after it has saved what it can, else after asking. */
   reload: (saving: boolean) => void;
@@ -145,6 +151,8 @@ export class TabContent extends ReactWidget {
           showLog={this._showLog}
           onToggleLog={this._toggleLog}
           onAgain={this._actions.again}
+          onAgree={this._actions.agree}
+          onElsewhere={this._actions.elsewhere}
           onClose={this._actions.close}
           trans={this._trans}
         />

@@ -10,7 +10,7 @@ import {
 } from '@jupyterlab/apputils';
 import { IConsoleTracker } from '@jupyterlab/console';
 import { PageConfig } from '@jupyterlab/coreutils';
-import { IDefaultFileBrowser } from '@jupyterlab/filebrowser';
+import { FileDialog, IDefaultFileBrowser } from '@jupyterlab/filebrowser';
 import { ILauncher } from '@jupyterlab/launcher';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { IRunningSessionManagers } from '@jupyterlab/running';
@@ -20,10 +20,12 @@ import { ReadonlyJSONObject } from '@lumino/coreutils';
 
 import { Api } from './api';
 import { addCommands } from './commands';
+import { showError } from './dialogs';
 import { KernelEnds } from './kernelends';
 import { followKernels } from './kernelmenu';
 import { Tiles } from './launcher';
 import { Model } from './model';
+import { PresetProblems } from './presetproblems';
 import { restartDeadOnes } from './revive';
 import { runningManager } from './running';
 import { Tabs } from './tabs';
@@ -86,7 +88,37 @@ const plugin: JupyterFrontEndPlugin<void> = {
         ? commonTheme(name, themes.isLight(name))
         : '';
     };
-    const tabs = new Tabs(app, model, () => settings, theme, trans);
+    const chooseFolder = async () => {
+      const manager = browser?.model.manager;
+      if (!manager) {
+        return null;
+      }
+      const title = trans.__('The folder of the project');
+      const { value } = await FileDialog.getExistingDirectory({
+        manager,
+        title
+      });
+      return value ? contents.localPath(value[0].path) : null;
+    };
+    const tabs = new Tabs(
+      app,
+      model,
+      () => settings,
+      theme,
+      chooseFolder,
+      trans
+    );
+    new PresetProblems(
+      model.presetList,
+      error =>
+        void showError(trans.__('A preset cannot be used'), error, trans),
+      path =>
+        void app.commands.execute('docmanager:open', {
+          path,
+          factory: 'Editor'
+        }),
+      trans
+    );
 
     addCommands({
       app,

@@ -1,8 +1,9 @@
 import { IDisposable, DisposableDelegate } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 
-import { Api, toMlenvError } from './api';
+import { Api } from './api';
 import { LogBuffer } from './log';
+import { PresetList } from './presetlist';
 import {
   Change,
   IEngineStatus,
@@ -17,6 +18,7 @@ import { Watch } from './watch';
 export class Model implements IDisposable {
   constructor(api: Api) {
     this.api = api;
+    this.presetList = new PresetList(api);
     this._watch = new Watch(api);
     this._watch.message.connect((_, change) => this._apply(change));
     this._watch.connection.connect((_, connected) => {
@@ -30,14 +32,15 @@ export class Model implements IDisposable {
   }
 
   readonly api: Api;
+  readonly presetList: PresetList;
 
   /** Emitted when an environment, a job, the engine or the connection changed. */
   get changed(): ISignal<this, void> {
     return this._changed;
   }
 
-  get presetsChanged(): ISignal<this, void> {
-    return this._presetsChanged;
+  get presetsChanged(): ISignal<PresetList, void> {
+    return this.presetList.changed;
   }
 
   /** Emitted when the server's kernelspecs changed, or may have while nobody told. */
@@ -70,7 +73,7 @@ export class Model implements IDisposable {
   }
 
   get presets(): readonly IPreset[] {
-    return this._presets;
+    return this.presetList.presets;
   }
 
   get environments(): readonly IEnvironment[] {
@@ -90,7 +93,7 @@ export class Model implements IDisposable {
   }
 
   preset(name: string): IPreset | undefined {
-    return this._presets.find(preset => preset.name === name);
+    return this.presets.find(preset => preset.name === name);
   }
 
   job(id: string): IJob | undefined {
@@ -114,25 +117,8 @@ export class Model implements IDisposable {
   }
 
   /** Read the presets for a folder relative to the server's root; without one, for the last folder again. */
-  async refreshPresets(path?: string): Promise<void> {
-    this._path = path ?? this._path;
-    const asked = ++this._presetsAsked;
-    try {
-      const { presets, errors } = await this.api.presets(this._path);
-      if (asked !== this._presetsAsked || this._isDisposed) {
-        return;
-      }
-      for (const error of errors) {
-        console.warn(`${error.message} ${error.hint}`);
-      }
-      if (JSON.stringify(presets) !== JSON.stringify(this._presets)) {
-        this._presets = presets;
-        this._presetsChanged.emit();
-      }
-    } catch (reason) {
-      // The tiles that are there stay: the next connection asks again.
-      console.warn(toMlenvError(reason).message);
-    }
+  refreshPresets(path?: string): Promise<void> {
+    return this.presetList.refresh(path);
   }
 
   /** Take over what a POST answered, unless the watch was faster and knows better. */
@@ -201,6 +187,7 @@ export class Model implements IDisposable {
     if (!this._isDisposed) {
       this._isDisposed = true;
       this._watch.dispose();
+      this.presetList.dispose();
       Signal.clearData(this);
     }
   }
@@ -287,10 +274,6 @@ export class Model implements IDisposable {
   private _kernelsChanged = new Signal<this, void>(this);
   private _logChanged = new Signal<this, string>(this);
   private _logs = new Map<string, LogBuffer>();
-  private _path = '';
-  private _presets: readonly IPreset[] = [];
-  private _presetsAsked = 0;
-  private _presetsChanged = new Signal<this, void>(this);
   private _synced = false;
   private _watch: Watch;
 }

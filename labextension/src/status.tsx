@@ -3,9 +3,11 @@ import { LabIcon } from '@jupyterlab/ui-components';
 import React from 'react';
 
 import { MlenvError } from './api';
+import { consentOf } from './consent';
 import { BusyView, IAction, Notice, ProgressView } from './progress';
-import { Session, View } from './session';
-import { IEnvironment } from './tokens';
+import { Session } from './session';
+import { View } from './view';
+import { IConsent, IEnvironment } from './tokens';
 
 /** What the tab's content needs to know of its tab. */
 export interface ITabLook {
@@ -29,6 +31,10 @@ export interface IStatusProps {
   showLog: boolean;
   onToggleLog: () => void;
   onAgain: () => void;
+  /** Show what a person has to agree to before it can start. */
+  onAgree: (consent: IConsent) => void;
+  /** Choose another folder to start in. */
+  onElsewhere: () => void;
   onClose: () => void;
   trans: TranslationBundle;
 }
@@ -88,15 +94,7 @@ export function Status(props: IStatusProps): JSX.Element | null {
       return notice(
         trans.__('%1 could not be started', name),
         undefined,
-        [
-          {
-            label: trans.__('Try again'),
-            run: () => void session.retry(),
-            primary: true
-          },
-          ...(session.lastJob ? [log] : []),
-          close
-        ],
+        [remedy(props, view.error), ...(session.lastJob ? [log] : []), close],
         view.error
       );
     case 'cancelled':
@@ -163,6 +161,31 @@ export function Status(props: IStatusProps): JSX.Element | null {
     default:
       return null;
   }
+}
+
+/** What most likely helps. */
+function remedy(props: IStatusProps, error: MlenvError): IAction {
+  const { session, trans } = props;
+  const consent = consentOf(error);
+  if (consent) {
+    return {
+      label: trans.__('See what it would run…'),
+      run: () => props.onAgree(consent),
+      primary: true
+    };
+  }
+  if (error.code === 'workspace_forbidden') {
+    return {
+      label: trans.__('Choose a folder…'),
+      run: props.onElsewhere,
+      primary: true
+    };
+  }
+  return {
+    label: trans.__('Try again'),
+    run: () => void session.retry(),
+    primary: true
+  };
 }
 
 /** The page below is from before its environment stopped, and the environment runs again. */

@@ -4,13 +4,15 @@ import { LabIcon } from '@jupyterlab/ui-components';
 import { ReadonlyJSONObject, UUID } from '@lumino/coreutils';
 import { ISignal, Signal } from '@lumino/signaling';
 
+import { agree } from './consent';
 import { TabContent } from './content';
+import { showError } from './dialogs';
 import { tabTitle } from './format';
 import { IHolder, letGo, save } from './guard';
 import { iconFor, tensorboardIcon } from './icons';
 import { Session } from './session';
 import { ITabLook } from './status';
-import { NOTEBOOK, TENSORBOARD } from './tokens';
+import { IConsent, NOTEBOOK, TENSORBOARD } from './tokens';
 import { Unsaved } from './unsaved';
 
 /** What a tab is about before the server has said more, and all that is kept to restore it. */
@@ -27,20 +29,29 @@ export interface ITabSeed {
   key: string;
 }
 
+/** What a tab needs of the window around it. */
+export interface ITabShell {
+  /** Bring the tab with this DOM id to the front. */
+  activateById(id: string): void;
+  /** Have a person choose a folder: its path below the server's root, `null` if they do not. */
+  chooseFolder(): Promise<string | null>;
+}
+
 /** A main-area tab: one endpoint of one environment. */
 export class EnvironmentTab
   extends MainAreaWidget<TabContent>
   implements IHolder
 {
-  /** `reveal`: bring the tab with this DOM id to the front. */
   constructor(
     session: Session,
     seed: ITabSeed,
-    reveal: (id: string) => void,
+    shell: ITabShell,
     trans: TranslationBundle
   ) {
     const actions = {
-      again: () => this._again(),
+      again: () => this._start({ workspace: this._seed.workspace }),
+      agree: (consent: IConsent) => void this._agree(consent),
+      elsewhere: () => void this._elsewhere(),
       close: () => this.close(),
       reload: (saving: boolean) => void this._reload(saving)
     };
@@ -49,7 +60,7 @@ export class EnvironmentTab
     });
     this.session = session;
     this._seed = { ...seed, key: seed.key || UUID.uuid4() };
-    this._reveal = reveal;
+    this._shell = shell;
     this._trans = trans;
     this.addClass('jp-mlenv-MainAreaWidget');
     this.title.closable = true;
@@ -101,7 +112,7 @@ export class EnvironmentTab
   }
 
   reveal(): void {
-    this._reveal(this.id);
+    this._shell.activateById(this.id);
   }
 
   pageTitle(endpoint: string): string {
@@ -170,9 +181,27 @@ export class EnvironmentTab
     }
   }
 
-  private _again(): void {
-    const { endpoint, name, preset, workspace } = this._seed;
-    void this.session.start({ endpoint, name, preset, workspace });
+  private async _agree(consent: IConsent): Promise<void> {
+    const trans = this._trans;
+    try {
+      if (await agree(this.session.model.api, consent, trans)) {
+        void this.session.retry();
+      }
+    } catch (reason) {
+      await showError(trans.__('Your answer was not taken'), reason, trans);
+    }
+  }
+
+  private async _elsewhere(): Promise<void> {
+    const path = await this._shell.chooseFolder();
+    if (path !== null) {
+      this._start({ path });
+    }
+  }
+
+  private _start(where: { path: string } | { workspace: string }): void {
+    const { endpoint, name, preset } = this._seed;
+    void this.session.start({ endpoint, name, preset, ...where });
   }
 
   private _update(): void {
@@ -204,7 +233,7 @@ export class EnvironmentTab
   private _icon: LabIcon | null = null;
   private _seed: ITabSeed;
   private _seedChanged = new Signal<this, void>(this);
-  private _reveal: (id: string) => void;
+  private _shell: ITabShell;
   private _trans: TranslationBundle;
 }
 

@@ -17,9 +17,11 @@ export class Tabs {
     model: Model,
     settings: () => { showLog: boolean },
     theme: () => string,
+    chooseFolder: () => Promise<string | null>,
     trans: TranslationBundle
   ) {
     this._app = app;
+    this._chooseFolder = chooseFolder;
     this._model = model;
     this._settings = settings;
     this._theme = theme;
@@ -110,7 +112,10 @@ export class Tabs {
     const tab = new EnvironmentTab(
       session,
       seed,
-      id => this._app.shell.activateById(id),
+      {
+        activateById: id => this._app.shell.activateById(id),
+        chooseFolder: this._chooseFolder
+      },
       this._trans
     );
     fillToolbar(tab, this._app.commands, this._trans);
@@ -168,6 +173,7 @@ export class Tabs {
   }
 
   private _app: JupyterFrontEnd;
+  private _chooseFolder: () => Promise<string | null>;
   private _model: Model;
   private _settings: () => { showLog: boolean };
   private _theme: () => string;

@@ -37,6 +37,18 @@ export interface IEngineStatus {
   error: IErrorJSON | null;
 }
 
+/** What a person is asked before the preset of a project is used. */
+export interface IConsent {
+  /** The preset's file. */
+  file: string;
+  /** The project's folder. */
+  folder: string;
+  /** Of the content that is asked about. */
+  digest: string;
+  /** What the preset would run and see, a sentence each. */
+  says: string[];
+}
+
 export interface IPreset {
   name: string;
   title: string;
@@ -47,6 +59,8 @@ export interface IPreset {
   source?: string;
   image?: unknown;
   ready?: boolean | null;
+  /** To be agreed to before it is used. */
+  consent?: IConsent | null;
 }
 
 export interface IPresets {

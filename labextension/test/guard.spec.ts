@@ -3,6 +3,7 @@ import { nullTranslator } from '@jupyterlab/translation';
 
 import { IHolder, letGo } from '../src/guard';
 import { Unsaved } from '../src/unsaved';
+import { press, shownDialog } from './support';
 
 const trans = nullTranslator.load('jupyter_mlenv');
 const QUESTION = {
@@ -33,21 +34,6 @@ class Tab implements IHolder {
   });
 }
 
-const shown = () => document.querySelector('.jp-Dialog')?.textContent ?? '';
-
-/** Until a dialog is there. */
-async function asked(): Promise<void> {
-  while (!document.querySelector('.jp-Dialog button')) {
-    await new Promise(resolve => setTimeout(resolve, 5));
-  }
-}
-
-async function press(label: string): Promise<void> {
-  await asked();
-  const buttons = document.querySelectorAll<HTMLElement>('.jp-Dialog button');
-  [...buttons].find(each => each.textContent === label)?.click();
-}
-
 describe('before unsaved work is let go', () => {
   afterEach(() => Dialog.flush());
 
@@ -70,8 +56,7 @@ describe('before unsaved work is let go', () => {
     const quiet = { ...QUESTION, label: undefined };
     const tabs = [new Tab([]), new Tab(['a.ipynb', 'b.py'])];
     const staying = letGo(tabs, quiet, trans);
-    await asked();
-    expect(shown()).toContain('my · Python: a.ipynb, b.py');
+    expect(await shownDialog()).toContain('my · Python: a.ipynb, b.py');
     await press('Cancel');
     await expect(staying).resolves.toBe(false);
     expect(tabs[1].saveAll).not.toHaveBeenCalled();
@@ -104,9 +89,9 @@ describe('before unsaved work is let go', () => {
 
   it('saving is not offered where a page cannot be told to', async () => {
     const staying = letGo([new Tab([''], false)], QUESTION, trans);
-    await asked();
-    expect(shown()).not.toContain('Save All');
-    expect(shown()).toContain('save in the page itself');
+    const text = await shownDialog();
+    expect(text).not.toContain('Save All');
+    expect(text).toContain('save in the page itself');
     await press('Cancel');
     await expect(staying).resolves.toBe(false);
   });

@@ -1,7 +1,8 @@
 import { Signal } from '@lumino/signaling';
 
 import { Hold } from '../src/hold';
-import { Session, View } from '../src/session';
+import { Session } from '../src/session';
+import { View } from '../src/view';
 import { Unsaved } from '../src/unsaved';
 import { environment, settled } from './support';
 

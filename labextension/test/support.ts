@@ -78,9 +78,9 @@ export class Server {
       if (!answer) {
         throw new TypeError('Failed to fetch');
       }
-      return new Response(answer.text ?? JSON.stringify(answer.body), {
-        status: answer.status ?? 200
-      });
+      const status = answer.status ?? 200;
+      const said = answer.text ?? JSON.stringify(answer.body);
+      return new Response(status === 204 ? null : said, { status });
     }
   });
 
@@ -153,4 +153,22 @@ export async function settled(): Promise<void> {
   for (let i = 0; i < 10; i++) {
     await new Promise(resolve => setTimeout(resolve));
   }
+}
+
+/** What the dialog says, once there is one that says `part`. */
+export async function shownDialog(part = ''): Promise<string> {
+  for (;;) {
+    const text = document.querySelector('.jp-Dialog')?.textContent;
+    if (text?.includes(part) && document.querySelector('.jp-Dialog button')) {
+      return text;
+    }
+    await new Promise(resolve => setTimeout(resolve, 5));
+  }
+}
+
+/** Press a button of the dialog, once there is one. */
+export async function press(label: string): Promise<void> {
+  await shownDialog(label);
+  const buttons = document.querySelectorAll<HTMLElement>('.jp-Dialog button');
+  [...buttons].find(({ textContent }) => textContent === label)?.click();
 }

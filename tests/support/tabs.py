@@ -78,3 +78,8 @@ def inner_lab(page: Page, file: str = "requirements.txt") -> Frame:
     frame = environment_frame(page, "notebook")
     expect(frame.locator(".jp-DirListing-item", has_text=file)).to_be_visible(timeout=SLOW)
     return frame
+
+
+def settled(frame: Frame) -> None:
+    """Wait until a page has what it asked for at its start: a test that ends before takes its server away."""
+    frame.wait_for_load_state("networkidle")

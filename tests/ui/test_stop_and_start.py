@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 from tests.support.lab import Lab
 from tests.support.notebook import new_notebook, run_cell
 from tests.support.observed import Console
-from tests.support.tabs import HOST, SLOW, button, card, inner_lab, open_lab, project, tile, toolbar
+from tests.support.tabs import HOST, SLOW, button, card, inner_lab, open_lab, project, settled, tile, toolbar
 
 
 def test_stop_start_and_removal_elsewhere(lab: Lab, page: Page, console: Console) -> None:
@@ -21,15 +21,16 @@ def test_stop_start_and_removal_elsewhere(lab: Lab, page: Page, console: Console
 
     toolbar(page, "Stop this environment").click()
     expect(page.locator(".jp-Dialog")).to_contain_text("Saved files and installed packages are kept")
-    page.locator(".jp-Dialog").get_by_role("button", name="Stop", exact=True).click()
+    page.locator(".jp-Dialog").get_by_role("button", name="Save All and Stop").click()
     expect(card(page)).to_contain_text("is stopped", timeout=SLOW)
     assert [e["state"] for e in lab.environments()] == ["stopped"]
 
     button(page, "Start").click()
-    inner_lab(page).wait_for_load_state("networkidle")  # it will lose what it still asks for
+    settled(inner_lab(page))
     assert [(e["id"], e["state"]) for e in lab.environments()] == [(environment["id"], "running")]
 
-    console.expected.append(r"status of (409|502) .*/mlenv/envs/")  # the inner Lab saves its layout now and then
+    # The inner Lab saves its layout now and then, and connects to its kernel again.
+    console.expected.append(r"(status of (409|502) .*/mlenv/envs/|WebSocket connection to .*/mlenv/envs/)")
     lab.mlenv("rm", environment["id"], "--yes")
     expect(card(page)).to_contain_text("no longer exists", timeout=SLOW)
     expect(card(page)).to_contain_text("The files of your project are untouched")
