@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from . import scrub
@@ -24,7 +25,8 @@ The page `view/` of the classic notebook is the server's own, and frames `files/
 SANDBOX = "sandbox allow-scripts"
 """As jupyter_server says it."""
 
-BODILESS = (204, 304)
+NO_CONTENT = 204
+BODILESS = (NO_CONTENT, 304)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Exchange:
     def answer(self, head: Head) -> list[Header]:
         """The fields for the browser, all but those of framing and connection. Raises ProtocolError."""
         kept = scrub.response_headers(head.headers, self.cookies, cross_origin=self.cross_origin)
-        if head.status in BODILESS[:1] or head.values("transfer-encoding"):
+        if head.status == NO_CONTENT or head.values("transfer-encoding"):
             kept = [(name, value) for name, value in kept if name.lower() != "content-length"]
         # Several policies all count, so these hold whatever the service says.
         kept.append(("Content-Security-Policy", self.framed_by))
@@ -70,6 +72,12 @@ class Exchange:
         kept = scrub.response_headers(head.headers, self.cookies)
         kept += [("Connection", "Upgrade"), ("Upgrade", "websocket")]
         return response_head(101, head.reason or "Switching Protocols", kept)
+
+
+@lru_cache(maxsize=16)
+def framing(policy: str) -> str:
+    """What the outer server's own policy says about frames."""
+    return next((part.strip() for part in policy.split(";") if "frame-ancestors" in part), SELF)
 
 
 def in_sandbox(endpoint: str, rest: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 Header = tuple[str, str]
@@ -94,7 +95,9 @@ def options(headers: Iterable[Header], name: str) -> frozenset[str]:
 
 def parse_head(data: bytes) -> Head:
     """Parse an answer's head without its final empty line. Raises ProtocolError."""
-    first, *lines = _FOLD.sub(b" ", data).split(b"\r\n", MAX_LINES + 1)
+    if b"\r\n " in data or b"\r\n\t" in data:
+        data = _FOLD.sub(b" ", data)
+    first, *lines = data.split(b"\r\n", MAX_LINES + 1)
     match = _STATUS.fullmatch(first)
     if match is None or len(match[3] or b"") > MAX_REASON:
         raise ProtocolError(f"the answer begins with {first[:60]!r}")
@@ -128,16 +131,15 @@ def _fields(lines: Sequence[bytes]) -> list[Header]:
     headers: list[Header] = []
     for line in lines:
         name, colon, value = line.decode("latin-1").partition(":")
-        value = value.strip(BLANK)
-        if not colon or not sound(name, value):
+        if not colon:
             raise ProtocolError(f"the head has a malformed line {line[:60]!r}")
-        headers.append((name, value))
-    return headers
+        headers.append((name, value.strip(BLANK)))
+    return checked(headers)
 
 
-def sound(name: str, value: str) -> bool:
-    """Are these a field's name and value, and nothing more than one field in anybody's reading?"""
-    return _TOKEN.fullmatch(name) is not None and _CONTROL.search(value) is None
+@lru_cache(maxsize=4096)
+def _is_token(name: str) -> bool:
+    return _TOKEN.fullmatch(name) is not None
 
 
 def request_head(method: str, target: str, headers: Iterable[Header]) -> bytes:
@@ -152,12 +154,14 @@ def request_head(method: str, target: str, headers: Iterable[Header]) -> bytes:
 def checked(headers: Iterable[Header]) -> list[Header]:
     """The fields, none of which a reader could take for more than one. Raises ProtocolError.
 
-    Whatever is written to a browser goes through this, however it was made.
+    Whatever is read of a head, and whatever is written to a browser, goes through this.
     """
     kept = list(headers)
-    for name, value in kept:
-        if not sound(name, value):
-            raise ProtocolError(f"the answer has a malformed header {name[:60]!r}")
+    for name, _ in kept:
+        if not _is_token(name):
+            raise ProtocolError(f"the head has a malformed field {name[:60]!r}")
+    if _CONTROL.search("".join([value for _, value in kept])):
+        raise ProtocolError("the head has a control character in a field")
     return kept
 
 

@@ -21,7 +21,7 @@ from tornado.iostream import SSLIOStream, StreamClosedError
 from ..errors import AgentUnreachable, EnvironmentFailed, MlenvError
 from . import requests, scrub
 from .admission import AdmissionHandler, reason_phrase
-from .exchange import SELF, Exchange, in_sandbox
+from .exchange import Exchange, framing, in_sandbox
 from .http1 import Head, ProtocolError
 from .proxystate import Proxy, Resolver
 from .splice import take_over
@@ -203,7 +203,7 @@ class ProxyHandler(AdmissionHandler):
         login = self.identity_provider.get_cookie_name(self)
         cookies = scrub.CookieRule(login, self._endpoint_path(), endpoint not in scrub.COOKIELESS)
         client = scrub.Client(request.headers.get("Host", ""), request.protocol, request.remote_ip or "")
-        framed_by = next((p.strip() for p in self.content_security_policy.split(";") if "frame-ancestors" in p), SELF)
+        framed_by = framing(self.content_security_policy)
         return Exchange(endpoint, request.uri or "/", cookies, client, framed_by, self.cross_origin)
 
     async def _copy(self, head: Head) -> None:

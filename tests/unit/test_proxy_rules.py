@@ -9,7 +9,15 @@ from jupyter_mlenv.errors import ServiceExited
 from jupyter_mlenv.server import scrub
 from jupyter_mlenv.server.crosssite import OriginPolicy, needs_click, refusal
 from jupyter_mlenv.server.errorpage import error_page
-from jupyter_mlenv.server.http1 import ChunkedBody, Head, ProtocolError, body_of, parse_head, request_head
+from jupyter_mlenv.server.http1 import (
+    ChunkedBody,
+    Head,
+    ProtocolError,
+    body_of,
+    parse_head,
+    request_head,
+    response_head,
+)
 from jupyter_mlenv.server.logins import Login, Logins, login_key
 
 RULE = scrub.CookieRule("login", "/b/mlenv/envs/e/app/")
@@ -347,6 +355,24 @@ def test_the_length_of_a_body_cannot_be_argued_about() -> None:
     ):
         with pytest.raises(ProtocolError):
             kind(*headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "fields"),
+    [
+        (200, "OK\nX: 1", []),
+        (700, "Odd", []),
+        (200, "OK", [("X", "1\r\nY: 2")]),
+        (200, "OK", [("X: 1\r\nY", "2")]),
+        (200, "OK", [("X", "1\x00")]),
+        (200, "OK", [("", "1")]),
+    ],
+)
+def test_nothing_is_written_that_could_be_read_in_two_ways(
+    status: int, reason: str, fields: list[tuple[str, str]]
+) -> None:
+    with pytest.raises(ProtocolError):
+        response_head(status, reason, fields)
 
 
 def test_a_header_cannot_break_out_of_its_line() -> None:
