@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from contextlib import closing
 
 import aiohttp
+import docker
 import pytest
 
-from jupyter_mlenv import rundir
-from jupyter_mlenv.agentclient import AgentClient
-from jupyter_mlenv.model import LABEL
-from jupyter_mlenv.routes import UnixRoute
 from tests.support.lab import Lab, owned_by_person, running_lab
 
 from .environment_support import BOX, ECHO, by_hand, inspected
@@ -47,14 +44,14 @@ async def person(lab: Lab) -> AsyncIterator[Person]:
         yield person
 
 
-@pytest.fixture
-async def port(box: str) -> AsyncIterator[str]:
-    """A port of the container's loopback that a program of the person listens on."""
-    run_dir = inspected(box)["Config"]["Labels"][f"{LABEL}.run"]
-    token = (Path(run_dir) / "token").read_text().strip()  # the person's, who may be another one than we are
-    agent = AgentClient(UnixRoute(rundir.agent_socket(run_dir)), token)
-    async with await agent.exec(["python3", "-u", "-c", ECHO, PORT]) as session:
-        assert b"listening" in (await anext(session))[1]
+@pytest.fixture(scope="module")
+def port(box: str) -> Iterator[str]:
+    """A port of the container's loopback that a program of the person listens on, until the container ends."""
+    python = (inspected(box)["Config"]["Entrypoint"] or inspected(box)["Config"]["Cmd"])[0]
+    with closing(docker.APIClient(version="auto")) as client:
+        begun = client.exec_create(f"mlenv-{box}", [python, "-u", "-c", ECHO, PORT])
+        said = client.exec_start(begun["Id"], stream=True)
+        assert b"listening" in next(said)
         yield PORT
 
 
