@@ -253,6 +253,7 @@ class AgentClient:
         timeout: float = 60.0,
         grace: float = 60.0,
         note: Mapping[str, Any] | None = None,
+        alone: bool = False,
     ) -> KernelStarted:
         """Start a kernel and wait, at most `timeout` seconds, until its sockets are bound.
 
@@ -272,6 +273,8 @@ class AgentClient:
             Seconds after which it ends if nobody holds it.
         note
             Anything, for `kernels` to give back; 1 MiB with all else.
+        alone
+            The environment is for this kernel only: when nobody has held it for its grace, the environment stops too.
 
         Raises `KernelExited` and `KernelTimeout`, both with the last lines of its log; `KernelExists`;
         `RequestInvalid`, also for a folder that is not there; `NoKernelspec`.
@@ -284,6 +287,7 @@ class AgentClient:
             "cwd": cwd,
             "preload": list(preload),
             "fork": fork,
+            "alone": alone,
             "timeout": timeout,
             "grace": grace,
             "note": dict(note or {}),

@@ -51,6 +51,7 @@ class Wish:
         self.interrupt_mode = ""  # what the spec says
         self.fork = want(body, "fork", bool, True) and self.argv is None and not self.spec
         self.note = want(body, "note", dict, {})
+        self.alone = want(body, "alone", bool, False)
         self.timeout, self.grace = want(body, "timeout", float, 60.0), want(body, "grace", float, 60.0)
         if not os.path.isdir(self.cwd):
             raise Refused(422, "command_failed", f"There is no folder {self.cwd} in the environment.")
@@ -81,7 +82,7 @@ class Kernel(Service):
         digest = hashlib.sha1(id.encode("utf-8", "replace")).hexdigest()  # noqa: S324  a name, not a secret
         self.file = os.path.join(run_dir, f"k-{digest[:12]}.json")
         self.holders: list[Channel] = []
-        self.forked = self.oom = False
+        self.forked = self.oom = self.forsaken = False
         self.memory_limit: int | None = None
 
     @property
@@ -287,6 +288,16 @@ class Kernels:
         kernel.state = "exited"
         log(f"[{kernel.key}] exited with {kernel.exit_code}{', out of memory' if kernel.oom else ''}")
         self.changed(kernel)
+        if kernel.wish.alone:
+            await self.leave(kernel)
+
+    async def leave(self, kernel: Kernel) -> None:
+        """End the environment, which is for this kernel alone, unless it is started again by somebody who holds it."""
+        if not kernel.forsaken and not await wait([], kernel.wish.grace):
+            kernel.forsaken = not any(other.holders or not other.exited() for other in self.all.values())
+        if kernel.forsaken and not self.agent.ending:
+            log("nobody wants the one kernel any more: the environment stops")
+            self.loop.spawn(self.agent.shut_down())
 
     async def live(self, kernel: Kernel, child: Child, timeout: float) -> None:
         prober = self.loop.spawn(self.probe(kernel))
@@ -369,7 +380,7 @@ class Kernels:
                 await wait(kernel.changed)
             elif not await until(kernel.changed, lambda: kernel.holders or child.ended(), kernel.wish.grace):
                 log(f"[{kernel.key}] ended: nobody has held it for {kernel.wish.grace:g} s")
-                kernel.stopping = True
+                kernel.stopping = kernel.forsaken = True
                 await child.stop(signal.SIGTERM, base.STOP_GRACE)
 
     async def hold(self, client: Channel, kernel: Kernel) -> None:

@@ -185,6 +185,7 @@ class Kernel:
             "timeout": START_TIMEOUT,
             "grace": min(GRACE, self._environments.settings.kernel_grace),
             "note": {},
+            "alone": found.isolated,
         }
 
     async def _listen(self, relay: Relay, place: Place) -> None:

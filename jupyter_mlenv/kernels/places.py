@@ -143,7 +143,7 @@ async def _find(environments: Environments, wish: Wish) -> Place:
     name = wish.name
     if preset.kernel.isolate:
         name = f"{ISOLATED}{wish.kernel_id}"
-        await _sweep(environments, [e for e in there if e.preset == preset.name and e.name.startswith(ISOLATED)])
+        await sweep(environments, [e for e in there if e.preset == preset.name and e.name.startswith(ISOLATED)])
     id = environment_id(environments.settings.owner, workspace, preset.name, name)
     environment = next((e for e in there if e.id == id), None)
     if environment is None:
@@ -271,7 +271,7 @@ def mapped(path: str, mounts: Sequence[Mount]) -> str:
     return best.target + path[len(best.source.rstrip("/")) :] if best else ""
 
 
-async def _sweep(environments: Environments, isolated: Sequence[Environment]) -> None:
+async def sweep(environments: Environments, isolated: Sequence[Environment]) -> None:
     """Remove environments whose one kernel has ended without anybody there to remove them."""
     for environment in isolated:
         if _age(environment.created) < LEFTOVER_AGE:

@@ -158,6 +158,7 @@ class MlenvProvisioner(KernelProvisionerBase):
             "timeout": START_TIMEOUT,
             "grace": self._background.settings.kernel_grace,
             "note": self._note(),
+            "alone": found.isolated,
         }
         try:
             place, started = await self._background.run(

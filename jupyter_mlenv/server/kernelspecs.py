@@ -11,7 +11,8 @@ from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
 from ..environments import Environments
 from ..errors import MlenvError
-from ..kernels import kernelspec, specs
+from ..kernels import kernelspec, places, specs
+from ..model import ISOLATED, State
 
 PAUSE = 1.0
 """Seconds between two looks at the engine, however much happens on it."""
@@ -69,10 +70,13 @@ class KernelMenu:
         try:
             presets, _ = await self._environments.presets()
             ready = await self._environments.ready(presets)
-            used = {environment.preset for environment in await self._environments.list()}
+            there = await self._environments.list()
+            used = {environment.preset for environment in there}
         except MlenvError as error:
             self._log.debug("Which presets can be kernels is not known: %s", error)
             return
+        stopped = [e for e in there if e.name.startswith(ISOLATED) and e.state is State.STOPPED]
+        await places.sweep(self._environments, stopped)
         # The `host` preset's image is made in a moment, whenever one is needed.
         usable = [p for p in presets if p.image.host or ready.get(p.name) or p.name in used]
         wanted = {kernelspec.spec_name(p.name): (kernelspec.kernel_json(p, automatic=True), p.icon) for p in usable}

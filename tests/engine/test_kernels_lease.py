@@ -20,6 +20,7 @@ from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels import places
 from jupyter_mlenv.kernels.adopt import adopt
 from jupyter_mlenv.kernels.kernelerror import KernelError
+from jupyter_mlenv.model import State
 from tests.engine.environment_support import Named
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
@@ -111,17 +112,16 @@ async def test_an_isolated_environment_without_its_kernel_is_swept(
     box = home.add(named("alone", HOST + "[kernel]\nisolate = true\n"))
     async with killed(home, box, workspace) as ((_,), kill):
         [left] = await environments.list()
-        agent = await environments.agent(left.id)
         # As if it had been there for longer than a start takes.
         monkeypatch.setattr(places, "LEFTOVER_AGE", 0.0)
         async with kernel(box, workspace):
             assert len(await environments.list()) == 2, "one with a living kernel is nobody's to remove"
         kill()
 
-        async def ended() -> bool:
-            return [kernel.state for kernel in await agent.kernels()] == ["exited"]
+        async def stopped() -> bool:
+            return (await environments.get(left.id)).state is State.STOPPED
 
-        await eventually(ended, "its kernel has ended")
+        await eventually(stopped, "it ends with its kernel, with nobody there to end it")
         async with kernel(box, workspace):
             [mine] = await environments.list()
             assert mine.id != left.id
