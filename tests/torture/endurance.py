@@ -1,4 +1,4 @@
-"""Many at once, for long: storms, bursts of output, large projects, long builds, an engine that is silent."""
+"""Many at once, for long: storms of operations, bursts of output, large projects, long builds, a silent engine."""
 
 from __future__ import annotations
 

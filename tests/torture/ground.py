@@ -171,7 +171,7 @@ class Ground:
 
     def mlenv(self, *words: str, timeout: float = 60.0, check: bool = True) -> str:
         """What `jupyter mlenv …` prints, run by the person. Raises AssertionError, also when it has no end."""
-        command = [*labs._as_person(self.lab.uid), sys.executable, "-m", "jupyter_mlenv.cli"]
+        command = [*labs.as_person(self.lab.uid), sys.executable, "-m", "jupyter_mlenv.cli"]
         cut = words.index("--") if "--" in words else len(words)
         command += [*words[:cut], *self.lab.settings, *words[cut:]]
         try:
@@ -302,7 +302,11 @@ def prepared(options: Sequence[str] = ()) -> Iterator[Ground]:
     client = connect()
     try:
         options = [f"--MlenvConfig.preset_paths={presets}", "--MlenvConfig.kernel_grace=10", *options]
-        with labs.running_lab(owner, options=options) as lab:
+        # Else the server itself drops what comes too fast, of local kernels too.
+        unlimited = {"ZMQChannelsWebsocketConnection": {"iopub_msg_rate_limit": 1e9}}
+        (folder / "jupyter_server_config.json").write_text(json.dumps(unlimited))
+        variables = {"JUPYTER_CONFIG_PATH": str(folder)}
+        with labs.running_lab(owner, options=options, environment=variables) as lab:
             yield from _with_secrets(lab, presets)
     finally:
         sweep(client, lambda label: label == owner)

@@ -201,11 +201,12 @@ def swap(path: str, target: str) -> None:
     """A folder is a folder and a link by turns."""
     aside, link = path + ".aside", path + ".link"
     os.symlink(target, link)
-    while True:
+    for number in itertools.count():
         try:
+            time.sleep((0.2, 0.02, 0.002, 0.0002)[number % 4])  # a start takes from a few of these to many
             os.rename(path, aside)
             os.rename(link, path)
-            time.sleep(0.0005)
+            time.sleep((0.0005, 0.005, 0.0001)[number % 3])
             os.rename(path, link)
             os.rename(aside, path)
         except OSError:
