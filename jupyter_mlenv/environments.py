@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from . import insidejupyter, readback
 from . import plan as planning
-from . import readback
 from .agentclient import AgentClient
 from .changes import Changes, EnvironmentChanged, EnvironmentRemoved, KernelsChanged, Snapshot
 from .engines.base import ContainerInfo, Engine, EngineEvent
 from .errors import ContainerNotFound, EnvironmentNotFound, PresetInvalid
+from .insidejupyter import InsideJupyter
 from .jobs import Job, Jobs
 from .lifecycle import Lifecycle
 from .locks import Locks
@@ -54,6 +55,7 @@ class Environments:
         self._planner = Planner(engine, settings)
         self._lifecycle = Lifecycle(engine, settings, Locks(settings.run_root))
         self._services = Services(self.get, self._agent)
+        self._inside = InsideJupyter(self.get, self._agent, self._changed)
         self._pending: dict[str, Environment] = {}
         self._agents: dict[str, tuple[Run, AgentClient]] = {}
         self._changes = Changes(
@@ -157,7 +159,10 @@ class Environments:
     async def service(self, id: str, endpoint: str, base_url: str) -> Route:
         """How to reach an endpoint (its name, or a port), started where needed; see `Services.route` for errors."""
         self._changes.ensure_running()
-        return await self._services.route(id, endpoint, base_url)
+        route = await self._services.route(id, endpoint, base_url)
+        if endpoint == insidejupyter.ENDPOINT:
+            self._inside.look(id)
+        return route
 
     def cached_service(self, id: str, endpoint: str, base_url: str) -> Route | None:
         """The route if it is known; no await, no engine call."""
@@ -194,6 +199,7 @@ class Environments:
         """
         jobs = asyncio.ensure_future(self.jobs.close())
         await asyncio.wait([jobs], timeout=CLEAN_UP)
+        await self._inside.close()
         await self._changes.close()
         self._planner.close()
         await self.engine.close()
@@ -272,6 +278,9 @@ class Environments:
             return readback.pending(plan, job.id)
 
     def _seen_by_jobs(self, environment: Environment) -> Environment:
+        warnings = self._inside.warnings(environment.id)
+        if warnings and environment.state is State.RUNNING:
+            environment = replace(environment, warnings=(*environment.warnings, *warnings))
         job = self.jobs.running(environment.id)
         return readback.with_job(environment, job.id) if job else environment
 
@@ -295,6 +304,7 @@ class Environments:
 
     def _forget(self, id: str) -> None:
         self._services.forget(id)
+        self._inside.forget(id)
         self._agents.pop(id, None)
 
     def _seen(self, event: EngineEvent) -> None:
@@ -306,6 +316,9 @@ class Environments:
 
     async def _snapshot(self) -> Snapshot:
         return Snapshot(await self.list(), self.jobs.all())
+
+    async def _changed(self, id: str) -> None:
+        self._changes.publish(EnvironmentChanged(await self.get(id)))
 
     async def _refresh(self, id: str) -> EnvironmentChanged | EnvironmentRemoved:
         try:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from . import plaintext
+
 FLOORS = {"jupyter_server": "2.21", "jupyterlab": "4.6.2"}
 """jupyter_server: CVE-2026-35397, -40110, -40934 (fixed in 2.18), -44727 (2.20), -86049 (2.21). jupyterlab:
 CVE-2026-40171, -42266, -42557 (fixed in 4.5.7), -73415, -73417, -73627 (4.6.2)."""
@@ -22,6 +24,19 @@ def older(versions: Mapping[str, str]) -> dict[str, str]:
         for name, floor in FLOORS.items()
         if name in versions and (found := _numbers(versions[name])) and found < _numbers(floor)
     }
+
+
+def sentence(versions: Mapping[str, str]) -> str:
+    """What a person is told about the Jupyter of an environment; empty where it is new enough."""
+    old = older(versions)
+    if not old:
+        return ""
+    said = " and ".join(f"{name} {number[:40]}" for name, number in old.items())
+    needed = " ".join(f"'{name}>={FLOORS[name]}'" for name in old)
+    return plaintext.one_line(
+        f"It runs {said}, which has known security holes: a notebook opened in there could act with your login. "
+        f"Build its image anew, or in a terminal of it: python3 -m pip install --upgrade {needed}, and restart it."
+    )
 
 
 def _numbers(version: str) -> tuple[int, ...]:

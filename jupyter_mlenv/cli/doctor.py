@@ -42,6 +42,7 @@ each problem it says what to do. The exit status is 1 if something is broken."""
             if facts is not None:
                 report(await enginechecks.container(environments))
                 report(await enginechecks.gpu(environments))
+                report(*await enginechecks.old_jupyters(environments))
             workspace = ""
             with contextlib.suppress(MlenvError):  # standing in a forbidden folder is no finding about this machine
                 workspace = await here(environments)

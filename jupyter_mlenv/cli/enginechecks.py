@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from .. import floors, insidejupyter
 from ..engines.base import EngineFacts
 from ..environments import Environments
 from ..errors import EnginePermission, EngineUnavailable, EnvironmentFailed, GpuUnavailable, MlenvError, PresetNotFound
 from ..jobs import Jobs
-from ..model import StartRequest
+from ..model import Environment, StartRequest, State
 from . import output
 from .checks import Check, broken
 
@@ -110,6 +111,22 @@ async def registries(hosts: Iterable[str]) -> list[Check]:
             return Check("Registry", "info", said, hint)
 
         return list(await asyncio.gather(*map(ask, hosts)))
+
+
+async def old_jupyters(environments: Environments) -> list[Check]:
+    """Running environments whose Jupyter has known holes."""
+
+    async def look(environment: Environment) -> Check | None:
+        try:
+            agent = await environments.agent(environment.id)
+        except MlenvError:
+            return None  # it ends just now, or its agent is in trouble, which opening it says
+        found = await insidejupyter.versions(agent, environment.python, environment.workspace)
+        said = floors.sentence(found)
+        return Check("Old Jupyter", "warning", f"in {environment.id}", said) if said else None
+
+    running = [one for one in await environments.list() if one.state is State.RUNNING]
+    return [check for check in await asyncio.gather(*map(look, running)) if check]
 
 
 async def _in_container(environments: Environments, gpus: str | None, command: list[str]) -> str:

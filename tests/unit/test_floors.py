@@ -48,3 +48,12 @@ def test_doctor_names_an_old_jupyter_and_what_to_do() -> None:
     assert "'jupyterlab>=4.6.2'" in check.hint
     assert "jupyter_server" not in check.hint
     assert checks.old_jupyter({"jupyterlab": "4.6.2", "jupyter_server": "2.21.0"}) is None
+
+
+def test_a_person_is_told_about_the_jupyter_of_an_environment() -> None:
+    said = floors.sentence({"jupyter_server": "2.14.2\x1b]52;c;x\x07", "jupyterlab": "4.6.6"})
+    assert "jupyter_server 2.14.2" in said
+    assert "'jupyter_server>=2.21'" in said
+    assert "\x1b" not in said
+    assert floors.sentence({"jupyter_server": "2.21.1", "jupyterlab": "4.6.6"}) == ""
+    assert floors.sentence({}) == ""

@@ -1,0 +1,104 @@
+"""Which Jupyter the image of a running environment brings: asked once in its life, to warn of an old one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from . import floors
+from .agentclient import AgentClient
+from .errors import MlenvError
+from .model import Environment, State
+
+ENDPOINT = "notebook"
+"""The endpoint whose start is the time to ask: only pages of a Jupyter can do harm."""
+
+PATIENCE = 20.0
+"""Seconds for the answer: a Python that looks at the packages it has."""
+
+_LIMIT = 4096  # bytes of an answer
+_ASK = f"""
+import json
+try:
+    from importlib.metadata import PackageNotFoundError, version
+except ImportError:
+    raise SystemExit
+found = {{}}
+for name in {list(floors.FLOORS)!r}:
+    try:
+        found[name] = version(name)
+    except PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
+
+async def versions(agent: AgentClient, python: str, cwd: str) -> dict[str, str]:
+    """Versions by package name, of those that have a floor; empty where nobody answers, or nonsense.
+
+    It is a container's word: good for a warning, and for nothing else.
+    """
+    said = b""
+
+    async def ask() -> None:
+        nonlocal said
+        async with await agent.exec([python, "-c", _ASK], cwd=cwd) as session:
+            async for _, piece in session:
+                said += piece[:_LIMIT]
+                if len(said) >= _LIMIT:
+                    return
+
+    with suppress(MlenvError, OSError, asyncio.TimeoutError, ValueError, RecursionError):
+        await asyncio.wait_for(ask(), PATIENCE)
+        found = json.loads(said)
+        if isinstance(found, dict):
+            return {name: text for name, text in found.items() if name in floors.FLOORS and isinstance(text, str)}
+    return {}
+
+
+class InsideJupyter:
+    """Warnings by environment, of this process. `changed(id)` is awaited when there is a new one."""
+
+    def __init__(
+        self,
+        running: Callable[[str], Awaitable[Environment]],
+        agent: Callable[[Environment], Awaitable[AgentClient]],
+        changed: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._running, self._agent, self._changed = running, agent, changed
+        self._known: dict[str, tuple[str, ...]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def warnings(self, id: str) -> tuple[str, ...]:
+        """What is known by now."""
+        return self._known.get(id, ())
+
+    def look(self, id: str) -> None:
+        """Ask in the background, unless it is known."""
+        if id not in self._known and id not in self._tasks:
+            task = asyncio.create_task(self._look(id), name=f"mlenv-inside-{id}")
+            self._tasks[id] = task
+            task.add_done_callback(lambda _: self._tasks.pop(id, None))
+
+    def forget(self, id: str) -> None:
+        """Its container has ended, or is another one."""
+        self._known.pop(id, None)
+
+    async def close(self) -> None:
+        """Stop asking."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look(self, id: str) -> None:
+        with suppress(MlenvError):  # it has gone meanwhile
+            environment = await self._running(id)
+            if environment.state is State.RUNNING:
+                agent = await self._agent(environment)
+                said = floors.sentence(await versions(agent, environment.python, environment.workspace))
+                self._known[id] = (said,) if said else ()
+                if said:
+                    await self._changed(id)
