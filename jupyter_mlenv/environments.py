@@ -79,7 +79,7 @@ class Environments:
     async def list(self) -> list[Environment]:
         """All environments of this owner, in one engine call, and those that a job is about to make."""
         containers = await self.engine.list({f"{LABEL}.owner": self.settings.owner})
-        there = [self._seen_by_jobs(readback.environment(c)) for c in containers if f"{LABEL}.id" in c.labels]
+        there = [self._seen_by_jobs(readback.environment(c)) for c in containers if readback.named(c)]
         known = {environment.id for environment in there}
         coming = [environment for id, environment in self._pending.items() if id not in known]
         return sorted(there + coming, key=lambda environment: environment.id)
@@ -136,7 +136,9 @@ class Environments:
                     return replace(planned, state=State.STOPPED, job="")
                 raise
             self._forget(id)
-            await self.engine.stop(info.id, planning.from_label(info.labels[f"{LABEL}.plan"]).container.stop_timeout)
+            await self.engine.stop(
+                info.id, planning.from_label(info.labels.get(f"{LABEL}.plan", "")).container.stop_timeout
+            )
         return await self.get(id)
 
     async def remove(self, id: str) -> None:

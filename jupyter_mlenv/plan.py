@@ -32,9 +32,9 @@ from .model import (
     inside,
     to_plain,
 )
-from .planlabel import from_label, to_label
+from .planlabel import from_label, makes_sense, to_label
 
-__all__ = ["apply_alias", "from_label", "make", "to_label"]
+__all__ = ["apply_alias", "from_label", "make", "makes_sense", "to_label"]
 
 
 def make(

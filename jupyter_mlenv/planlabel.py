@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from .model import ContainerSpec, Endpoint, ImagePlan, KernelOptions, Mount, Plan, Resources, to_plain
+
+T = TypeVar("T")
+
+LONGEST = 1 << 20
+"""Characters of a label; one of ours has a few thousand."""
+
+DIGITS = 20
+"""Digits of a number; 64 bits have as many."""
 
 
 def to_label(plan: Plan) -> str:
@@ -27,51 +37,120 @@ def to_label(plan: Plan) -> str:
 
 
 def from_label(text: str) -> Plan:
-    """The plan that a label holds; keys that another version wrote are ignored, missing ones have their defaults."""
+    """The plan that a label holds. Total: whatever makes no sense has its default, also for all of it.
+
+    Anybody who may use the engine can write such a label, and one odd container is to hide no other.
+    """
+    return _plan(_parsed(text))
+
+
+def makes_sense(text: str) -> bool:
+    """Whether a label holds the plan of an environment at all."""
+    data = _parsed(text)
+    return isinstance(data.get("container"), dict) and isinstance(data.get("id"), str)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    if len(text) > LONGEST:
+        return {}
     try:
-        data = json.loads(text)
-    except ValueError:
-        data = {}
-    data = data if isinstance(data, dict) else {}
-    image = _known(ImagePlan, data.get("image"))
-    spec = _known(ContainerSpec, data.get("container"))
-    endpoints = [_known(Endpoint, item) for item in data.get("endpoints") or ()]
-    fields = _known(Plan, data)
-    empty = dict.fromkeys(("id", "preset", "title", "owner", "workspace", "name"), "")
-    return Plan(
-        **{
-            **empty,
-            **fields,
-            "image": ImagePlan(**{"kind": "pull", "reference": "", **image, "recipe": None}),
-            "container": ContainerSpec(
-                **{
-                    "name": "",
-                    "image": "",
-                    **spec,
-                    "command": tuple(spec.get("command", ())),
-                    "publish": tuple(spec.get("publish", ())),
-                    "empty_folders": (),
-                    "empty_files": (),
-                    "mounts": tuple(Mount(**_known(Mount, mount)) for mount in spec.get("mounts", ())),
-                    "resources": Resources(**_known(Resources, spec.get("resources"))),
-                }
-            ),
-            "endpoints": tuple(
-                Endpoint(**{"title": item["name"], **item, "command": tuple(item.get("command", ()))})
-                for item in endpoints
-                if "name" in item
-            ),
-            "kernel": _kernel(_known(KernelOptions, data.get("kernel"))),
-            "files": (),
-        }
-    )
+        data = json.loads(text, parse_int=_int, parse_constant=_constant)
+    except (ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _plan(data: dict[str, Any]) -> Plan:
+    required = dict.fromkeys(("id", "preset", "title", "owner", "workspace", "name"), "")
+    image = ImagePlan(**{"kind": "pull", "reference": "", **_known(ImagePlan, data.get("image"))})
+    spec = ContainerSpec(**{"name": "", "image": "", "command": (), **_known(ContainerSpec, data.get("container"))})
+    parts = {"image": image, "container": spec, "endpoints": _several(_endpoint, data.get("endpoints"))}
+    return Plan(**{**required, **_known(Plan, data), **parts, "kernel": _kernel(data.get("kernel"))})
+
+
+def _endpoint(value: object) -> Endpoint | None:
+    fields = _known(Endpoint, value)
+    return Endpoint(**{"title": fields["name"], "command": (), **fields}) if fields.get("name") else None
+
+
+def _mount(value: object) -> Mount | None:
+    fields = _known(Mount, value)
+    return Mount(**fields) if fields.get("source") and fields.get("target") else None
+
+
+def _resources(value: object) -> Resources:
+    return Resources(**_known(Resources, value))
+
+
+def _kernel(value: object) -> KernelOptions:
+    return KernelOptions(**_known(KernelOptions, value))
 
 
 def _known(kind: type, value: object) -> dict[str, Any]:
-    names = {f.name for f in dataclasses.fields(kind)}
-    return {key: item for key, item in value.items() if key in names} if isinstance(value, dict) else {}
+    """The fields of a dataclass whose values have the right type."""
+    if not isinstance(value, dict):
+        return {}
+    found = {}
+    for name, read in _readers(kind):
+        if name in value and (read_value := read(value[name])) is not None:
+            found[name] = read_value
+    return found
 
 
-def _kernel(data: dict[str, Any]) -> KernelOptions:
-    lists = {name: tuple(data.get(name, ())) for name in ("preload", "argv")}
-    return KernelOptions(**{**data, **lists})
+@functools.cache
+def _readers(kind: type) -> tuple[tuple[str, Callable[[object], Any]], ...]:
+    """How each field of a dataclass is read, by its annotation; fields of other types stay out of labels."""
+    return tuple((f.name, READERS[str(f.type)]) for f in dataclasses.fields(kind) if str(f.type) in READERS)
+
+
+def _several(read: Callable[[object], T | None], value: object) -> tuple[T, ...]:
+    """The items of a list that make sense."""
+    return tuple(item for item in map(read, value) if item is not None) if isinstance(value, list) else ()
+
+
+def _text(value: object) -> str | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half a character
+        return None
+    return value
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else None
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e18 else None
+
+
+def _yes(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _int(text: str) -> int:
+    if len(text) > DIGITS:
+        raise ValueError("too many digits")
+    return int(text)
+
+
+def _constant(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+READERS: dict[str, Callable[[object], Any]] = {
+    "str": _text,
+    "int": _whole,
+    "int | None": _whole,
+    "float": _number,
+    "float | None": _number,
+    "bool": _yes,
+    "tuple[str, ...]": lambda value: _several(_text, value),
+    "tuple[int, ...]": lambda value: _several(_whole, value),
+    "tuple[Mount, ...]": lambda value: _several(_mount, value),
+    "Resources": _resources,
+    "Literal['host', 'pull', 'build']": lambda value: value if value in ("host", "pull", "build") else None,
+}
+"""By annotation, as the dataclasses of `model` have them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from . import plan as planning
@@ -24,10 +25,22 @@ PAUSED = "Somebody paused it with the engine's own tools. A start lets it go on 
 """The warning of an environment that is shown as stopped and still holds all that ran in it."""
 
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+ODD = "Its container has no plan that can be read, so it cannot be used. Remove it, and start it anew."
+"""The warning of a container that says it is an environment, and was not made by us."""
+
+
 def environment(info: ContainerInfo) -> Environment:
     """The environment whose container this is; all of it comes from the labels and the engine's own report."""
     labels = info.labels
-    plan = planning.from_label(labels.get(f"{LABEL}.plan", "{}"))
+    text = labels.get(f"{LABEL}.plan", "{}")
+    plan, sense = planning.from_label(text), planning.makes_sense(text)
+    warnings = [*dropped(plan.container.resources, info.applied)]
+    if info.status == "paused":
+        warnings.append(PAUSED)
+    if not sense:
+        warnings.append(ODD)
     return Environment(
         id=labels[f"{LABEL}.id"],
         preset=labels.get(f"{LABEL}.preset", ""),
@@ -35,7 +48,7 @@ def environment(info: ContainerInfo) -> Environment:
         name=labels.get(f"{LABEL}.name", ""),
         owner=labels.get(f"{LABEL}.owner", ""),
         workspace=labels.get(f"{LABEL}.workspace", ""),
-        state=_STATES[info.status],
+        state=_STATES.get(info.status, State.STOPPED) if sense else State.FAILED,
         image=plan.image.reference or info.image,
         endpoints=plan.endpoints,
         gpu=plan.gpu,
@@ -48,8 +61,13 @@ def environment(info: ContainerInfo) -> Environment:
         exit_code=info.exit_code,
         oom_killed=info.oom_killed,
         plan_hash=plan.hash,
-        warnings=(*dropped(plan.container.resources, info.applied), *([PAUSED] if info.status == "paused" else [])),
+        warnings=tuple(warnings),
     )
+
+
+def named(info: ContainerInfo) -> bool:
+    """Whether it says which environment it is, by an id that can stand in an address."""
+    return NAME.fullmatch(info.labels.get(f"{LABEL}.id", "")) is not None
 
 
 def not_running(environment: Environment) -> EnvironmentNotRunning:
