@@ -59,7 +59,8 @@ class Bench:
     async def prepare(self) -> None:
         """Make the base image if it is not there, and read what the host adds to a build."""
         await baseimage.make(self.engine, Silent(), reference=self.base)
-        self.files = hostpython.build_files(MlenvConfig().settings(), (await self.engine.facts()).architecture)
+        facts, empty = await self.engine.facts(), BuildRecipe("", "")
+        self.files = hostpython.equipped(empty, MlenvConfig().settings(), facts.architecture, buildkit=True).files
 
     async def ours(self, mark: str) -> tuple[float, float]:
         """Seconds of the first and of the second build."""

@@ -8,13 +8,14 @@ Packages go into the interpreter that the base image already has, next to what i
 would hide a preinstalled CUDA build of PyTorch from the resolver and install it a second time). On Debian that is
 `/usr/local`, which Debian leaves to us; the `--break-system-packages` says we mean it.
 
-What must not end up in a layer or in the image's history (CA bundle, proxies, index URLs with credentials) travels in
-`.mlenv/` of the build context and is only mounted. The classic builder cannot mount: there it is copied and removed
-again, which keeps it out of the final file system but not out of the copied layer.
+What must not end up in a layer or in the image's history (proxies, index URLs with credentials) travels in `.mlenv/`
+and `.mlenv-index/` of the build context and is only mounted. The classic builder cannot mount: what is no secret is
+copied and removed again there, and what may be one is the value of a build argument that it keeps nowhere (`CARRIER`).
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import itertools
 import json
@@ -32,11 +33,23 @@ DOORS = ("jupyterlab>=4.2,<5", "ipykernel>=6.29", "tensorboard>=2.16")
 KIT = ".mlenv"
 """Folder of the build context that holds our scripts, and what the host adds: uv, CA bundle, settings."""
 
+INDEX = ".mlenv-index/url"
+"""File of the build context with the address of a preset's own index. Not in `KIT`, which every step mounts: the layer
+of the doors is shared by all presets on a base, whatever their index."""
+
+INDEX_VARIABLE = "MLENV_INDEX"
+"""The same, where nothing can be mounted."""
+
+CARRIER = "ftp_proxy"
+"""A predefined argument of builds: every step sees it, and no history, layer, image or cache key has it. The classic
+builder has no other way to tell a step something secret, and nothing of ours speaks FTP."""
+
 CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
 """What names a CA bundle to uv and OpenSSL, pip, requests, curl and git."""
 
 _MOUNTED = "/dev/mlenv"  # /dev is a tmpfs in every build step, so not even an empty mount point gets into a layer
 _COPIED = "/tmp/.mlenv"  # noqa: S108 - classic builder only, removed by the last step
+INDEX_OPTION = "--mlenv-index"  # of install.sh: use the preset's own index too
 FORMAT = 1  # part of the content hash: raise it when the same request shall give another image
 
 _ENV = "PIP_BREAK_SYSTEM_PACKAGES=1"  # `pip install` in a notebook of a Debian base goes to ~/.local
@@ -57,8 +70,13 @@ class ImageRequest:
     @property
     def hash(self) -> str:
         """12 hex digits of the content, whatever the groups: the same request always finds its image again."""
-        content = [FORMAT, self.base, self.python, self.doors, sorted(self.apt), sorted(self.pip), self.pip_index]
+        content = [FORMAT, self.base, self.python, self.doors, sorted(self.apt), sorted(self.pip), self._index]
         return digest(json.dumps([*content, self.requirements, DOORS if self.doors else ()]))
+
+    @property
+    def _index(self) -> str:
+        """Marked, so that no image is used any more that was built when its history had the address."""
+        return self.pip_index and f"{INDEX} {self.pip_index}"
 
 
 def fold_requirements(text: str) -> tuple[tuple[str, ...], str]:
@@ -121,7 +139,7 @@ def recipe(
     earlier: Iterable[Mapping[str, str]] = (),
     buildkit: bool = True,
 ) -> BuildRecipe:
-    """The build of a generated image; `hostpython.build_files` adds what the host lends to it.
+    """The build of a generated image; `hostpython.equipped` adds what the host lends to it.
 
     Parameters
     ----------
@@ -166,7 +184,16 @@ def kit(request: ImageRequest) -> tuple[FileEntry, ...]:
     ]
     if request.requirements:
         entries.append(FileEntry(f"{KIT}/requirements.txt", request.requirements.encode()))
+    if request.pip_index:
+        entries.append(FileEntry(INDEX, request.pip_index.encode()))
     return tuple(entries)
+
+
+def carried(text: str, index: str) -> str:
+    """The value of `CARRIER`: the text of `env.sh`, and the address of a preset's own index."""
+    if index:
+        text += f"export {INDEX_VARIABLE}={shlex.quote(index)}\n"
+    return "mlenv:" + base64.b64encode(text.encode()).decode()
 
 
 def env_file(ca_bundle: bool, proxies: Mapping[str, str], pip_env: Mapping[str, str]) -> str:
@@ -204,7 +231,7 @@ def _commands(request: ImageRequest, groups: Sequence[Sequence[str]], kit: str) 
         commands.append(f"sh {kit}/apt.sh {shlex.join(request.apt)}")
     asked: list[str] = [*DOORS] if request.doors else []
     # The doors' layer is shared by all presets on the base, so an extra index is no part of it.
-    options = ["--index", request.pip_index, "--index-strategy", "unsafe-best-match"] if request.pip_index else []
+    options = [INDEX_OPTION] if request.pip_index else []
     for group in groups:
         # Earlier requests are named again: what is there is kept, and a conflict is an error instead of a downgrade.
         commands.append(f"{install} {shlex.join([*options, *asked, *group])}")
@@ -219,6 +246,8 @@ def _mounted(command: str) -> str:
     caches = {"uv": ("shared", f"{_MOUNTED}/uv-cache")} if "/install.sh " in command else {}
     caches |= {"apt": ("private", "/var/cache/apt"), "apt-lists": ("private", "/var/lib/apt/lists")}
     mounts = [f"--mount=type=bind,source={KIT},target={_MOUNTED}/kit"]
+    if f" {INDEX_OPTION} " in command:
+        mounts.append(f"--mount=type=bind,source={os.path.dirname(INDEX)},target={_MOUNTED}/index")
     mounts += [
         f"--mount=type=cache,id=mlenv-{name},sharing={sharing},target={path}"
         for name, (sharing, path) in caches.items()

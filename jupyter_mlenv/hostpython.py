@@ -16,11 +16,12 @@ import platform
 import sys
 import tarfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from .dockerfile import KIT, env_file
+from .dockerfile import CARRIER, INDEX, KIT, carried, env_file
 from .errors import MlenvError
-from .model import FileEntry, Mount, Settings
+from .model import BuildRecipe, FileEntry, Mount, Settings
 
 IMAGE = "mlenv/host"
 """Name of the image; its tag is the hash of `tar()`."""
@@ -128,23 +129,28 @@ def prefixes(settings: Settings) -> tuple[str, ...]:
     return tuple(p for p in found if not any(p != other and _inside(p, other) for other in found))
 
 
-def build_files(settings: Settings, architecture: str) -> tuple[FileEntry, ...]:
-    """What the host adds below `.mlenv/` of a build context: CA bundle, proxy and index settings, its `uv` binary.
+def equipped(recipe: BuildRecipe, settings: Settings, architecture: str, *, buildkit: bool) -> BuildRecipe:
+    """The recipe with what the host adds: CA bundle, proxy and index settings, its `uv` binary.
 
     Only for recipes that carry our scripts: a person's own Dockerfile may copy its whole context into a layer. Reads
     about 40 MB and blocks, so call it in a thread and only when a build is due. Raises MlenvError if the CA bundle
     cannot be read.
     """
-    files = [
-        FileEntry(f"{KIT}/env.sh", env_file(bool(settings.ca_bundle), settings.proxies, settings.pip_env).encode())
-    ]
+    files, args = list(recipe.files), dict(recipe.args)
+    env = env_file(bool(settings.ca_bundle), settings.proxies, settings.pip_env)
+    if buildkit:
+        files.append(FileEntry(f"{KIT}/env.sh", env.encode()))
+    else:
+        index = b"".join(entry.data or b"" for entry in files if entry.path == INDEX)
+        files = [entry for entry in files if entry.path != INDEX]
+        args[CARRIER] = carried(env, index.decode())
     if settings.ca_bundle:
         files.append(FileEntry(f"{KIT}/ca.pem", ca_bundle(settings)))
     if sys.platform == "linux" and _machine(platform.machine()) == _machine(architecture):
         binary = _uv()
         if binary:
             files.append(FileEntry(f"{KIT}/uv", Path(binary).read_bytes(), 0o755))
-    return tuple(files)
+    return replace(recipe, files=tuple(files), args=args)
 
 
 def ca_bundle(settings: Settings) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from . import hostpython
 from .dockerfile import KIT
@@ -74,8 +74,10 @@ class Images:
         if not any(entry.path.startswith(f"{KIT}/") for entry in recipe.files):
             return recipe
         facts = await self.engine.facts()
-        files = await asyncio.to_thread(hostpython.build_files, self.settings, facts.architecture)
-        return replace(recipe, files=(*recipe.files, *files))
+        buildkit = facts.buildkit and self.settings.builder != "classic"
+        return await asyncio.to_thread(
+            hostpython.equipped, recipe, self.settings, facts.architecture, buildkit=buildkit
+        )
 
 
 def with_twin(error: GpuUnavailable, plan: Plan) -> GpuUnavailable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import tarfile
@@ -100,15 +101,19 @@ def steps(job: Job) -> list[str]:
     return [" ".join(line.split()) for line in lines_of(job) if re.match(r"(CACHED )?\[(\S+ )?\d+/\d+\]", line)]
 
 
+@pytest.mark.parametrize("how", ["auto", "auto with an own index", "classic", "classic with an own index"])
 async def test_what_a_build_needs_to_know_stays_out_of_the_image(
-    settings: Settings, named: Named, workspace: Path, base_image: str
+    settings: Settings, named: Named, workspace: Path, base_image: str, how: str
 ) -> None:
     """A private index behind a proxy, both with passwords, and an authority of the site's own: used, and not kept."""
     package = f"mlenvprobe{secrets.token_hex(6)}"
     passwords = (secrets.token_hex(12), secrets.token_hex(12))
-    preset = named("private", f'[image]\nbase = "{base_image}"\nadd_jupyter = false\npip = ["{package}"]\n')
+    builder, own = how.partition(" ")[0], "own" in how
     async with private_index(package, passwords, workspace.parent) as index:
+        pip = f'pip = ["{package}"]\n' + (f'pip_index = "{index.index_url}"\n' if own else "")
+        preset = named("private", f'[image]\nbase = "{base_image}"\nadd_jupyter = false\n{pip}')
         site = settings(
+            builder=builder,
             ca_bundle=str(index.ca_pem),
             proxies={"https_proxy": index.proxy_url},
             pip_index_url=index.index_url,
@@ -127,13 +132,19 @@ async def test_what_a_build_needs_to_know_stays_out_of_the_image(
     assert {path.rpartition("/")[2].rpartition(".")[2] for path in index.served} == {"", "whl"}
 
     authority = index.ca_pem.read_text().splitlines()[1]
-    secret = [word.encode() for word in (*passwords, authority, index.proxy_url)]
+    # No secret, and the classic builder cannot mount it.
+    public = [] if builder == "classic" else [authority]
+    secret = [word.encode() for word in (*passwords, index.proxy_url, *public)]
     names = set()
     for name, content in image_files(environment.image):
         names.add(name)
         assert [word for word in secret if word in content] == [], name
     assert any(package in name for name in names), "these are not the image's files"
-    assert [n for n in names if n.endswith(("/uv", "ca.pem", "env.sh", "install.sh")) and "mlenv" in n] == []
+    kit = [n for n in names if n.endswith(("/uv", "ca.pem", "env.sh", "install.sh", "url")) and "mlenv" in n]
+    assert {n.rpartition("/")[2] for n in kit} == ({"uv", "ca.pem", "install.sh"} if builder == "classic" else set())
+    with closing(docker.APIClient(version="auto")) as client:
+        shown = json.dumps([client.inspect_image(environment.image), client.history(environment.image)])
+    assert [word for word in secret if word.decode() in shown] == []
     assert not [line for line in lines_of(job) for word in passwords if word in line]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from jupyter_mlenv import hostpython
 from jupyter_mlenv.errors import MlenvError
-from jupyter_mlenv.model import Settings
+from jupyter_mlenv.model import BuildRecipe, FileEntry, Settings
 
 
 @pytest.fixture
@@ -94,7 +95,9 @@ def test_what_a_build_gets(tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_text("certificates")
     given = replace(settings(), ca_bundle=str(bundle), pip_env={"PIP_INDEX_URL": "https://x.test"})
-    files = {file.path: file for file in hostpython.build_files(given, os.uname().machine)}
+    recipe = hostpython.equipped(BuildRecipe("t:1", ""), given, os.uname().machine, buildkit=True)
+    files = {file.path: file for file in recipe.files}
+    assert recipe.args == {}
     assert files[".mlenv/ca.pem"].data == b"certificates"
     assert b"https://x.test" in (files[".mlenv/env.sh"].data or b"")
     assert files[".mlenv/uv"].mode == 0o755
@@ -102,10 +105,23 @@ def test_what_a_build_gets(tmp_path: Path) -> None:
 
 
 def test_a_build_for_another_machine_gets_no_binary() -> None:
-    files = {file.path for file in hostpython.build_files(settings(), "riscv64")}
-    assert files == {".mlenv/env.sh"}
+    recipe = hostpython.equipped(BuildRecipe("t:1", ""), settings(), "riscv64", buildkit=True)
+    assert {file.path for file in recipe.files} == {".mlenv/env.sh"}
+
+
+def test_the_classic_builder_gets_no_secret_in_its_context() -> None:
+    given = replace(settings(), pip_env={"PIP_INDEX_URL": "https://u:canary@x.test"})
+    index = FileEntry(".mlenv-index/url", b"https://u:canary@own.test/it's")
+    recipe = hostpython.equipped(BuildRecipe("t:1", "", files=(index,)), given, os.uname().machine, buildkit=False)
+    assert [file.path for file in recipe.files] == [".mlenv/uv"]
+    # As install.sh reads it.
+    script = 'eval "$(printf %s "${ftp_proxy#mlenv:}" | base64 -d)"; printf "%s %s" "$PIP_INDEX_URL" "$MLENV_INDEX"'
+    done = subprocess.run(["sh", "-c", script], env=dict(recipe.args), capture_output=True, text=True, check=True)
+    assert done.stdout == "https://u:canary@x.test https://u:canary@own.test/it's"
 
 
 def test_a_missing_ca_bundle_is_said() -> None:
     with pytest.raises(MlenvError, match="CA bundle /nonexistent"):
-        hostpython.build_files(replace(settings(), ca_bundle="/nonexistent"), "x86_64")
+        hostpython.equipped(
+            BuildRecipe("t:1", ""), replace(settings(), ca_bundle="/nonexistent"), "x86_64", buildkit=True
+        )

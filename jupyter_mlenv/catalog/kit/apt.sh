@@ -3,6 +3,7 @@ set -eu
 kit=$(dirname "$0")
 export DEBIAN_FRONTEND=noninteractive
 if [ -f "$kit/env.sh" ]; then . "$kit/env.sh"; fi
+case ${ftp_proxy-} in mlenv:*) eval "$(printf %s "${ftp_proxy#mlenv:}" | base64 -d)"; unset ftp_proxy ;; esac
 if ! command -v apt-get >/dev/null; then
     echo "mlenv: the base image has no apt-get, cannot install: $*" >&2
     exit 1

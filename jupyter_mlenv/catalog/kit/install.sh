@@ -7,6 +7,8 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export HOME="$scratch" TMPDIR="$scratch"
 if [ -f "$kit/env.sh" ]; then . "$kit/env.sh"; fi
+# Where nothing can be mounted, what may be secret comes in an argument that the builder keeps nowhere.
+case ${ftp_proxy-} in mlenv:*) eval "$(printf %s "${ftp_proxy#mlenv:}" | base64 -d)"; unset ftp_proxy ;; esac
 
 if ! command -v "$1" >/dev/null; then
     [ "$1" = python3 ] || { echo "mlenv: the base image has no $1" >&2; exit 1; }
@@ -15,6 +17,10 @@ if ! command -v "$1" >/dev/null; then
 fi
 python=$(command -v "$1")
 shift
+if [ "${1-}" = --mlenv-index ]; then
+    shift
+    set -- --index "${MLENV_INDEX-$(cat /dev/mlenv/index/url)}" --index-strategy unsafe-best-match "$@"
+fi
 if [ $# -eq 0 ]; then exit 0; fi
 
 cache=$scratch/cache
