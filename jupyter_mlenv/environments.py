@@ -300,6 +300,8 @@ class Environments:
         known = self._agents.get(environment.id)
         # Another process may have made it anew, with another token, before its events got here.
         if known is None or known[0] != run:
+            async with self._lifecycle.held(environment.id):
+                pass  # whoever has just started it looks first at what it has mounted, and may stop it again
             known = run, await self._lifecycle.client(await self._inspect(environment.id))
             self._agents[environment.id] = known
         return known[1]

@@ -64,11 +64,11 @@ def check(applied: Resources, maxima: Maxima) -> None:
     for name in ("memory", "cpus", "pids"):
         has, most = getattr(applied, name), getattr(maxima, name)
         if most is not None and (not has or has > most):
-            raise _exceeded(name, _shown(name, has) if has else "no limit", _shown(name, most))
-    _check_gpus(applied.gpus, maxima.gpus)
+            raise _exceeded(name, _shown(name, has) if has else "no limit", _shown(name, most), anew=True)
+    _check_gpus(applied.gpus, maxima.gpus, anew=True)
 
 
-def _check_gpus(asked: str, most: int | None) -> None:
+def _check_gpus(asked: str, most: int | None, *, anew: bool = False) -> None:
     """`device=all` is one word for all of them, so ids that are words count as too many."""
     if most is None or not asked:
         return
@@ -76,7 +76,7 @@ def _check_gpus(asked: str, most: int | None) -> None:
     words = {"all", "none", "void"} & {id.lower() for id in ids}
     count = int(asked) if asked.isdigit() else len(ids)
     if words or count > most:
-        raise _exceeded("gpus", asked, str(most))
+        raise _exceeded("gpus", asked, str(most), anew=anew)
 
 
 def _shown(name: str, value: float) -> str:
@@ -88,12 +88,16 @@ def _shown(name: str, value: float) -> str:
     return f"{value:g}"
 
 
-def _exceeded(name: str, asked: str, most: str) -> LimitExceeded:
+def _exceeded(name: str, asked: str, most: str, *, anew: bool = False) -> LimitExceeded:
     words = {"memory": "of memory", "cpus": "processor cores", "pids": "processes", "gpus": "GPUs"}
+    raised = f"or have MlenvConfig.max_{name} raised."
+    hint = f"Ask for {most} or less, {raised}"
+    if anew:
+        hint = f"Make it anew with --recreate, which loses what was installed in it, {raised}"
+    elif most == "0":
+        hint = f"Use a preset without a GPU, {raised}"
     return LimitExceeded(
         f"{asked} {words[name]} is more than an environment may have here: max_{name} is {most}.",
-        hint=f"Ask for {most} or less, or have MlenvConfig.max_{name} raised."
-        if most != "0"
-        else "Use a preset without a GPU, or have MlenvConfig.max_gpus raised.",
+        hint=hint,
         details={"setting": f"max_{name}", "maximum": most},
     )

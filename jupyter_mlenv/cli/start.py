@@ -53,7 +53,7 @@ second start is quick. The project's folder is mounted at the same path."""
             "--cpus", metavar="N", type=usage.cores, default=None, help="processor cores, e.g. 2 or 1.5"
         )
         parser.add_argument("--memory", metavar="SIZE", type=usage.memory, default=None, help="e.g. 8g or 512m")
-        parser.add_argument("--recreate", action="store_true", help="remove it first, with what was installed in it")
+        parser.add_argument("--recreate", action="store_true", help="make it anew, without what was installed in it")
         add_json(parser)
 
     async def run(self, args: argparse.Namespace) -> int:

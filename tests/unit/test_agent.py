@@ -63,6 +63,16 @@ async def test_runs_on_old_and_new_interpreters_and_ends_cleanly(which: int) -> 
         assert not running.failed()
 
 
+async def test_says_what_lies_at_a_path() -> None:
+    async with agent(interpreters()[0]) as running:
+        here = os.stat(running.run_dir)
+        paths = [str(running.run_dir), "/nowhere/at/all", "/" + "x" * 300, "nul\udcff"]
+        assert await running.client.stat(paths) == [(here.st_dev, here.st_ino), None, None, None]
+        assert await running.client.stat([]) == []
+        with pytest.raises(RequestInvalid):
+            await running.client.stat(["\0"])
+
+
 async def test_a_stale_socket_of_a_killed_agent_is_replaced() -> None:
     async with agent() as running:
         running.process.kill()
