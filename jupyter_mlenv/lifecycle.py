@@ -250,7 +250,7 @@ class Lifecycle:
             f"The environment {id} was made by an older version of jupyter_mlenv. What runs in it could read files of "
             "this machine, so it is not used any more.",
             hint=f"Make it anew: jupyter mlenv start {preset} --workspace '{labels.get(f'{LABEL}.workspace', '')}' "
-            "--recreate. Packages that were installed inside go with it; the project's files stay.",
+            "--recreate. It is removed then: packages that were installed inside go with it; the project's files stay.",
             details={"environment": id},
         )
 
