@@ -18,6 +18,7 @@ from jupyter_mlenv.routes import UnixRoute
 from jupyter_mlenv.routes import connect as connect_route
 from jupyter_mlenv.server.scrub import CookieRule
 from tests.support.hostileservice import OK, SWITCHED, Hostile, answer, hostile
+from tests.support.inner import read_head, serve_raw
 
 SECRET = new_secret()
 BASE = f"{SECRET}mlenv/envs/e-1/notebook/"
@@ -260,3 +261,26 @@ async def test_only_the_endpoint_is_served(tmp_path: Path) -> None:
         got = await said_to(port, f"GET {SECRET}mlenv/envs/e-1/8000/ HTTP/1.1\r\nHost: HOST\r\n\r\n")
         assert got.startswith(b"HTTP/1.1 404")
         assert not seen.received
+
+
+async def test_a_browser_that_leaves_lets_go_of_the_service(tmp_path: Path) -> None:
+    gone = asyncio.Event()
+
+    async def events(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+        assert await reader.read() == b""
+        gone.set()
+
+    path = tmp_path / "s"
+    relay = Relay(SECRET, CookieRule("", BASE), lambda: connect_route(UnixRoute(str(path))))
+    async with serve_raw(path, events):
+        try:
+            port = await relay.start()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"{GET}\r\n".replace("HOST", f"localhost:{port}").encode())
+            await asyncio.wait_for(reader.readuntil(b"data: 1"), 30)
+            writer.close()
+            await asyncio.wait_for(gone.wait(), 30)
+        finally:
+            await relay.close()
