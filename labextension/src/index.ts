@@ -26,6 +26,7 @@ import { followKernels } from './kernelmenu';
 import { Tiles } from './launcher';
 import { Model } from './model';
 import { PresetProblems } from './presetproblems';
+import { askBeforeShutDown } from './quit';
 import { restartDeadOnes } from './revive';
 import { runningManager } from './running';
 import { Tabs } from './tabs';
@@ -128,6 +129,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       folder: () => browser?.model.path ?? '',
       trans
     });
+
+    askBeforeShutDown(app.commands, () => tabs.all, trans);
 
     const category = trans.__('ML Environments');
     for (const command of Object.values(CommandIDs)) {

@@ -42,6 +42,10 @@ export class Tabs {
     );
   }
 
+  get all(): EnvironmentTab[] {
+    return this.tracker.filter(() => true);
+  }
+
   /** All tabs of an environment. */
   of(id: string): EnvironmentTab[] {
     return this.tracker.filter(tab => tab.seed.id === id);

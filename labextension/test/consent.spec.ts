@@ -3,7 +3,7 @@ import { nullTranslator } from '@jupyterlab/translation';
 
 import { agree } from '../src/consent';
 import { IConsent } from '../src/tokens';
-import { press, Server, shownDialog } from './support';
+import { press, Server, settled, shownDialog } from './support';
 
 const trans = nullTranslator.load('jupyter_mlenv');
 const CONSENT: IConsent = {
@@ -30,8 +30,7 @@ describe('agreeing to what a project brings along', () => {
 
   it('shows file and sentences as they are, and sends what was seen', async () => {
     const agreed = answers();
-    const text = await shownDialog();
-    expect(text).toContain(CONSENT.file);
+    const text = await shownDialog(CONSENT.file);
     expect(text).toContain('The build runs: <img src=x onerror=alert(1)>');
     expect(document.querySelector('.jp-Dialog img')).toBeNull();
     await press('Agree and start');
@@ -44,7 +43,10 @@ describe('agreeing to what a project brings along', () => {
 
   it('sends nothing for a no, which is what Return says', async () => {
     const agreed = answers();
-    await shownDialog();
+    await shownDialog('Cancel');
+    while (document.activeElement === document.body) {
+      await settled();
+    }
     expect(document.activeElement?.textContent).toBe('Cancel');
     await press('Cancel');
     await expect(agreed).resolves.toBe(false);

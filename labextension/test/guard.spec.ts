@@ -2,6 +2,7 @@ import { Dialog } from '@jupyterlab/apputils';
 import { nullTranslator } from '@jupyterlab/translation';
 
 import { IHolder, letGo } from '../src/guard';
+import { askBeforeShutDown } from '../src/quit';
 import { Unsaved } from '../src/unsaved';
 import { press, shownDialog } from './support';
 
@@ -34,6 +35,40 @@ class Tab implements IHolder {
   });
 }
 
+describe('before Lab ends its server', () => {
+  afterEach(() => Dialog.flush());
+
+  const executed = jest.fn().mockResolvedValue('done');
+
+  const execute = (id: string, tab: Tab): Promise<unknown> => {
+    executed.mockClear();
+    const commands = { execute: executed };
+    askBeforeShutDown(commands, () => [tab], trans);
+    return commands.execute(id, { of: 'me' }) as Promise<unknown>;
+  };
+
+  it('unsaved work is asked about', async () => {
+    const tab = new Tab(['a.ipynb']);
+    const staying = execute('filemenu:shutdown', tab);
+    await shownDialog('a.ipynb');
+    await press('Cancel');
+    await staying;
+    expect(executed).not.toHaveBeenCalled();
+    const going = execute('filemenu:shutdown', tab);
+    await press('Save All and Go On');
+    await expect(going).resolves.toBe('done');
+    expect(executed).toHaveBeenCalledWith('filemenu:shutdown', { of: 'me' });
+  });
+
+  it('no other command is held up', async () => {
+    const tab = new Tab(['a.ipynb']);
+    await expect(execute('docmanager:save', tab)).resolves.toBe('done');
+    await expect(execute('filemenu:shutdown', new Tab([]))).resolves.toBe(
+      'done'
+    );
+  });
+});
+
 describe('before unsaved work is let go', () => {
   afterEach(() => Dialog.flush());
 
@@ -56,7 +91,7 @@ describe('before unsaved work is let go', () => {
     const quiet = { ...QUESTION, label: undefined };
     const tabs = [new Tab([]), new Tab(['a.ipynb', 'b.py'])];
     const staying = letGo(tabs, quiet, trans);
-    expect(await shownDialog()).toContain('my · Python: a.ipynb, b.py');
+    await shownDialog('my · Python: a.ipynb, b.py');
     await press('Cancel');
     await expect(staying).resolves.toBe(false);
     expect(tabs[1].saveAll).not.toHaveBeenCalled();
@@ -89,9 +124,8 @@ describe('before unsaved work is let go', () => {
 
   it('saving is not offered where a page cannot be told to', async () => {
     const staying = letGo([new Tab([''], false)], QUESTION, trans);
-    const text = await shownDialog();
+    const text = await shownDialog('save in the page itself');
     expect(text).not.toContain('Save All');
-    expect(text).toContain('save in the page itself');
     await press('Cancel');
     await expect(staying).resolves.toBe(false);
   });

@@ -74,6 +74,15 @@ def test_closing_the_tab_asks_and_saves(lab: Lab, page: Page, inner: Frame, fold
         assert TEXT in (folder / name).read_text()
 
 
+def test_shutting_lab_down_asks(lab: Lab, page: Page, inner: Frame) -> None:
+    page.get_by_role("menuitem", name="File").first.click()
+    page.get_by_role("menuitem", name="Shut Down", exact=True).click()
+    expect(dialog(page)).to_contain_text(f"churn-model · {HOST}: notes.txt")
+    press(page, "Cancel")
+    expect(dialog(page)).to_have_count(0)
+    assert len(lab.environments()) == 1
+
+
 def test_closing_the_tab_without_saving(lab: Lab, page: Page, inner: Frame, folder: Path) -> None:
     close_tab(page)
     press(page, "Close without Saving")
