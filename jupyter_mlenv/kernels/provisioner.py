@@ -167,8 +167,7 @@ class MlenvProvisioner(KernelProvisionerBase):
             self._place = place
             await self._reach(place)
         except MlenvError as error:
-            if found.isolated:
-                await self._end(found)
+            await self._end(self._place or found)  # one whose sockets cannot be used may run
             raise self._failed(error) from None
         if started.interrupt_mode:
             self.kernel_spec.interrupt_mode = started.interrupt_mode
@@ -207,10 +206,10 @@ class MlenvProvisioner(KernelProvisionerBase):
             self._place = place = await self._background.run(
                 lambda environments: inside.again(environments, self._id, id, cwd)
             )
+            await self._reach(place)
         except MlenvError as error:
             raise KernelError(error) from error
         self._exit, self._asked, self.reason = None, False, ""
-        await self._reach(place)
         self._hold(place)
 
     def on_dead(self, told: Callable[[str], None]) -> Callable[[], None]:

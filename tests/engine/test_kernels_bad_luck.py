@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,31 @@ async def test_an_environment_that_does_not_answer_is_named(
     await (await environments.restart(environment.id))[1].wait()
     async with kernel(box, workspace) as (_, client):
         assert await said(client, "1 + 1") == "2"
+
+
+POSES = """
+import json, os, signal, socket, sys
+connection = json.load(open(sys.argv[1]))
+kept = []
+for channel in ("shell", "iopub", "stdin", "control", "hb"):
+    path = f"{connection['ip']}-{connection[channel + '_port']}"
+    kept.append(socket.socket(socket.AF_UNIX))
+    kept[-1].bind(path + ".elsewhere")
+    kept[-1].listen(64)
+    os.symlink(path + ".elsewhere", path)
+signal.pause()
+"""
+"""A kernel in whose sockets' places are links."""
+
+
+async def test_a_kernel_with_links_for_sockets_is_refused_and_ended(
+    named: Named, home: Home, workspace: Path, environments: Environments
+) -> None:
+    argv = json.dumps(["python3", "-c", POSES, "{connection_file}"])
+    box = home.add(named("poses", f"{HOST}[kernel]\nargv = {argv}\n"))
+    with pytest.raises(KernelError, match="sockets") as caught:
+        async with kernel(box, workspace):
+            pass
+    [environment] = await environments.list()
+    assert f"jupyter mlenv restart {environment.id}" in str(caught.value)
+    assert [k for k in await (await environments.agent(environment.id)).kernels() if k.state != "exited"] == []
