@@ -56,6 +56,14 @@ class Waiting:
         self.patience = PATIENCE
         self.moved = 0.0  # when the last message was taken
         self.pause = 0.0  # until the next attempt, if one is planned
+        self.lossy(False)
+
+    def lossy(self, drops: bool) -> None:
+        """Whether the socket leaves out clients that have no room; else it refuses what not all have room for.
+
+        Set once, not with each message: a cell's round trip is short, and has five of them.
+        """
+        self.thread.socket.setsockopt(self.zmq.XPUB_NODROP, 0 if drops else 1)
 
     def put(self, message: Any, options: dict[str, Any]) -> None:
         """Send it, or keep it until those before it are sent."""
@@ -73,21 +81,26 @@ class Waiting:
 
     def taken(self, message: Any, options: dict[str, Any]) -> bool:
         """Whether there was room for it in the pipe of each client that is not behind for good."""
-        socket = self.thread.socket
-        socket.setsockopt(self.zmq.XPUB_NODROP, 1)
         try:
             self.send(self.thread, message, flags=self.zmq.DONTWAIT, **options)
         except self.zmq.Again:
             return False
-        finally:
-            socket.setsockopt(self.zmq.XPUB_NODROP, 0)
         return True
 
     def drop(self) -> None:
         """Send the oldest to the clients that have room; the others are left out from here on, until they have read."""
         message, options, size = self.messages.popleft()
         self.size -= size
-        self.send(self.thread, message, **options)
+        self.dropping(self.send, self.thread, message, **options)
+
+    def dropping(self, send: Callable[..., None], *args: Any, **options: Any) -> None:
+        """Send in a way that never waits, which this thread must not."""
+        self.lossy(True)
+        try:
+            send(*args, **options)
+        finally:
+            if not self.thread.closed:
+                self.lossy(False)
 
     def plan(self, pause: float) -> None:
         self.pause = pause
@@ -128,6 +141,8 @@ class Waiting:
                 self.flush()
                 if self.messages:
                     time.sleep(0.01)
+        if not self.thread.closed:
+            self.lossy(True)  # what is sent from now on does not pass here
 
 
 def install(iostream: Any = None) -> bool:
@@ -135,18 +150,22 @@ def install(iostream: Any = None) -> bool:
     iostream = iostream or importlib.import_module("ipykernel.iostream")
     thread: Any = getattr(iostream, "IOPubThread", None)
     send, stop = getattr(thread, "_really_send", None), getattr(thread, "stop", None)
+    welcome: Any = getattr(thread, "_send_welcome_message", None)  # since ipykernel 7, on the socket itself
     if send is None or stop is None or not hasattr(importlib.import_module("zmq"), "XPUB_NODROP"):
         return False
 
     def really_send(self: Any, message: Any, *args: Any, **options: Any) -> None:
-        waiting = self.__dict__.get("_mlenv_waiting")
         # Before the thread has begun, after its end and in a process forked from the kernel nothing waits.
-        if self.closed or args or "flags" in options or threading.current_thread() is not self.thread:
+        if self.closed or threading.current_thread() is not self.thread:
             send(self, message, *args, **options)
             return
+        waiting = self.__dict__.get("_mlenv_waiting")
         if waiting is None:
             waiting = self._mlenv_waiting = Waiting(self, send)
-        waiting.put(message, options)
+        if args or "flags" in options:
+            waiting.dropping(send, self, message, *args, **options)
+        else:
+            waiting.put(message, options)
 
     def stopped(self: Any) -> None:
         stop(self)
@@ -154,5 +173,14 @@ def install(iostream: Any = None) -> bool:
         if waiting is not None and waiting.process == os.getpid():
             waiting.finish()
 
+    def welcomed(self: Any, *args: Any) -> None:
+        waiting = self.__dict__.get("_mlenv_waiting")
+        if waiting is None:
+            welcome(self, *args)
+        else:
+            waiting.dropping(welcome, self, *args)
+
     thread._really_send, thread.stop = really_send, stopped
+    if welcome is not None:
+        thread._send_welcome_message = welcomed
     return True
