@@ -35,9 +35,9 @@ async def inner(outer: OuterServer) -> AsyncIterator[Inner]:
     """The application behind `app`, `8501` and `notebook` of the environment `env`."""
     path = outer.sockets / "env.app.1.sock"
     links = [outer.sockets / f"env.{endpoint}.1.sock" for endpoint in ("8501", "notebook")]
-    for link in links:
-        link.symlink_to(path)
     async with serve(path, outer.path("env", "app")) as application:
+        for link in links:
+            link.hardlink_to(path)  # a symbolic link as a socket is refused
         yield application
     for link in links:
         link.unlink()
