@@ -90,8 +90,8 @@ class Lifecycle:
             # Anew each time: the run directory may have been lost, and code inside may have changed its own.
             with suppress(EngineError):  # of a mount that is gone: the start says which one
                 await self.engine.put_files(info.id, self._token(info.labels))
-            info = await self.engine.start(info.id)
-            try:
+            try:  # a start that is cancelled goes on in the engine, and nobody would look at what it mounted
+                info = await self.engine.start(info.id)
                 await self._ready(info, report, check)
             except BaseException:
                 await _finish(self.engine.stop(info.id, 1))

@@ -15,7 +15,7 @@ import pytest
 
 from jupyter_mlenv.engines.base import ContainerInfo
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.errors import EngineElsewhere, MlenvError, MountForbidden, WorkspaceForbidden
+from jupyter_mlenv.errors import EngineElsewhere, JobCancelled, MlenvError, MountForbidden, WorkspaceForbidden
 from jupyter_mlenv.model import Environment, Mount, State
 from tests.support.lab import PERSON, as_person
 
@@ -328,3 +328,26 @@ async def test_an_ordinary_person_is_as_safe(persons_folder: Path, owner: str) -
     who, result = json.loads(output)
     assert who == uid
     assert result == dict.fromkeys(("restart", "resume", "start", "recreate"), "mount_forbidden")
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing_running_that_nobody_looked_at(
+    environments: Environments, workspace: Path
+) -> None:
+    made, _ = await start(environments, "host", workspace)
+    await environments.stop(made.id)
+    original = environments.engine.start
+
+    async def started(container: str) -> ContainerInfo:
+        """The engine has started it when the cancel arrives."""
+        await original(container)
+        job = environments.jobs.running(made.id)
+        assert job is not None
+        job.cancel()
+        await asyncio.sleep(60)
+        raise AssertionError("it was not cancelled")
+
+    environments.engine.start = started  # type: ignore[method-assign]
+    _, job = await environments.resume(made.id)
+    with pytest.raises(JobCancelled):
+        await job.wait()
+    assert (await environments.get(made.id)).state is State.STOPPED
