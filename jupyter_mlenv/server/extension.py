@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from ..environments import Environments
 from ..jobs import Jobs
 from ..kernels import background
 from ..kernels.notes import Notes
-from . import channels, kernelrights, takeover, tuning
+from . import channels, ending, kernelrights, takeover, tuning
 from .handlers import api_handlers
 from .kernelspecs import KernelMenu
 from .proxy import Proxy, proxy_handlers
@@ -78,6 +79,7 @@ class MlenvExtension(ExtensionApp):
 
     async def stop_extension(self) -> None:
         """Say goodbye to watchers, cancel jobs, let go of the engine. Environments keep running."""
+        ending.in_time(self.server.kernel_manager, self.log, time.monotonic())
         watchers: set[WatchHandler] = self.server.web_app.settings.get("mlenv_watchers", set())
         for watcher in list(watchers):
             watcher.close(GOING_AWAY, "The server stops.")
