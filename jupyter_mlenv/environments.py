@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import insidejupyter, readback
+from . import insidejupyter, leftovers, readback
 from . import plan as planning
 from .agentclient import AgentClient
 from .changes import Changes, EnvironmentChanged, EnvironmentRemoved, KernelsChanged, Snapshot
@@ -15,7 +15,7 @@ from .engines.base import ContainerInfo, Engine, EngineEvent
 from .errors import ContainerNotFound, EnvironmentNotFound, PresetInvalid
 from .insidejupyter import InsideJupyter
 from .jobs import Job, Jobs
-from .lifecycle import Lifecycle
+from .lifecycle import SWEEPER, Lifecycle
 from .locks import Locks
 from .model import (
     LABEL,
@@ -36,6 +36,9 @@ from .treewalk import OutOfTime
 
 CLEAN_UP, LET_GO = 4.0, 1.0
 """Seconds that the end of a process leaves to jobs that clean up, before and after the engine is let go of."""
+
+LONGEST_STOP = 600
+"""Seconds that a container has to end, whatever its label says."""
 
 Run = tuple[str, str]
 """Container and time of its start: one agent's life."""
@@ -136,9 +139,8 @@ class Environments:
                     return replace(planned, state=State.STOPPED, job="")
                 raise
             self._forget(id)
-            await self.engine.stop(
-                info.id, planning.from_label(info.labels.get(f"{LABEL}.plan", "")).container.stop_timeout
-            )
+            spec = planning.from_label(info.labels.get(f"{LABEL}.plan", "")).container
+            await self.engine.stop(info.id, min(spec.stop_timeout, LONGEST_STOP))
         return await self.get(id)
 
     async def remove(self, id: str) -> None:
@@ -151,6 +153,10 @@ class Environments:
             except EnvironmentNotFound:
                 if not cancelled:
                     raise
+
+    async def sweep(self) -> Sequence[str]:
+        """Remove run directories whose containers are gone; their paths."""
+        return await leftovers.sweep(self.engine, self.settings.run_root, self._lifecycle.locks, SWEEPER)
 
     async def logs(self, id: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
         """The environment's output, services included, line by line."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from . import exits, readback, rundir, startcheck
+from . import exits, readback, rundir, startcheck, trash
 from . import plan as planning
 from .agentclient import AgentClient
 from .engines.base import ContainerInfo, Engine
@@ -26,6 +26,7 @@ from .images import Images, with_twin
 from .locks import Locks
 from .model import AGENT_PORT, LABEL, TOKEN_PATH, FileEntry, Plan, Progress, Reporter, Settings
 from .routes import TcpRoute, UnixRoute
+from .workers import Workers
 
 FOREIGN_START = 10.0
 """Seconds that another process gets between creating a container and starting it, where no lock tells whether it still
@@ -36,6 +37,10 @@ PATIENCE = 60.0
 
 CHECK_EVERY = 0.25
 """Seconds between two looks whether the container still runs while its agent is awaited."""
+
+
+SWEEPER = Workers(2, "mlenv-sweep")
+"""Deletes what was in run directories: it may be much."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Lifecycle:
             return info
         async with self._checked(info) as check:
             report.progress(Progress("start", "Starting the container"))
-            self._prepare(info.labels)
+            self._prepare(info.labels, anew=True)
             # Anew each time: the run directory may have been lost, and code inside may have changed its own.
             with suppress(EngineError):  # of a mount that is gone: the start says which one
                 await self.engine.put_files(info.id, self._token(info.labels))
@@ -112,7 +117,7 @@ class Lifecycle:
     async def remove(self, info: ContainerInfo) -> None:
         """Remove the container and its run directory."""
         await self.engine.remove(info.id)
-        self._forget(info.labels)
+        await self._forget(info.labels)
 
     async def client(self, info: ContainerInfo) -> AgentClient:
         """A client for the agent of a running container. Raises `EnvironmentFailed` as `check` does."""
@@ -167,7 +172,7 @@ class Lifecycle:
         report.progress(Progress("create", "Creating the container"))
         asked = startcheck.asked(plan.container.labels)
         async with startcheck.checked(plan.workspace, plan.container.mounts, asked, self.settings) as check:
-            self._prepare(plan.container.labels)
+            self._prepare(plan.container.labels, anew=sure)
             try:
                 return await self._made(plan, report, check)
             except NameConflict:
@@ -211,9 +216,9 @@ class Lifecycle:
             info = await self.engine.inspect(plan.container.name)
             if info.status == "created":
                 await self.engine.remove(info.id)
-                self._forget(info.labels)
+                await self._forget(info.labels)
             return
-        self._forget(plan.container.labels)
+        await self._forget(plan.container.labels)
 
     async def _ready(self, info: ContainerInfo, report: Reporter, check: startcheck.StartCheck | None = None) -> None:
         report.progress(Progress("start", "Waiting for the environment to answer"))
@@ -260,15 +265,19 @@ class Lifecycle:
         text = rundir.token(run_dir) if run_dir else rundir.new_token()
         return (FileEntry(TOKEN_PATH, text.encode(), 0o600, self.settings.uid, self.settings.gid),)
 
-    def _prepare(self, labels: Mapping[str, str]) -> None:
+    def _prepare(self, labels: Mapping[str, str], *, anew: bool = False) -> None:
+        """Make its run directory ready; `anew`: nothing runs in it, and nobody else is about to start it."""
         run_dir = labels.get(f"{LABEL}.run", "")
         if run_dir:
+            if anew:
+                rundir.renew(self.settings.run_root, run_dir)
             rundir.prepare(self.settings.run_root, run_dir)
 
-    def _forget(self, labels: Mapping[str, str]) -> None:
+    async def _forget(self, labels: Mapping[str, str]) -> None:
         run_dir = labels.get(f"{LABEL}.run", "")
         if run_dir:
             rundir.remove(self.settings.run_root, run_dir)
+            await SWEEPER.run(lambda: trash.empty(self.settings.run_root))
 
 
 async def _finish(work: Coroutine[Any, Any, None]) -> None:

@@ -11,13 +11,12 @@ import errno
 import fcntl
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from . import ownsockets
+from . import ownsockets, trash
 from .errors import DiskFull, MlenvError
 from .model import INSIDE, inside
 
@@ -32,6 +31,7 @@ __all__ = [
     "new_token",
     "prepare",
     "remove",
+    "renew",
     "token",
 ]
 
@@ -75,6 +75,7 @@ def prepare(run_root: str, run_dir: str) -> None:
     except OSError as error:
         if not there:
             remove(run_root, run_dir)
+            trash.empty(run_root)
         raise _cannot(path, error) from error
 
 
@@ -139,10 +140,24 @@ def drop_links(run_dir: str, prefix: str) -> None:
 
 
 def remove(run_root: str, run_dir: str) -> None:
-    """Remove a run directory; one that is not there is no error. Whatever is not below `run_root` is left alone."""
+    """Take a run directory out of the way at once; `trash.empty` deletes it.
+
+    One that is not there is no error. Whatever is not below `run_root` is left alone.
+    """
     root, path = Path(run_root), Path(run_dir)
     if path.parent == root and path.name not in ("", ".", "..") and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            trash.discard(run_root, run_dir)
+
+
+def renew(run_root: str, run_dir: str) -> None:
+    """Let nothing of what was in it be there at the next start, when no container of it runs; `prepare` follows."""
+    with suppress(OSError):
+        os.rmdir(inside(run_dir))  # as an agent that ended in peace left it
+        return
+    with suppress(OSError):
+        if Path(run_dir).parent == Path(run_root):
+            trash.discard(run_root, inside(run_dir))
 
 
 def _read_token(path: Path) -> str | None:

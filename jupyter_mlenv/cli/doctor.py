@@ -40,6 +40,8 @@ each problem it says what to do. The exit status is 1 if something is broken."""
                 report(*checks.disk(facts.url))
             report(*checks.run_directory(environments.settings))
             if facts is not None:
+                await environments.sweep()
+            if facts is not None:
                 report(await enginechecks.container(environments))
                 report(await enginechecks.gpu(environments))
                 report(*await enginechecks.old_jupyters(environments))

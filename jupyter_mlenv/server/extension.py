@@ -13,6 +13,7 @@ from jupyter_server.serverapp import ServerApp
 
 from ..config import MlenvConfig
 from ..environments import Environments
+from ..errors import MlenvError
 from ..jobs import Jobs
 from ..kernels import background
 from ..kernels.notes import Notes
@@ -67,6 +68,8 @@ class MlenvExtension(ExtensionApp):
         if self.mlenv.take_over_kernels:
             takeover.take_over(self.server, self.environments.settings, self.kernels)
 
+    sweeping: asyncio.Task[None] | None = None
+
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
         """The server listens: now make it quick."""
         if self.mlenv.tcp_nodelay:
@@ -76,6 +79,15 @@ class MlenvExtension(ExtensionApp):
             tuning.freeze_gc()
         if self.mlenv.auto_kernels:
             self.kernel_menu.start()
+        self.sweeping = asyncio.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        """What a process left in the run root that was killed; without an engine it stays."""
+        try:
+            for path in await self.environments.sweep():
+                self.log.info("The run directory %s of a container that is gone was removed.", path)
+        except MlenvError as error:
+            self.log.debug("Run directories were not swept: %s", error.message)
 
     async def stop_extension(self) -> None:
         """Say goodbye to watchers, cancel jobs, let go of the engine. Environments keep running."""
@@ -83,6 +95,8 @@ class MlenvExtension(ExtensionApp):
         watchers: set[WatchHandler] = self.server.web_app.settings.get("mlenv_watchers", set())
         for watcher in list(watchers):
             watcher.close(GOING_AWAY, "The server stops.")
+        if self.sweeping is not None:
+            self.sweeping.cancel()
         await self.kernel_menu.close()
         await self.proxy.close()
         # Side by side and bounded: a process that was told to end has 10 s until whoever told it loses patience.

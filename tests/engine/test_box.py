@@ -121,7 +121,7 @@ async def test_no_file_of_the_host_reaches_a_container_that_poses_as_its_agent(
     assert words == {f"Authorization: Bearer {token}"}, "it is told its own token and nothing else"
 
 
-@pytest.mark.parametrize("shape", ["link", "pipe", "file"])
+@pytest.mark.parametrize("shape", ["link", "pipe", "file", "folder"])
 async def test_what_lies_in_the_place_of_a_socket_is_not_opened(
     environments: Environments, box: str, workspace: Path, precious: Precious, shape: str
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import routes
+from jupyter_mlenv import routes, rundir
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import (
     ContainerExited,
@@ -309,6 +309,28 @@ async def test_a_token_that_was_lost_is_made_anew_at_the_next_start(environments
     os.unlink(f"{environment.run_dir}/token")
     await (await environments.start(request_small))[1].wait()
     assert (await (await environments.agent(environment.id)).health())["version"]
+
+
+async def test_the_run_directory_of_a_container_that_is_gone_is_swept(environments, engine, settings, request_small):
+    """As after `docker rm -f`; one that is used, also by an engine that is not asked, stays."""
+    environment = await (await environments.start(request_small))[1].wait()
+    foreign = Path(settings.run_root, "0123456789")
+    rundir.prepare(settings.run_root, str(foreign))
+    server = await asyncio.start_unix_server(lambda reader, writer: writer.close(), f"{foreign}/in/agent.sock")
+    try:
+        assert await environments.sweep() == []
+        await environments.stop(environment.id)
+        assert await environments.sweep() == []
+        engine.containers.clear()
+        assert await environments.sweep() == [environment.run_dir]
+        assert os.listdir(settings.run_root) == ["0123456789"]
+    finally:
+        server.close()
+    assert await environments.sweep() == [str(foreign)]
+    assert os.listdir(settings.run_root) == []
+    calls = engine.calls["list"]
+    await environments.sweep()
+    assert engine.calls["list"] == calls, "with nothing to sweep the engine is not asked"
 
 
 async def test_remove_during_a_start_cancels_it(environments, engine, request_small):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import socket
 import stat
 import subprocess
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from jupyter_mlenv import rundir
+from jupyter_mlenv import rundir, trash
 from jupyter_mlenv.errors import MlenvError
 
 
@@ -172,6 +174,55 @@ def test_remove_twice_is_no_error(root):
     rundir.remove(str(root), str(root / "abc"))
     rundir.remove(str(root), str(root / "abc"))
     assert not (root / "abc").exists()
+    trash.empty(str(root))
+    assert os.listdir(root) == []
+
+
+def test_what_is_removed_is_gone_at_once_whatever_it_is(root, tmp_path):
+    """As code in a container can leave it: very deep, very many, closed for everybody, links out of it."""
+    rundir.prepare(str(root), str(root / "abc"))
+    mounted = root / "abc" / "in"
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    here = os.open(mounted, os.O_RDONLY)
+    for number in range(3000):
+        os.mkdir("d", dir_fd=here)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+        if number % 500 == 0:
+            os.close(os.open(f"f{number}", os.O_CREAT, dir_fd=here))
+            os.chmod(deeper, 0)
+        os.close(here)
+        here = deeper
+    os.close(here)
+    for number in range(3000):
+        (mounted / str(number)).touch()
+    (mounted / "closed").mkdir()
+    (mounted / "closed" / "file").touch()
+    (mounted / "closed").chmod(0)
+    (mounted / "out").symlink_to(precious)
+    os.mkfifo(mounted / "pipe")
+    rundir.remove(str(root), str(root / "abc"))
+    assert not (root / "abc").exists()
+    before, soft = resource.getrlimit(resource.RLIMIT_NOFILE), 64
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
+    try:
+        trash.empty(str(root))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert os.listdir(root) == []
+    assert os.listdir(precious) == ["file"]
+
+
+def test_the_next_start_finds_nothing_of_the_last_one(root):
+    rundir.prepare(str(root), str(root / "abc"))
+    (root / "abc" / "in" / "agent.sock").mkdir()
+    (root / "abc" / "in" / "k-1").touch()
+    token = rundir.token(str(root / "abc"))
+    rundir.renew(str(root), str(root / "abc"))
+    rundir.prepare(str(root), str(root / "abc"))
+    assert os.listdir(root / "abc" / "in") == []
+    assert rundir.token(str(root / "abc")) == token
 
 
 def test_a_lost_token_is_told(root):
@@ -235,3 +286,45 @@ def test_a_lock_tells_whether_somebody_works_on_it(root):
         assert not rundir.abandoned(path)
         other.kill()
     assert rundir.abandoned(path)
+
+
+ORDINARY = """
+import os, socket, stat, sys
+from pathlib import Path
+from jupyter_mlenv import ownsockets, rundir, trash
+root = sys.argv[1]
+run_dir = root + "/abc"
+rundir.prepare(root, run_dir)
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.bind(run_dir + "/in/k-1")
+    sock.listen()
+    path = rundir.link_socket(run_dir, "k-1")
+    ownsockets.connect(path).close()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+closed = Path(run_dir, "in", "closed", "again")
+closed.mkdir(parents=True)
+(closed / "file").touch()
+closed.chmod(0)
+closed.parent.chmod(0)
+rundir.remove(root, run_dir)
+trash.empty(root)
+print(os.getuid(), os.listdir(root))
+"""
+
+
+def test_an_ordinary_person_links_connects_and_removes(tmp_path):
+    with tempfile.TemporaryDirectory(prefix="mlenv-", dir="/tmp") as folder:
+        uid = os.getuid() or 65534
+        os.chown(folder, uid, -1)
+        environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PATH": os.environ["PATH"]}
+        done = subprocess.run(
+            ["setpriv", f"--reuid={uid}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+            * (not os.getuid())
+            + [shutil.which("python3", path="/usr/bin") or sys.executable, "-c", ORDINARY, folder],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+    assert done.stdout.split() == [str(uid), "[]"], done.stderr

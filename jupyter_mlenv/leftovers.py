@@ -1,0 +1,60 @@
+"""Run directories whose containers are gone, removed by hand or by a process that died over it."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+
+from . import ownsockets, rundir, trash
+from .engines.base import Engine
+from .errors import EnvironmentBusy
+from .locks import Locks
+from .model import LABEL
+from .workers import Workers
+
+NAME = re.compile(r"[0-9a-f]{10}")
+"""What a run directory is called: the end of its environment's id."""
+
+
+async def sweep(engine: Engine, run_root: str, locks: Locks, workers: Workers) -> list[str]:
+    """Remove them; their paths. Asks the engine only where there is a run directory at all.
+
+    One whose environment somebody works on stays, also one whose agent answers: it may be another engine's. A wrong
+    guess costs nothing that a start does not make anew. Raises what the engine raises.
+    """
+    removed = []
+    found = _directories(run_root)
+    known = await _known(engine) if found else set()
+    for path in found - known:
+        with suppress(EnvironmentBusy):
+            async with locks.held(os.path.basename(path), 0) as sure:
+                if sure and path not in await _known(engine) and not _answers(path):
+                    rundir.remove(run_root, path)
+                    removed.append(path)
+    await workers.run(lambda: trash.empty(run_root))
+    return sorted(removed)
+
+
+def _directories(run_root: str) -> set[str]:
+    try:
+        with os.scandir(run_root) as entries:
+            return {e.path for e in entries if NAME.fullmatch(e.name) and e.is_dir(follow_symlinks=False)}
+    except OSError:
+        return set()
+
+
+async def _known(engine: Engine) -> set[str]:
+    """The run directories of everybody's containers."""
+    return {info.labels.get(f"{LABEL}.run", "") for info in await engine.list({f"{LABEL}.id": ""})}
+
+
+def _answers(run_dir: str) -> bool:
+    """Whether an agent listens there."""
+    try:
+        ownsockets.connect(rundir.agent_socket(run_dir)).close()
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return True
