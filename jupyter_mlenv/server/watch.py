@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 JOB_INTERVAL = 0.1
 """Seconds between two messages about one running job: more than the eye sees, less than a build can produce."""
 
-LOG_INTERVAL = 0.05
+LOG_INTERVAL = 0.1
 """Seconds between two messages with log lines of one job."""
 
 LOG_CHARACTERS = 256 * 1024

@@ -7,8 +7,9 @@ import json
 import os
 import re
 import secrets
+import threading
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,47 @@ async def test_a_private_base_image_is_asked_for_with_the_login(
         with pytest.raises((ImageNotFound, RegistryUnreachable)):
             await engine.build(recipe(owner, f"FROM {host}/private/base:1\nRUN true\n"), Recorder())
     assert "Basic dXNlcjpwYXNzd29yZA==" in logins
+
+
+async def test_a_folder_that_is_swapped_for_a_link_is_never_followed_into_an_image(
+    engine: DockerEngine, owner: str, tmp_path: Path
+) -> None:
+    """What code in an environment of the same workspace can do all the time while its image is built."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "key").write_text("SECRET-OF-THE-PERSON")
+    context = tmp_path / "work"
+    (context / "z").mkdir(parents=True)
+    (context / "z" / "key").write_text("mine")
+    (context / "large").write_bytes(b"x" * (4 << 20))
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            with suppress(OSError):
+                (context / "z").rename(context / "away")
+                (context / "z").symlink_to(tmp_path / "home")
+                (context / "z").unlink()
+                (context / "away").rename(context / "z")
+
+    attacker = threading.Thread(target=swap)
+    attacker.start()
+    build = recipe(owner, "FROM scratch\nCOPY z* away* /\nCOPY large /large\n", context=str(context))
+    try:
+        for _ in range(12):
+            with suppress(EngineError):  # one that changed under our hands is refused
+                await engine.build(build, Recorder())
+                assert b"SECRET-OF-THE-PERSON" not in saved(build.tag)
+    finally:
+        stop.set()
+        attacker.join()
+    for name in ("z", "away"):
+        if (context / name).is_symlink():
+            (context / name).unlink()
+    await engine.build(build, Recorder())
+    assert b"mine" in saved(build.tag)
+
+
+def saved(reference: str) -> bytes:
+    """What `docker save` gives; the engine does not compress it."""
+    with closing(docker.APIClient(version="auto")) as client:
+        return b"".join(client.get_image(reference))
