@@ -139,6 +139,7 @@ class MlenvConfig(Knobs):
             shared_filesystem=self.shared_filesystem,
             host_python=os.path.expanduser(self.host_python),
             host_prefixes=_prefixes(os.path.expanduser(self.host_python)),
+            own_prefixes=_prefixes(sys.executable),
         )
 
     def engine(self) -> Engine:

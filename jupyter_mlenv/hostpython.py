@@ -129,6 +129,17 @@ def prefixes(settings: Settings) -> tuple[str, ...]:
     return tuple(p for p in found if not any(p != other and _inside(p, other) for other in found))
 
 
+def own_mounts(settings: Settings, workspace: str) -> tuple[Mount, ...]:
+    """The Python that runs Jupyter itself, read-only, where it lies in the project: a `.venv` there, as uv makes it.
+
+    What code in the container wrote into it would run as the person, outside, when Jupyter is started next. A folder
+    that is reached through a link cannot be kept so, since the link can be replaced.
+    """
+    folder = workspace.rstrip("/") + "/"
+    found = [path for path in settings.own_prefixes if path.startswith(folder) and os.path.realpath(path) == path]
+    return tuple(Mount(path, path, read_only=True) for path in dict.fromkeys(found) if os.path.isdir(path))
+
+
 def equipped(recipe: BuildRecipe, settings: Settings, architecture: str, *, buildkit: bool) -> BuildRecipe:
     """The recipe with what the host adds: CA bundle, proxy and index settings, its `uv` binary.
 

@@ -430,6 +430,7 @@ class Settings:
     shared_filesystem: bool | None = None  # None: find out
     host_python: str = ""  # the interpreter of the `host` preset
     host_prefixes: tuple[str, ...] = ()  # its sys.prefix, base_prefix, exec_prefix
+    own_prefixes: tuple[str, ...] = ()  # those of the Python that runs Jupyter and this command line
 
 
 def _short(reference: str) -> str:

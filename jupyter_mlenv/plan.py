@@ -200,7 +200,8 @@ def _mounts(
         mounts.append(dataclasses.replace(mount, target=targets.clean(mount.target)))
     mounts = list(mountsources.resolved(mounts, (request.workspace, *writable)))
     # Two mounts on one place are an error of the engine; what was asked for last wins.
-    own = [Mount(request.workspace, request.workspace), *([Mount(inside(run_dir), RUN_DIR)] if run_dir else [])]
+    own = [Mount(request.workspace, request.workspace), *hostpython.own_mounts(settings, request.workspace)]
+    own += [Mount(inside(run_dir), RUN_DIR)] if run_dir else []
     lent = len(mounts) - len(preset.mounts) - len(request.mounts)
     return tuple({mount.target: mount for mount in (*mounts[:lent], *own, *mounts[lent:])}.values())
 

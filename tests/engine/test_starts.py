@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from jupyter_mlenv.engines.base import ContainerInfo
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import EngineElsewhere, JobCancelled, MlenvError, MountForbidden, WorkspaceForbidden
+from jupyter_mlenv.jobs import Jobs
 from jupyter_mlenv.model import Environment, Mount, State
 from tests.support.lab import PERSON, as_person
 
@@ -351,3 +353,39 @@ async def test_a_start_that_is_cancelled_leaves_nothing_running_that_nobody_look
     with pytest.raises(JobCancelled):
         await job.wait()
     assert (await environments.get(made.id)).state is State.STOPPED
+
+
+async def test_the_python_that_runs_jupyter_cannot_be_changed_from_inside(
+    settings: Settings, named: Named, workspace: Path, base_image: str
+) -> None:
+    packages = workspace / ".venv" / "lib"
+    packages.mkdir(parents=True)
+    preset = named("plain", f'[image]\nreference = "{base_image}"\n')
+    config = settings()
+    given = replace(config.settings(), own_prefixes=(str(workspace / ".venv"),))
+    environments = Environments(config.engine(), given, Jobs())
+    try:
+        environment, _ = await start(environments, preset, workspace)
+        tries = [str(packages / "sitecustomize.py"), str(workspace / "notes.txt")]
+        code = f"""
+import json, os
+def can(path):
+    try:
+        open(path, "w").close()
+    except OSError as error:
+        return error.strerror
+    return True
+def move():
+    try:
+        os.rename({str(workspace / ".venv")!r}, {str(workspace / "old")!r})
+    except OSError:
+        return False
+    return True
+print(json.dumps([*map(can, {tries!r}), move()]))
+"""
+        assert await inside(environments, environment.id, code) == ["Read-only file system", True, False]
+        assert not list(packages.iterdir())
+    finally:
+        for one in await environments.list():
+            await environments.remove(one.id)
+        await environments.close()

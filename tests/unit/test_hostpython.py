@@ -13,7 +13,7 @@ import pytest
 
 from jupyter_mlenv import hostpython
 from jupyter_mlenv.errors import MlenvError
-from jupyter_mlenv.model import BuildRecipe, FileEntry, Settings
+from jupyter_mlenv.model import BuildRecipe, FileEntry, Mount, Settings
 
 
 @pytest.fixture
@@ -125,3 +125,14 @@ def test_a_missing_ca_bundle_is_said() -> None:
         hostpython.equipped(
             BuildRecipe("t:1", ""), replace(settings(), ca_bundle="/nonexistent"), "x86_64", buildkit=True
         )
+
+
+def test_the_python_of_jupyter_in_a_project_is_read_only_there(tmp_path: Path) -> None:
+    project, venv = tmp_path / "project", tmp_path / "project" / ".venv"
+    venv.mkdir(parents=True)
+    (project / "link").symlink_to(venv)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    ours = replace(settings(), own_prefixes=(str(venv), str(project / "link"), str(elsewhere), str(project / "gone")))
+    assert hostpython.own_mounts(ours, str(project)) == (Mount(str(venv), str(venv), read_only=True),)
+    assert hostpython.own_mounts(ours, str(tmp_path / "proj")) == ()
