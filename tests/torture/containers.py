@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 from tests.support.leftovers import connect
 
@@ -154,7 +154,7 @@ def context_race(ground: Ground) -> str:
     (folder / "z" / "id_canary").write_text("harmless")
     (folder / "Dockerfile").write_text("FROM scratch\nCOPY big /big\nCOPY z /z\n")
     ground.own(folder)
-    name, built = "swapctx", []
+    name, images = "swapctx", 0
     preset = f'schema = 1\n[image]\ndockerfile = "{folder}/Dockerfile"\ncontext = "{folder}"\n'
     (ground.presets / f"{name}.toml").write_text(preset)
     outer = ground.start("victim", folder)
@@ -162,12 +162,11 @@ def context_race(ground: Ground) -> str:
         ground.hostile(outer, folder, "swap", str(folder / "z"), str(ground.lab.root_dir / ".ssh"))
         for number in range(4):
             (folder / "big").write_bytes(str(number).encode() * 30_000_000)
-            try:
+            with suppress(AssertionError):  # no Python is in it, so it never starts; that it was built is enough
                 ground.start(name, folder, recreate=True)
-            except AssertionError as error:
-                built.append(str(error)[:40])  # no Python in it, so it never starts; that it was built is enough
         with closing(connect()) as client:
             for image in client.images(filters={"reference": f"mlenv/{name}"}):
+                images += 1
                 container = client.create_container(image["Id"], command="none")["Id"]
                 try:
                     data = b"".join(client.get_archive(container, "/z")[0])
@@ -181,4 +180,4 @@ def context_race(ground: Ground) -> str:
         for environment in ground.lab.environments():
             if environment["workspace"] == str(folder):
                 ground.request("DELETE", f"mlenv/api/environments/{environment['id']}", timeout=60)
-    return f"{len(built)} starts"
+    return f"{images} images"

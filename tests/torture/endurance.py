@@ -25,7 +25,7 @@ from .ground import Ground, Watch, ask
 
 ROUNDS = 60
 OPERATIONS = 52
-STORM = 330.0
+STORM = 240.0
 """Seconds after which the storm begins no further round; fewer rounds than `ROUNDS` are told."""
 
 FILES = 100_000

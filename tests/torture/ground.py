@@ -206,7 +206,7 @@ class Ground:
             thread.join(40)
         assert not any(thread.is_alive() for thread in threads), "a request has no end"
 
-    def poke(self, id: str, patience: float = 6.0) -> None:
+    def poke(self, id: str, patience: float = 4.0) -> None:
         """All that makes the server or the command line talk to an agent, each given up after `patience` seconds."""
         preset = id.rsplit("-", 1)[0]
         path = json.loads(self.request("GET", f"mlenv/api/environments/{id}")[1])["workspace"]
@@ -219,7 +219,7 @@ class Ground:
             lambda: self.request("POST", f"{proxied}/8000/", b"x" * 5_000_000, timeout=patience),
             lambda: self.request("GET", f"{proxied}/notebook/api", timeout=patience),
             lambda: self.request("POST", "api/kernels", kernel, timeout=patience),
-            lambda: self.mlenv("logs", id, "--service", "notebook", timeout=20, check=False),
+            lambda: self.mlenv("logs", id, "--service", "notebook", timeout=15, check=False),
         )
 
     # What has to be true after each of them
