@@ -86,7 +86,7 @@ def large_project(ground: Ground) -> str:
     return f"looks took {', '.join(f'{each:.1f}' for each in took)} s"
 
 
-@case(f"R5 a build of {LINES:,} lines and 20 watchers", "the server answers, the job counts all lines")
+@case(f"R5 a build that prints {LINES:,} lines and one of 30 MB, 20 watchers", "the server answers, the job ends")
 def talkative_build(ground: Ground) -> str:
     folder = ground.folder()
     dockerfile = (
