@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass
+from functools import partial
 
 from . import hostpython
 from .dockerfile import KIT
 from .engines.base import Engine
 from .errors import EngineError, GpuUnavailable
 from .model import LABEL, BuildRecipe, ContainerSpec, Plan, Progress, Reporter, Resources, Settings
+from .workers import off_loop
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,8 @@ class Images:
             return recipe
         facts = await self.engine.facts()
         buildkit = facts.buildkit and self.settings.builder != "classic"
-        return await asyncio.to_thread(
-            hostpython.equipped, recipe, self.settings, facts.architecture, buildkit=buildkit
-        )
+        equip = partial(hostpython.equipped, recipe, self.settings, facts.architecture, buildkit=buildkit)
+        return await off_loop(equip)
 
 
 def with_twin(error: GpuUnavailable, plan: Plan) -> GpuUnavailable:

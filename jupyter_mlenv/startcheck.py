@@ -17,6 +17,7 @@ from .agentclient import AgentClient
 from .errors import EngineElsewhere, MountForbidden, WorkspaceForbidden
 from .model import LABEL, RUN_DIR, Mount, Plan, Settings
 from .mountsources import Identity, Source
+from .workers import off_loop
 
 NAMES = 16
 """Names of a folder that have to be seen inside where no file can be written into it."""
@@ -54,7 +55,7 @@ class StartCheck:
             found = await client.stat([source.mount.target for source in self.sources])
             for source, seen in zip(self.sources, found, strict=True):
                 if seen != source.identity:
-                    await asyncio.to_thread(_refuse, source, seen)
+                    await off_loop(_refuse, source, seen)
             return
         for source in self.sources:
             if source.directory:
@@ -77,11 +78,11 @@ async def checked(
     WorkspaceNotFound, WorkspaceForbidden, MountMissing, MountForbidden
         The workspace or a source may not be mounted any more, or is not what it was.
     """
-    await asyncio.to_thread(_check_workspace, workspace, settings)
+    await off_loop(_check_workspace, workspace, settings)
     holding = mountsources.held([mount for mount in mounts if mount.target != RUN_DIR])
-    sources = await asyncio.to_thread(holding.__enter__)
+    sources = await off_loop(holding.__enter__)
     try:
-        await asyncio.to_thread(allow, [mount for mount in mounts if mount.target in asked], settings)
+        await off_loop(allow, [mount for mount in mounts if mount.target in asked], settings)
         yield StartCheck(sources)
     finally:
         holding.__exit__(None, None, None)
@@ -141,13 +142,13 @@ def _refuse(source: Source, seen: Identity | None) -> None:
 async def _prove_by_name(source: Source, client: AgentClient) -> None:
     """See a file of a random name inside, or what else lies in the folder where none can or should be written."""
     name = f".mlenv-{secrets.token_hex(16)}"
-    made = not source.mount.read_only and await asyncio.to_thread(_make, source.descriptor, name)
+    made = not source.mount.read_only and await off_loop(_make, source.descriptor, name)
     try:
-        names = [name] if made else await asyncio.to_thread(_names, source.descriptor)
+        names = [name] if made else await off_loop(_names, source.descriptor)
         found = await client.stat([os.path.join(source.mount.target, name) for name in names])
     finally:
         if made:
-            await asyncio.shield(asyncio.to_thread(_remove, source.descriptor, name))
+            await asyncio.shield(off_loop(_remove, source.descriptor, name))
     if None in found:
         raise _elsewhere(source)
     if not names and not source.mount.read_only:

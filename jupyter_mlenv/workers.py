@@ -8,13 +8,27 @@ never returns would keep a server from stopping.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+FILE_THREADS = 8
+"""Threads that look at the file system for everybody; a disk that does not answer keeps the ones that ask it."""
+
+
+async def off_loop(work: Callable[..., T], *args: Any) -> T:
+    """`work(*args)`, which looks at the file system or blocks in another way, in a thread that this process shares."""
+    process = os.getpid()
+    if process not in _shared:  # a forked process has the object and not the threads
+        _shared.clear()
+        _shared[process] = Workers(FILE_THREADS, "mlenv-disk")
+    return await _shared[process].run(partial(work, *args))
 
 
 class Workers:
@@ -92,6 +106,9 @@ class Workers:
                 else:
                     future.set_result(result)
             del future, work
+
+
+_shared: dict[int, Workers] = {}
 
 
 class _Call(Generic[T]):

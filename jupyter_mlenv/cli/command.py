@@ -18,6 +18,7 @@ from traitlets import TraitError
 from ..config import MlenvConfig
 from ..errors import JobCancelled, MlenvError
 from ..model import Environment, State
+from ..workers import off_loop
 from . import output, usage
 
 if TYPE_CHECKING:
@@ -176,10 +177,10 @@ async def here(environments: Environments, given: str = "", preset: str = "") ->
     from .. import workspace  # noqa: PLC0415
 
     if given:
-        return await asyncio.to_thread(workspace.check, given, environments.settings)
+        return await off_loop(workspace.check, given, environments.settings)
     there = await environments.list() if preset else []
     running = [e.workspace for e in there if e.preset == preset and e.state is State.RUNNING]
-    return await asyncio.to_thread(workspace.find, os.getcwd(), environments.settings, running)
+    return await off_loop(workspace.find, os.getcwd(), environments.settings, running)
 
 
 async def find(environments: Environments, words: Sequence[str]) -> list[Environment]:

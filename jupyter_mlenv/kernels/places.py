@@ -38,6 +38,7 @@ from ..model import (
     environment_id,
 )
 from ..routes import UnixRoute
+from ..workers import off_loop
 
 LEFTOVER_AGE = 120.0
 """Seconds after which an isolated environment without a kernel is the leftover of a process that died."""
@@ -137,7 +138,7 @@ async def _settled(id: str, attempt: Callable[[], Awaitable[T]]) -> T:
 async def _find(environments: Environments, wish: Wish) -> Place:
     there = await environments.list()
     running = [e.workspace for e in there if e.preset == wish.preset and e.state is State.RUNNING]
-    workspace, cwd = await asyncio.to_thread(_folders, wish, environments, running)
+    workspace, cwd = await off_loop(_folders, wish, environments, running)
     presets, broken = await environments.presets(workspace)
     preset = recipes.find(wish.preset, presets, broken)
     name = wish.name

@@ -17,6 +17,7 @@ from ..errors import MlenvError
 from ..jobs import Jobs
 from ..kernels import background
 from ..kernels.notes import Notes
+from ..workers import off_loop
 from . import channels, ending, kernelrights, takeover, tuning
 from .handlers import api_handlers
 from .kernelspecs import KernelMenu
@@ -100,7 +101,7 @@ class MlenvExtension(ExtensionApp):
         await self.kernel_menu.close()
         await self.proxy.close()
         # Side by side and bounded: a process that was told to end has 10 s until whoever told it loses patience.
-        closing = [self.environments.close(), asyncio.to_thread(background.release, self.kernels)]
+        closing = [self.environments.close(), off_loop(background.release, self.kernels)]
         await asyncio.wait([asyncio.ensure_future(one) for one in closing], timeout=STOP_SECONDS)
 
     def current_activity(self) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from .. import workspace as workspaces
 from ..errors import EngineError
 from ..model import State
+from ..workers import off_loop
 
 if TYPE_CHECKING:
     from ..environments import Environments
@@ -20,7 +20,7 @@ async def workspace_of(start: Start, environments: Environments) -> str:
     """The absolute directory to start in. Raises WorkspaceNotFound, WorkspaceForbidden."""
     settings = environments.settings
     if start.workspace:
-        return await asyncio.to_thread(workspaces.check, start.workspace, settings)
+        return await off_loop(workspaces.check, start.workspace, settings)
     return await workspace_at(start.path, environments, start.preset)
 
 
@@ -33,4 +33,4 @@ async def workspace_at(path: str, environments: Environments, preset: str = "") 
             running = [e.workspace for e in there if e.preset == preset and e.state is State.RUNNING]
     settings = environments.settings
     folder = os.path.join(settings.root_dir, *path.split("/")) if path else settings.root_dir
-    return await asyncio.to_thread(workspaces.find, folder, settings, running)
+    return await off_loop(workspaces.find, folder, settings, running)

@@ -13,6 +13,7 @@ from ..environments import Environments
 from ..errors import MlenvError
 from ..kernels import kernelspec, places, specs
 from ..model import ISOLATED, State
+from ..workers import off_loop
 
 PAUSE = 1.0
 """Seconds between two looks at the engine, however much happens on it."""
@@ -82,9 +83,9 @@ class KernelMenu:
         wanted = {kernelspec.spec_name(p.name): (kernelspec.kernel_json(p, automatic=True), p.icon) for p in usable}
         folder = os.path.join(jupyter_data_dir(), "kernels")
         try:
-            written, removed = await asyncio.to_thread(specs.sync, folder, wanted)
+            written, removed = await off_loop(specs.sync, folder, wanted)
             for other in specs.folders(jupyter_path()):
-                written += await asyncio.to_thread(specs.renew, other)
+                written += await off_loop(specs.renew, other)
         except MlenvError as error:
             self._log.warning("The kernel menu cannot be kept: %s", error)
             return

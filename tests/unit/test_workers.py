@@ -73,3 +73,22 @@ print("over")
 """
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "over\n"
+
+
+FORKS = """
+import asyncio, os
+from jupyter_mlenv.workers import off_loop
+
+async def twice():
+    return await off_loop(int, "1") + await off_loop(int, "2")
+
+assert asyncio.run(twice()) == 3
+child = os.fork()
+assert asyncio.run(twice()) == 3
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_the_threads_that_all_share_are_there_in_a_forked_process_too() -> None:
+    subprocess.run([sys.executable, "-c", FORKS], check=True, timeout=60)
