@@ -25,6 +25,7 @@
     │   ├── RegistryUnreachable       names the alias that would help (502)
     │   ├── BuildFailed               the failing step and its last lines (422)
     │   ├── GpuUnavailable            names the CPU twin (409)
+    │   ├── SourceMissing             the engine has nothing where a mount's source should be (502)
     │   ├── EngineElsewhere           what is mounted is not what is on this machine (502)
     │   └── DiskFull                  (507)
     ├── EnvironmentFailed             the environment is there and does not do its part (502)
@@ -212,6 +213,13 @@ class BuildFailed(EngineError):
 class GpuUnavailable(EngineError):
     code = "gpu_unavailable"
     status = 409
+
+
+class SourceMissing(EngineError):
+    """The engine has nothing at a mount's source. `details` has `source`."""
+
+    code = "source_missing"
+    status = 502
 
 
 class EngineElsewhere(EngineError):

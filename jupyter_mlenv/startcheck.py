@@ -14,7 +14,7 @@ from . import allowedimages, limits, mountsources
 from . import plan as planning
 from . import workspace as workspaces
 from .agentclient import AgentClient
-from .errors import EngineElsewhere, MountForbidden, WorkspaceForbidden
+from .errors import EngineElsewhere, MountForbidden, SourceMissing, WorkspaceForbidden
 from .model import LABEL, RUN_DIR, Mount, Plan, Settings
 from .mountsources import Identity, Source
 from .workers import off_loop
@@ -77,6 +77,8 @@ async def checked(
     ------
     WorkspaceNotFound, WorkspaceForbidden, MountMissing, MountForbidden
         The workspace or a source may not be mounted any more, or is not what it was.
+    EngineElsewhere
+        Instead of the engine's `SourceMissing`, where this machine does have the source.
     """
     await off_loop(_check_workspace, workspace, settings)
     holding = mountsources.held([mount for mount in mounts if mount.target != RUN_DIR])
@@ -84,6 +86,9 @@ async def checked(
     try:
         await off_loop(allow, [mount for mount in mounts if mount.target in asked], settings)
         yield StartCheck(sources)
+    except SourceMissing as error:
+        await asyncio.to_thread(_explain, error, sources, mounts)
+        raise
     finally:
         holding.__exit__(None, None, None)
 
@@ -158,6 +163,32 @@ async def _prove_by_name(source: Source, client: AgentClient) -> None:
             hint=ELSEWHERE,
             details={"mount": source.mount.target, "source": source.mount.source},
         )
+
+
+def _explain(error: SourceMissing, sources: Sequence[Source], mounts: Sequence[Mount]) -> None:
+    """Raise, if the engine has nothing at a source that is there on this machine."""
+    path = error.details.get("source")
+    for mount in mounts:
+        if mount.source == path and mount.target == RUN_DIR:  # just made by us
+            raise _run_elsewhere(mount) from error
+    for source in sources:
+        if source.mount.source == path and mountsources.now(source) == source.identity:
+            raise EngineElsewhere(
+                f"The engine has no {path}, which is there on this machine; so the environment cannot have it.",
+                hint=ELSEWHERE,
+                details={"mount": source.mount.target, "source": path},
+            ) from error
+
+
+def _run_elsewhere(mount: Mount) -> EngineElsewhere:
+    folder = os.path.dirname(mount.source)
+    return EngineElsewhere(
+        f"The engine does not see this machine's run directory {folder}, by which environments are reached: it sees "
+        "other files, as one from a snap or in a virtual machine does.",
+        hint="Choose a folder that both have at the same path with --MlenvConfig.run_root=DIR, or have environments "
+        "reached over a port with --MlenvConfig.shared_filesystem=False. Projects have to lie where both have them.",
+        details={"mount": mount.target, "source": mount.source},
+    )
 
 
 def _elsewhere(source: Source) -> EngineElsewhere:

@@ -1,17 +1,9 @@
-"""Kernels under an engine that is stopped and started again: a daemon of the test's own, beside everybody's.
-
-Nothing needs a network in it: containers of the preset `host` have no image to fetch.
-"""
+"""Kernels under an engine that is stopped and started again: a daemon of the test's own, beside everybody's."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import docker
@@ -21,68 +13,17 @@ import pytest
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels.kernelerror import KernelError
 from jupyter_mlenv.model import State
+from tests.engine.daemon_support import Daemon, running_daemon
 from tests.engine.environment_support import Named, inspected, run_files
 from tests.support.kernels import Home, kernel, said
-from tests.support.waiting import wait_until
 
 BOX = 'extends = "host"\ntitle = "Box"\nnetwork = "none"\n'
-
-AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
-"""Only root can run a daemon."""
-
-
-class Daemon:
-    """A Docker daemon with all that is its own in one folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.url = f"unix://{folder}/sock"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it unless it runs; returns when it answers."""
-        if self.process is not None:
-            return
-        own = {"--data-root": "data", "--exec-root": "exec", "--pidfile": "pid"}
-        # In a network namespace of its own: with `--bridge=none` a daemon removes `docker0`, whosever it is.
-        command = [*AS_ROOT, "unshare", "--net", "dockerd", "-H", self.url, "--bridge=none", "--iptables=false"]
-        command += [word for option, name in own.items() for word in (option, str(self.folder / name))]
-        if os.geteuid() != 0:
-            command += ["--group", str(os.getegid())]  # of the socket
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_until(self.answers, "the second daemon answers")
-
-    def answers(self) -> bool:
-        assert self.process is not None
-        if self.process.poll() is not None:
-            pytest.fail((self.folder / "log").read_text())
-        try:
-            with closing(docker.APIClient(base_url=self.url, version="auto")) as client:
-                return bool(client.ping())
-        except docker.errors.DockerException:
-            return False
-
-    def stop(self) -> None:
-        """As its service manager does; its containers are stopped with it."""
-        if self.process is not None:
-            pid = (self.folder / "pid").read_text() if (self.folder / "pid").exists() else str(self.process.pid)
-            subprocess.run([*AS_ROOT, "kill", pid], check=True)
-            self.process.wait(60)
-            self.process = None
 
 
 @pytest.fixture
 def daemon(engine_ready: str) -> Iterator[Daemon]:
-    if shutil.which("dockerd") is None:
-        pytest.fail("These tests start a Docker daemon of their own, and there is no dockerd: `make test` installs it.")
-    made = Daemon(Path(tempfile.mkdtemp(prefix="mlenv-d-", dir="/tmp")))
-    try:
-        made.start()
+    with running_daemon() as made:
         yield made
-    finally:
-        made.stop()
-        subprocess.run([*AS_ROOT, "rm", "-rf", made.folder], check=True)
 
 
 @pytest.fixture

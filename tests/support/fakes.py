@@ -35,6 +35,7 @@ from jupyter_mlenv.errors import (
     ImageNotFound,
     MlenvError,
     NameConflict,
+    SourceMissing,
 )
 from jupyter_mlenv.insides import AGENT_FILES
 from jupyter_mlenv.model import (
@@ -193,7 +194,7 @@ class FakeEngine:
             raise ImageNotFound(f"There is no image {spec.image}.", details={"image": spec.image})
         missing = _missing(spec)
         if missing:
-            raise EngineError(f"invalid mount config: bind source path does not exist: {missing}")
+            raise SourceMissing(f"{missing} cannot be mounted.", details={"source": missing})
         info = ContainerInfo(
             id=hashlib.sha256(os.urandom(16)).hexdigest(),
             name=spec.name,

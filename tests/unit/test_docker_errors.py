@@ -144,3 +144,10 @@ FROM ${UNKNOWN}/y
 """
     assert base_images(text, {}) == ["python:3.12"]
     assert base_images(text, {"REGISTRY": "r.example", "VERSION": "3"}) == ["python:3", "r.example/x:1"]
+
+
+def test_a_folder_that_the_engine_does_not_have() -> None:
+    text = 'invalid mount config for type "bind": bind source path does not exist: /home/alice/my project'
+    error = from_message(text, 400, container="c")
+    assert isinstance(error, errors.SourceMissing)
+    assert error.details["source"] == "/home/alice/my project"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv import workspace as workspaces
+from jupyter_mlenv.engines.base import ContainerInfo
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import (
     EngineElsewhere,
@@ -22,10 +23,11 @@ from jupyter_mlenv.errors import (
     ImageNotFound,
     LimitExceeded,
     NameConflict,
+    SourceMissing,
     WorkspaceForbidden,
 )
 from jupyter_mlenv.jobs import Jobs
-from jupyter_mlenv.model import LABEL, Environment, Settings, StartRequest, State
+from jupyter_mlenv.model import LABEL, ContainerSpec, Environment, Settings, StartRequest, State
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually
 
@@ -98,6 +100,29 @@ async def test_an_engine_that_sees_other_files_is_refused(
     assert engine.containers == {}
     assert os.listdir(run_root) == []
     assert os.listdir(small.workspace) == before
+
+
+async def test_an_engine_that_has_no_such_folder_is_told_from_a_folder_that_is_gone(
+    settings: Settings, small: StartRequest
+) -> None:
+    """The first is about where the engine is, the second about the project."""
+    engine = FakeEngine(registry={"registry.test/small:1": [1000]})
+    said = SourceMissing(f"{small.workspace} cannot be mounted.", details={"source": small.workspace})
+    engine.fail("create", said)
+    async with opened(engine, settings) as environments:
+        with pytest.raises(EngineElsewhere, match="which is there on this machine") as caught:
+            await started(environments, small)
+        assert "snap" in caught.value.hint
+        original = engine.create
+
+        async def gone(spec: ContainerSpec) -> ContainerInfo:
+            os.rename(small.workspace, f"{small.workspace}.old")
+            return await original(spec)
+
+        engine.create = gone  # type: ignore[method-assign]
+        with pytest.raises(SourceMissing):
+            await started(environments, small)
+    assert os.listdir(settings.run_root) == []
 
 
 async def test_an_engine_elsewhere_with_the_same_files_is_believed(settings: Settings, small: StartRequest) -> None:

@@ -22,6 +22,7 @@ from ...errors import (
     MlenvError,
     NameConflict,
     RegistryUnreachable,
+    SourceMissing,
 )
 from .endpoint import EngineEndpoint
 
@@ -122,7 +123,7 @@ def from_message(text: str, status: int = 0, *, image: str = "", container: str 
     missing_mount = re.search(r"bind source path does not exist: (\S.*)$", text)
     if missing_mount:
         source = missing_mount.group(1)
-        return EngineError(
+        return SourceMissing(
             f"{source} cannot be mounted: the engine's host has no such file or directory.",
             hint="Correct the mount, or create that directory.",
             details={"source": source, "container": container},

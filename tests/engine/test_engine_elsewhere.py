@@ -1,0 +1,150 @@
+"""An engine that sees other files than this machine, as one from a snap does: a daemon in a mount namespace of its own.
+
+What is written into a project that only the engine sees would be lost to the person, so nothing is started there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jupyter_mlenv.errors import EngineElsewhere
+from jupyter_mlenv.model import Mount, State
+
+from .daemon_support import Daemon, running_daemon
+from .environment_support import Named, Settings, failure, inside, opened, start
+
+WRITE = "import json, os; open('made', 'w').close(); print(json.dumps(sorted(os.listdir())))"
+
+
+@pytest.fixture(scope="module")
+def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that is another one, and empty at first, for the daemon."""
+    return tmp_path_factory.mktemp("hidden")
+
+
+@pytest.fixture(scope="module")
+def daemon(hidden: Path) -> Iterator[Daemon]:
+    with running_daemon([hidden], network=True) as made:
+        yield made
+
+
+@pytest.fixture
+def project(hidden: Path) -> Path:
+    """A project that only this machine has."""
+    folder = hidden / os.urandom(4).hex()
+    folder.mkdir()
+    (folder / "work.py").touch()
+    return folder
+
+
+@pytest.fixture(params=[True, False], ids=["by socket", "by port"])
+def shared(request: pytest.FixtureRequest) -> bool:
+    """Whether the agent is reached by a socket in a folder of this machine."""
+    return bool(request.param)
+
+
+async def refused(daemon: Daemon, settings: Settings, workspace: Path, preset: str = "host", **wishes: object) -> str:
+    """What a person is told; nothing is left of that start."""
+    config = settings(engine_url=daemon.url, **wishes)
+    before = sorted(os.listdir(workspace))
+    async with opened(config) as environments:
+        error, _ = await failure(environments, preset, workspace)
+        assert await environments.list() == []
+    assert isinstance(error, EngineElsewhere), error
+    assert daemon.containers() == []
+    assert os.listdir(config.run_root) == []
+    assert sorted(os.listdir(workspace)) == before
+    return f"{error.message} {error.hint}"
+
+
+async def test_a_project_that_is_another_folder_there(
+    daemon: Daemon, settings: Settings, project: Path, shared: bool
+) -> None:
+    daemon.makes(project)
+    said = await refused(daemon, settings, project, shared_filesystem=shared)
+    assert str(project) in said
+    assert "lost" in said
+    assert "snap" in said
+    assert daemon.sees(project) == []
+
+
+async def test_a_project_that_is_not_there(daemon: Daemon, settings: Settings, project: Path, shared: bool) -> None:
+    said = await refused(daemon, settings, project, shared_filesystem=shared)
+    assert f"The engine has no {project}, which is there on this machine" in said
+    assert "snap" in said
+    assert project.name not in daemon.sees(project.parent)
+
+
+async def test_data_that_is_another_folder_there(
+    daemon: Daemon, settings: Settings, named: Named, workspace: Path, project: Path
+) -> None:
+    preset = named("data", f'extends = "host"\n[[mounts]]\nsource = "{project}"\ntarget = "/data"\n')
+    assert f"The engine has no {project}" in await refused(daemon, settings, workspace, preset)
+    daemon.makes(project)
+    assert str(project) in await refused(daemon, settings, workspace, preset)
+    assert daemon.sees(project) == []
+
+
+async def test_a_run_directory_that_is_not_there(
+    daemon: Daemon, settings: Settings, workspace: Path, hidden: Path
+) -> None:
+    said = await refused(daemon, settings, workspace, run_root=str(hidden / "runs"))
+    assert "run directory" in said
+    assert "--MlenvConfig.run_root" in said
+    assert "--MlenvConfig.shared_filesystem=False" in said
+    # Which helps.
+    config = settings(engine_url=daemon.url, run_root=str(hidden / "runs"), shared_filesystem=False)
+    async with opened(config) as environments:
+        environment, _ = await start(environments, "host", workspace)
+        assert "made" in await inside(environments, environment.id, WRITE)
+    assert (workspace / "made").exists()
+
+
+async def test_the_same_files(daemon: Daemon, settings: Settings, workspace: Path, shared: bool) -> None:
+    config = settings(engine_url=daemon.url, shared_filesystem=shared)
+    async with opened(config) as environments:
+        mounts = (Mount(str(workspace), "/again"),)
+        environment, _ = await start(environments, "host", workspace, mounts=mounts)
+        assert "made" in await inside(environments, environment.id, WRITE)
+    assert (workspace / "made").exists()
+    assert daemon.containers() == []
+
+
+async def test_one_whose_data_lie_elsewhere_is_found_out(
+    settings: Settings, hidden: Path, project: Path, workspace: Path
+) -> None:
+    """It is taken for one on another machine then, and reached over a port."""
+    with running_daemon([hidden], network=True, apart=True) as daemon:
+        daemon.makes(project)
+        assert "lost" in await refused(daemon, settings, project)
+        assert daemon.sees(project) == []
+        async with opened(settings(engine_url=daemon.url)) as environments:
+            assert not (await environments.engine.facts()).shares_filesystem
+            environment, _ = await start(environments, "host", workspace)
+            assert "made" in await inside(environments, environment.id, WRITE)
+    assert (workspace / "made").exists()
+
+
+async def test_what_was_made_before_it_saw_others_is_not_started(settings: Settings, project: Path) -> None:
+    """As after a Docker from the distribution was replaced by one from a snap, with its data."""
+    with running_daemon() as daemon:
+        async with opened(settings(engine_url=daemon.url, network="none")) as environments:
+            made, _ = await start(environments, "host", project)
+            daemon.stop()
+            daemon.hidden = [project]
+            daemon.start()
+            for again in (environments.resume, environments.restart):
+                _, job = await again(made.id)
+                with pytest.raises(EngineElsewhere, match="lost"):
+                    await job.wait()
+                assert (await environments.get(made.id)).state is State.STOPPED
+            assert daemon.sees(project) == []
+            daemon.stop()
+            daemon.hidden = []
+            daemon.start()
+            _, job = await environments.resume(made.id)
+            assert (await job.wait()).state is State.RUNNING
