@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.waiting import wait_until
+
 from .case import case
 from .ground import Ground
 
@@ -94,11 +96,32 @@ def cloned(what: str, make: Callable[[Path], None]) -> None:
         body = {"preset": "cloned", "path": folder.name}
         status, text = ground.request("POST", "mlenv/api/environments", body, timeout=PATIENCE)
         assert 400 <= status < 500, f"start: {status} {text[:200]!r}"
+        error = json.loads(text)
+        if error["code"] == "consent_required":
+            agreed(ground, folder, error["details"]["consent"])
         ground.mlenv("presets", "--workspace", str(folder), timeout=PATIENCE + 10)
         for path in folder.iterdir():
             if path.name.startswith(("mlenv", "req", "Docker", "aaaa")):
                 path.unlink()
-        return f"{took:.1f} s, {json.loads(text)['code']}"
+        return f"{took:.1f} s, {error['code']}"
+
+
+def agreed(ground: Ground, folder: Path, consent: dict[str, str], preset: str = "cloned") -> None:
+    """A person who says yes without reading still has a server that answers."""
+    said = {"folder": consent["folder"], "digest": consent["digest"]}
+    assert ground.request("POST", "mlenv/api/consents", said, timeout=PATIENCE)[0] == 204
+    path, body = f"mlenv/api/presets?path={folder.name}", {"preset": preset, "path": folder.name}
+    assert ground.request("GET", path, timeout=PATIENCE)[0] == 200
+    status, text = ground.request("POST", "mlenv/api/environments", body, timeout=PATIENCE)
+    assert status == 202 or 400 <= status < 500, f"start after a yes: {status} {text[:200]!r}"
+    if status == 202:
+        job = json.loads(text)["job"]["id"]
+        ground.request("DELETE", f"mlenv/api/jobs/{job}", timeout=PATIENCE)
+        wait_until(
+            lambda: json.loads(ground.request("GET", f"mlenv/api/jobs/{job}")[1])["state"] != "running",
+            "the start has ended",
+            timeout=60,
+        )
 
 
 for _what, _make in REPOSITORIES.items():
