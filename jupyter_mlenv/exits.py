@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from . import enginefiles
 from . import plan as planning
 from .engines.base import ContainerInfo, Engine
 from .errors import ContainerExited
@@ -29,6 +30,9 @@ async def why(engine: Engine, settings: Settings, info: ContainerInfo) -> Contai
         hint = "Use an image with a newer Python, or name another that it has in the preset: image.python."
         if python == settings.host_python:
             hint = "Choose another interpreter of this machine with --MlenvConfig.host_python."
+    elif info.exit_code in CANNOT_RUN and python == settings.host_python:
+        reason = f"because {python}, which runs on this machine, does not run there"
+        hint = f"{enginefiles.ELSEWHERE} Or choose another interpreter with --MlenvConfig.host_python."
     elif info.exit_code in CANNOT_RUN:
         reason = f"because its image {info.image} has no {python} that runs"
         hint = "Use an image with Python 3.8 or newer, or name the one it has in the preset: image.python."

@@ -15,6 +15,7 @@ from . import plan as planning
 from .agentclient import AgentClient
 from .engines.base import ContainerInfo, Engine
 from .errors import (
+    AgentUnreachable,
     ContainerNotFound,
     EngineError,
     EnvironmentFailed,
@@ -34,6 +35,9 @@ lives; usually it takes 0.1."""
 
 PATIENCE = 60.0
 """Seconds that another process may work on an environment, beside the time for its agent to answer."""
+
+UNHEARD = 3.0
+"""Seconds without an answer after which it is looked whether the agent is heard at all; it usually takes 0.2."""
 
 CHECK_EVERY = 0.25
 """Seconds between two looks whether the container still runs while its agent is awaited."""
@@ -127,6 +131,12 @@ class Lifecycle:
             return AgentClient(UnixRoute(rundir.agent_socket(run_dir)), rundir.token(run_dir))
         if AGENT_PORT not in info.ports:
             info = await self.engine.inspect(info.id)
+        if AGENT_PORT not in info.ports:
+            raise AgentUnreachable(
+                "The engine publishes no port of the environment, by which it is reached.",
+                hint="If it has just stopped, start it again. Else its network publishes none: see `network`.",
+                details={"environment": info.labels.get(f"{LABEL}.id", info.name)},
+            )
         facts = await self.engine.facts()
         token = (await self.engine.read_file(info.id, TOKEN_PATH)).decode("latin-1").strip()
         return AgentClient(TcpRoute(facts.publish_host, info.ports[AGENT_PORT]), token)
@@ -222,18 +232,27 @@ class Lifecycle:
 
     async def _ready(self, info: ContainerInfo, report: Reporter, check: startcheck.StartCheck | None = None) -> None:
         report.progress(Progress("start", "Waiting for the environment to answer"))
-        checked = time.monotonic()
+        checked = begun = time.monotonic()
+        unheard = check
 
         async def still_running() -> None:
-            nonlocal checked
+            nonlocal checked, unheard
             if time.monotonic() - checked < CHECK_EVERY:
                 return
             checked = time.monotonic()
             now = await self.engine.inspect(info.id)
             if now.status != "running":
                 raise await exits.why(self.engine, self.settings, now)
+            if unheard is not None and checked - begun > UNHEARD:
+                waiting, unheard = unheard, None
+                await waiting.hear(self.engine, info.id)
 
-        client = await self.client(info)
+        try:
+            client = await self.client(info)
+        except AgentUnreachable:
+            checked = 0.0
+            await still_running()
+            raise
         try:
             await client.ready(self.settings.start_timeout, still_running)
         except ContainerNotFound as error:

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
-import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from . import allowedimages, limits, mountsources
+from . import allowedimages, enginefiles, limits, mountsources
 from . import plan as planning
 from . import workspace as workspaces
 from .agentclient import AgentClient
-from .errors import EngineElsewhere, MountForbidden, SourceMissing, WorkspaceForbidden
+from .engines.base import Engine
+from .errors import MountForbidden, SourceMissing, WorkspaceForbidden
 from .model import LABEL, RUN_DIR, Mount, Plan, Settings
 from .mountsources import Identity, Source
 from .workers import off_loop
-
-NAMES = 16
-"""Names of a folder that have to be seen inside where no file can be written into it."""
-
-ELSEWHERE = (
-    "Is the engine on another machine or in a virtual machine, or does it see other files, as one from a snap does? "
-    "Use one of this machine's, or a project in a folder that both have at the same path. If it is this machine's: see "
-    "whether code in another environment moves folders about."
-)
-"""What to do where the engine sees other files."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +24,12 @@ class StartCheck:
     """What is known of the mounts of a container that is about to start."""
 
     sources: Sequence[Source]
+    run: Mount | None = None
+
+    async def hear(self, engine: Engine, container: str) -> None:
+        """Look whether it has this machine's run directory, when no agent answers in there. Raises EngineElsewhere."""
+        if self.run is not None:
+            await enginefiles.hear(self.run, engine, container)
 
     async def prove(self, client: AgentClient, *, same_kernel: bool) -> None:
         """Compare what the container has with what was held, before anything of the person's runs in there.
@@ -59,7 +54,7 @@ class StartCheck:
             return
         for source in self.sources:
             if source.directory:
-                await _prove_by_name(source, client)
+                await enginefiles.prove_by_name(source, client)
 
 
 @asynccontextmanager
@@ -85,9 +80,9 @@ async def checked(
     sources = await off_loop(holding.__enter__)
     try:
         await off_loop(allow, [mount for mount in mounts if mount.target in asked], settings)
-        yield StartCheck(sources)
+        yield StartCheck(sources, next((mount for mount in mounts if mount.target == RUN_DIR), None))
     except SourceMissing as error:
-        await asyncio.to_thread(_explain, error, sources, mounts)
+        await asyncio.to_thread(enginefiles.explain, error, sources, mounts)
         raise
     finally:
         holding.__exit__(None, None, None)
@@ -136,92 +131,9 @@ def _refuse(source: Source, seen: Identity | None) -> None:
     if seen is not None and seen == here:
         return
     if seen is None or here == source.identity:
-        raise _elsewhere(source)
+        raise enginefiles.elsewhere(source)
     raise MountForbidden(
         f"{source.mount.source} was swapped for something else while the environment started; it is stopped again.",
         hint="See what runs in your other environments: code in one of them may be doing that.",
         details={"mount": source.mount.target, "source": source.mount.source},
     )
-
-
-async def _prove_by_name(source: Source, client: AgentClient) -> None:
-    """See a file of a random name inside, or what else lies in the folder where none can or should be written."""
-    name = f".mlenv-{secrets.token_hex(16)}"
-    made = not source.mount.read_only and await off_loop(_make, source.descriptor, name)
-    try:
-        names = [name] if made else await off_loop(_names, source.descriptor)
-        found = await client.stat([os.path.join(source.mount.target, name) for name in names])
-    finally:
-        if made:
-            await asyncio.shield(off_loop(_remove, source.descriptor, name))
-    if None in found:
-        raise _elsewhere(source)
-    if not names and not source.mount.read_only:
-        raise EngineElsewhere(
-            f"Whether the engine mounts this machine's {source.mount.source} cannot be told: it is empty, and nothing "
-            "can be written into it.",
-            hint=ELSEWHERE,
-            details={"mount": source.mount.target, "source": source.mount.source},
-        )
-
-
-def _explain(error: SourceMissing, sources: Sequence[Source], mounts: Sequence[Mount]) -> None:
-    """Raise, if the engine has nothing at a source that is there on this machine."""
-    path = error.details.get("source")
-    for mount in mounts:
-        if mount.source == path and mount.target == RUN_DIR:  # just made by us
-            raise _run_elsewhere(mount) from error
-    for source in sources:
-        if source.mount.source == path and mountsources.now(source) == source.identity:
-            raise EngineElsewhere(
-                f"The engine has no {path}, which is there on this machine; so the environment cannot have it.",
-                hint=ELSEWHERE,
-                details={"mount": source.mount.target, "source": path},
-            ) from error
-
-
-def _run_elsewhere(mount: Mount) -> EngineElsewhere:
-    folder = os.path.dirname(mount.source)
-    return EngineElsewhere(
-        f"The engine does not see this machine's run directory {folder}, by which environments are reached: it sees "
-        "other files, as one from a snap or in a virtual machine does.",
-        hint="Choose a folder that both have at the same path with --MlenvConfig.run_root=DIR, or have environments "
-        "reached over a port with --MlenvConfig.shared_filesystem=False. Projects have to lie where both have them.",
-        details={"mount": mount.target, "source": mount.source},
-    )
-
-
-def _elsewhere(source: Source) -> EngineElsewhere:
-    return EngineElsewhere(
-        f"What the engine mounted at {source.mount.target} is not what this machine has at {source.mount.source}; what "
-        "is written there could be lost. The environment is stopped again.",
-        hint=ELSEWHERE,
-        details={"mount": source.mount.target, "source": source.mount.source},
-    )
-
-
-def _make(folder: int, name: str) -> bool:
-    try:
-        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder))
-    except OSError:
-        return False
-    return True
-
-
-def _remove(folder: int, name: str) -> None:
-    with suppress(OSError):
-        os.unlink(name, dir_fd=folder)
-
-
-def _names(folder: int) -> list[str]:
-    """Some files and folders in it that are no links: those may lead to nothing inside."""
-    try:
-        listing = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
-    except OSError:
-        return []
-    try:
-        with os.scandir(listing) as entries:
-            found = (entry.name for entry in entries if not entry.is_symlink())
-            return list(itertools.islice(found, NAMES))
-    finally:
-        os.close(listing)

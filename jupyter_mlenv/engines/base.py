@@ -118,7 +118,7 @@ class Engine(Protocol):
         """Put files and directories into a created container, with owner and mode."""
 
     async def read_file(self, container: str, path: str) -> bytes:
-        """One small file of a container. Raises ContainerNotFound, EngineError if it is not there."""
+        """One small file. Raises ContainerNotFound, FileMissing, EngineError for what is no file, or a large one."""
 
     async def start(self, container: str) -> ContainerInfo:
         """Start and inspect. Raises GpuUnavailable, ContainerNotFound. Starting a running one is no error."""

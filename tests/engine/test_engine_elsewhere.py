@@ -6,13 +6,15 @@ What is written into a project that only the engine sees would be lost to the pe
 from __future__ import annotations
 
 import os
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv.errors import EngineElsewhere
-from jupyter_mlenv.model import Mount, State
+from jupyter_mlenv import enginefiles, rundir
+from jupyter_mlenv.errors import ContainerExited, EngineElsewhere
+from jupyter_mlenv.model import RUN_DIR, Mount, State, environment_id
 
 from .daemon_support import Daemon, running_daemon
 from .environment_support import Named, Settings, failure, inside, opened, start
@@ -104,11 +106,45 @@ async def test_a_run_directory_that_is_not_there(
     assert (workspace / "made").exists()
 
 
+async def test_a_run_directory_that_is_another_folder_there(
+    daemon: Daemon, settings: Settings, workspace: Path, hidden: Path
+) -> None:
+    """Some engines make what they do not have. The agent answers in there then, where nobody hears it."""
+    config = settings(engine_url=daemon.url, run_root=str(hidden / "others"))
+    id = environment_id(config.owner, str(workspace), "host", "")
+    daemon.makes(Path(rundir.inside(f"{config.run_root}/{id[-10:]}")))
+    said = await refused(daemon, settings, workspace, run_root=str(hidden / "others"))
+    assert "run directory" in said
+    assert "--MlenvConfig.shared_filesystem=False" in said
+
+
+async def test_a_python_that_is_not_there(
+    daemon: Daemon, settings: Settings, workspace: Path, project: Path, shared: bool
+) -> None:
+    """The one that is to run in there; the folder that it lies in is there, and empty."""
+    venv.create(project / "venv", symlinks=True)
+    daemon.makes(project / "venv")
+    python = str(project / "venv" / "bin" / "python")
+    config = settings(engine_url=daemon.url, host_python=python, shared_filesystem=shared)
+    async with opened(config) as environments:
+        error, _ = await failure(environments, "host", workspace)
+    assert isinstance(error, ContainerExited)
+    assert f"{python}, which runs on this machine, does not run there" in error.message
+    assert "snap" in error.hint
+    assert daemon.containers() == []
+
+
 async def test_the_same_files(daemon: Daemon, settings: Settings, workspace: Path, shared: bool) -> None:
     config = settings(engine_url=daemon.url, shared_filesystem=shared)
     async with opened(config) as environments:
         mounts = (Mount(str(workspace), "/again"),)
         environment, _ = await start(environments, "host", workspace, mounts=mounts)
+        if shared:  # where an agent that is slow is told from one that nobody hears
+            run = rundir.inside(environment.run_dir)
+            (Path(run) / "told").write_text("seen")
+            assert await environments.engine.read_file(environment.container, f"{RUN_DIR}/told") == b"seen"
+            await enginefiles.hear(Mount(run, RUN_DIR), environments.engine, environment.container)
+            assert sorted(os.listdir(run)) == ["agent.sock", "told"]
         assert "made" in await inside(environments, environment.id, WRITE)
     assert (workspace / "made").exists()
     assert daemon.containers() == []

@@ -29,8 +29,8 @@ from jupyter_mlenv.engines.base import ContainerInfo, EngineEvent, EngineFacts, 
 from jupyter_mlenv.errors import (
     BuildFailed,
     ContainerNotFound,
-    EngineError,
     EngineUnavailable,
+    FileMissing,
     GpuUnavailable,
     ImageNotFound,
     MlenvError,
@@ -214,9 +214,13 @@ class FakeEngine:
 
     async def read_file(self, container: str, path: str) -> bytes:
         await self._called("read_file")
-        entry = self._find(container).files.get(path)
+        box = self._find(container)
+        mounted = self._mounted(box, path)
+        if mounted is not None:
+            return mounted
+        entry = box.files.get(path)
         if entry is None or entry.data is None:
-            raise EngineError(f"There is no file {path} in {container}.")
+            raise FileMissing(f"There is no file {path} in {container}.")
         return entry.data
 
     async def start(self, container: str) -> ContainerInfo:
@@ -306,6 +310,13 @@ class FakeEngine:
         if self._failures.get(method):
             raise self._failures[method].pop(0)
 
+    def _mounted(self, box: FakeContainer, path: str) -> bytes | None:
+        for mount in box.spec.mounts:
+            there = Path(self.sees.get(mount.target, mount.source), path.removeprefix(f"{mount.target}/"))
+            if path.startswith(f"{mount.target}/") and there.is_file():
+                return there.read_bytes()
+        return None
+
     def _find(self, container: str) -> FakeContainer:
         for box in self.containers.values():
             if container in (box.info.id, box.spec.name):
@@ -336,6 +347,7 @@ class FakeEngine:
     def _prepare(self, box: FakeContainer) -> tuple[Sequence[str], str]:
         """The arguments of the process that stands for the container, and its working directory."""
         run_dir = next((mount.source for mount in box.spec.mounts if mount.target == RUN_DIR), "")
+        run_dir = run_dir and self.sees.get(RUN_DIR, run_dir)
         given = box.files.get(AGENT_PATH)
         agent = self._scratch / f"{box.info.id[:12]}-agent" / "agent.py"
         agent.parent.mkdir(exist_ok=True)

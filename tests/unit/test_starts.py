@@ -10,13 +10,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from jupyter_mlenv import agentclient, lifecycle
 from jupyter_mlenv import workspace as workspaces
 from jupyter_mlenv.engines.base import ContainerInfo
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import (
+    AgentUnreachable,
     EngineElsewhere,
     EnvironmentNotFound,
     EnvironmentNotRunning,
@@ -27,7 +30,7 @@ from jupyter_mlenv.errors import (
     WorkspaceForbidden,
 )
 from jupyter_mlenv.jobs import Jobs
-from jupyter_mlenv.model import LABEL, ContainerSpec, Environment, Settings, StartRequest, State
+from jupyter_mlenv.model import LABEL, RUN_DIR, ContainerSpec, Environment, Settings, StartRequest, State
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually
 
@@ -123,6 +126,33 @@ async def test_an_engine_that_has_no_such_folder_is_told_from_a_folder_that_is_g
         with pytest.raises(SourceMissing):
             await started(environments, small)
     assert os.listdir(settings.run_root) == []
+
+
+async def test_an_agent_in_another_run_directory_is_not_waited_for(
+    settings: Settings, small: StartRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of an engine that makes a folder that it does not have: the agent answers in there, and nobody hears it."""
+    monkeypatch.setattr(lifecycle, "UNHEARD", 0.0)
+    os.mkdir(tmp_path / "theirs")
+    engine = FakeEngine(registry={"registry.test/small:1": [1000]})
+    engine.sees[RUN_DIR] = str(tmp_path / "theirs")
+    async with opened(engine, settings) as environments:
+        with pytest.raises(EngineElsewhere, match="run directory") as caught:
+            await started(environments, small)
+        assert "shared_filesystem=False" in caught.value.hint
+        # One that is only slow is waited for.
+        engine.sees.clear()
+        client = agentclient.AgentClient.health
+        slow = iter(range(40))
+
+        async def health(self: agentclient.AgentClient) -> dict[str, Any]:
+            if next(slow, None) is not None:
+                raise AgentUnreachable("Not yet.")
+            return await client(self)
+
+        monkeypatch.setattr(agentclient.AgentClient, "health", health)
+        assert (await started(environments, small)).state is State.RUNNING
+        assert engine.calls["read_file"] >= 2
 
 
 async def test_an_engine_elsewhere_with_the_same_files_is_believed(settings: Settings, small: StartRequest) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 from ...errors import (
     ContainerNotFound,
     EngineError,
+    FileMissing,
     ImageNotFound,
     RegistryUnreachable,
 )
@@ -141,7 +142,7 @@ class DockerEngine:
                 partial(calls.read_file, id=container, path=path), question=True, container=container
             )
         except ContainerNotFound:
-            raise EngineError(
+            raise FileMissing(
                 f"Container {container} has no file {path}.", details={"container": container, "path": path}
             ) from None
 
