@@ -39,15 +39,14 @@ each problem it says what to do. The exit status is 1 if something is broken."""
             if facts is not None:
                 report(*checks.disk(facts.url))
             report(*checks.run_directory(environments.settings))
-            if facts is not None:
-                await environments.sweep()
-            if facts is not None:
-                report(await enginechecks.container(environments))
-                report(await enginechecks.gpu(environments))
-                report(*await enginechecks.old_jupyters(environments))
             workspace = ""
             with contextlib.suppress(MlenvError):  # standing in a forbidden folder is no finding about this machine
                 workspace = await here(environments)
+            if facts is not None:
+                await environments.sweep()
+                report(*await enginechecks.container(environments, workspace))
+                report(await enginechecks.gpu(environments))
+                report(*await enginechecks.old_jupyters(environments))
             presets, invalid = await environments.presets(workspace)
             report(*checks.presets(presets, invalid), *checks.aliases(environments.settings))
             if facts is not None:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from .. import floors, insidejupyter
+from .. import workspace as workspaces
 from ..engines.base import EngineFacts
 from ..environments import Environments
-from ..errors import EnginePermission, EngineUnavailable, EnvironmentFailed, GpuUnavailable, MlenvError, PresetNotFound
+from ..errors import (
+    EngineElsewhere,
+    EnginePermission,
+    EngineUnavailable,
+    EnvironmentFailed,
+    GpuUnavailable,
+    MlenvError,
+    PresetNotFound,
+)
 from ..jobs import Jobs
-from ..model import Environment, StartRequest, State
+from ..model import Environment, Mount, Settings, StartRequest, State
+from ..workers import off_loop
 from . import output
 from .checks import Check, broken
 
@@ -47,25 +57,33 @@ async def engine(environments: Environments, origin: str) -> tuple[list[Check], 
     else:
         hint = "Images are built all the same, only slower: package downloads are not kept between builds."
         found.append(Check("Builder", "warning", "the classic builder, no BuildKit", hint))
-    if facts.shares_filesystem:
-        found.append(Check("Shared files", "ok", "the engine sees this machine's files and sockets"))
-    else:
+    if not facts.shares_filesystem:
         said = "the engine runs elsewhere: environments are reached over a published port"
         hint = "Project folders must exist there too, at the same path."
         found.append(Check("Shared files", "warning", said, hint))
     return found, facts
 
 
-async def container(environments: Environments) -> Check:
-    """Really start an environment of the preset `host`, run this machine's Python in it, and remove it."""
+async def container(environments: Environments, workspace: str) -> list[Check]:
+    """Really start an environment of the preset `host`, run this machine's Python in it, and remove it.
+
+    That proves too that the engine has the same home directory and project folder, if there is one, as this machine.
+    """
     name = "Container"
     try:
-        said = await _in_container(environments, None, ["{python}", "-c", "import sys; print(sys.version.split()[0])"])
+        code = "import sys; print(sys.version.split()[0])"
+        said = await _in_container(environments, None, ["{python}", "-c", code], workspace)
     except PresetNotFound:
-        return Check(name, "info", "not tried: there is no preset `host` here")
+        return [Check(name, "info", "not tried: there is no preset `host` here")]
+    except EngineElsewhere as error:
+        return [broken("Shared files", error)]
     except MlenvError as error:
-        return broken(name, error)
-    return Check(name, "ok", f"started, ran Python {said.strip()}, and was removed")
+        return [broken(name, error)]
+    seen = f"{output.short_path(workspace)} as it is here" if workspace else "this machine's files"
+    return [
+        Check(name, "ok", f"started, ran Python {said.strip()}, and was removed"),
+        Check("Shared files", "ok", f"the engine has {seen}"),
+    ]
 
 
 async def gpu(environments: Environments) -> Check:
@@ -129,14 +147,19 @@ async def old_jupyters(environments: Environments) -> list[Check]:
     return [check for check in await asyncio.gather(*map(look, running)) if check]
 
 
-async def _in_container(environments: Environments, gpus: str | None, command: list[str]) -> str:
-    """What the command prints in a fresh environment of the preset `host`, which is then removed."""
-    folder = Path(tempfile.mkdtemp(prefix="mlenv-doctor-"))
+async def _in_container(environments: Environments, gpus: str | None, command: list[str], workspace: str = "") -> str:
+    """What the command prints in a fresh environment of the preset `host`, which is then removed.
+
+    The workspace is there to be read only.
+    """
     settings = replace(environments.settings, allowed_workspaces=(), root_dir="")
+    folder = await off_loop(_trial_folder, settings)
+    mounts = (Mount(workspace, "/project", read_only=True),) if workspace else ()
     trial = Environments(environments.engine, settings, Jobs())
     created = ""
     try:
-        request = StartRequest("host", str(folder), name=f"doctor-{secrets.token_hex(4)}", gpus=gpus)
+        name = f"doctor-{secrets.token_hex(4)}"
+        request = StartRequest("host", folder, name=name, gpus=gpus, mounts=mounts)
         environment, job = await trial.start(request)
         created = environment.id
         environment = await job.wait()
@@ -156,6 +179,22 @@ async def _in_container(environments: Environments, gpus: str | None, command: l
             with contextlib.suppress(MlenvError):
                 await trial.remove(created)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _trial_folder(settings: Settings) -> str:
+    """A fresh folder where projects are, in the home directory, if there can be one; else a temporary one.
+
+    Engines may see other temporary folders than this machine (a snap does), and no folders whose names have a dot.
+    """
+    try:
+        folder = tempfile.mkdtemp(prefix="mlenv-doctor-", dir=os.path.expanduser("~"))
+    except OSError:
+        return tempfile.mkdtemp(prefix="mlenv-doctor-")
+    try:
+        return workspaces.check(folder, settings)
+    except MlenvError:
+        os.rmdir(folder)
+        return tempfile.mkdtemp(prefix="mlenv-doctor-")
 
 
 async def _output(command: list[str]) -> tuple[int, str]:

@@ -310,6 +310,8 @@ def test_doctor_really_starts_a_container_and_removes_it(cli: Cli) -> None:
     assert found["Container"]["status"] == "ok", found["Container"]
     version = ".".join(map(str, sys.version_info[:3]))
     assert version in found["Container"]["message"]
+    assert found["Shared files"]["status"] == "ok", found["Shared files"]
+    assert str(cli.workspace) in found["Shared files"]["message"]
     assert cli.list() == []
 
 

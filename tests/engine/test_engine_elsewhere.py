@@ -5,7 +5,10 @@ What is written into a project that only the engine sees would be lost to the pe
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import venv
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,8 @@ from jupyter_mlenv.model import RUN_DIR, Mount, State, environment_id
 
 from .daemon_support import Daemon, running_daemon
 from .environment_support import Named, Settings, failure, inside, opened, start
+
+ROOT = Path(__file__).parents[2]
 
 WRITE = "import json, os; open('made', 'w').close(); print(json.dumps(sorted(os.listdir())))"
 
@@ -184,3 +189,39 @@ async def test_what_was_made_before_it_saw_others_is_not_started(settings: Setti
             daemon.start()
             _, job = await environments.resume(made.id)
             assert (await job.wait()).state is State.RUNNING
+
+
+def checked(daemon: Daemon, home: Path, workspace: Path, *settings: str) -> dict[str, dict[str, str]]:
+    """What `doctor` says to somebody with this home, who stands in this project."""
+    done = subprocess.run(
+        [sys.executable, "-m", "jupyter_mlenv.cli", "doctor", "--json", *settings],
+        cwd=workspace,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(home), "DOCKER_HOST": daemon.url},
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+
+
+def test_doctor_says_it(daemon: Daemon, owner: str, run_root: str, workspace: Path, project: Path) -> None:
+    settings = [f"--MlenvConfig.owner={owner}", f"--MlenvConfig.run_root={run_root}"]
+    home = workspace.parent / "home"
+    home.mkdir()
+    for other in (False, True):
+        if other:
+            daemon.makes(project)
+        for found in (
+            checked(daemon, home, project, *settings),  # the project is another one there
+            checked(daemon, project, workspace, *settings),  # all of home is
+        ):
+            assert found["Shared files"]["status"] == "problem", found
+            assert str(project) in found["Shared files"]["message"]
+            assert "snap" in found["Shared files"]["hint"]
+            assert "Container" not in found
+    found = checked(daemon, home, workspace, *settings)
+    assert (found["Shared files"]["status"], found["Container"]["status"]) == ("ok", "ok"), found
+    assert os.listdir(home) == []
+    assert os.listdir(project) == ["work.py"]
+    assert daemon.sees(project) == []
+    assert daemon.containers() == []
