@@ -105,13 +105,17 @@ class MlenvProvisioner(KernelProvisionerBase):
 
     async def cleanup(self, restart: bool = False) -> None:
         """Let go of the kernel; with `isolate` its environment goes too."""
-        if restart or self._place is None:
+        if restart:
             return
         place, self._place = self._place, None
         relay, self._relay = self._relay, None
-        if relay is not None:
-            await self._background.run(lambda _: relay.close())
-        await self._end(place)
+        try:
+            if relay is not None:
+                await self._background.run(lambda _: relay.close())
+            if place is not None:
+                await self._end(place)
+        finally:
+            connection.over(self.parent)
         if self._life is not None:
             self._life.cancel()
             self._life = None

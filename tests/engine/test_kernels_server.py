@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -62,6 +63,35 @@ async def test_the_whole_life_of_a_kernel(
     [environment] = await environments.list()
     assert [k for k in await (await environments.agent(environment.id)).kernels() if k.state != "exited"] == []
     assert run_files(environment.run_dir) == ["agent.sock", "token"]
+
+
+async def test_nothing_in_the_server_is_left_of_kernels_that_were_shut_down(
+    named: Named, home: Home, server: Server
+) -> None:
+    """No thread and no descriptor, whether the browser leaves before or after the kernel's end."""
+    box = home.add(named("box", HOST))
+
+    def usage() -> list[int]:
+        assert server.process is not None
+        return [len(os.listdir(f"/proc/{server.process.pid}/{what}")) for what in ("task", "fd")]
+
+    async def one(*, first: str) -> None:
+        id = await server.start(box)
+        async with server.channels(id) as channels:
+            assert await channels.says("print(1)") == "1"
+            if first == "kernel":
+                await server.call("DELETE", f"api/kernels/{id}", status=204)
+        if first == "browser":
+            await server.call("DELETE", f"api/kernels/{id}", status=204)
+
+    kept = await server.start(box)  # the environment goes on
+    for first in ("browser", "kernel"):
+        await one(first=first)
+    before = usage()
+    for number in range(30):
+        await one(first=("browser", "kernel")[number % 2])
+    await eventually(lambda: all(now <= was + 2 for now, was in zip(usage(), before, strict=True)), "nothing is left")
+    await server.call("DELETE", f"api/kernels/{kept}", status=204)
 
 
 async def test_a_large_output_arrives(named: Named, home: Home, server: Server) -> None:
