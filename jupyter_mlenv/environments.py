@@ -15,7 +15,7 @@ from .engines.base import ContainerInfo, Engine, EngineEvent
 from .errors import ContainerNotFound, EnvironmentNotFound, PresetInvalid
 from .insidejupyter import InsideJupyter
 from .jobs import Job, Jobs
-from .lifecycle import SWEEPER, Lifecycle
+from .lifecycle import Lifecycle
 from .locks import Locks
 from .model import (
     LABEL,
@@ -156,7 +156,7 @@ class Environments:
 
     async def sweep(self) -> Sequence[str]:
         """Remove run directories whose containers are gone; their paths."""
-        return await leftovers.sweep(self.engine, self.settings.run_root, self._lifecycle.locks, SWEEPER)
+        return await leftovers.sweep(self.engine, self.settings.run_root, self._lifecycle.locks)
 
     async def logs(self, id: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
         """The environment's output, services included, line by line."""

@@ -11,17 +11,18 @@ from .engines.base import Engine
 from .errors import EnvironmentBusy
 from .locks import Locks
 from .model import LABEL
-from .workers import Workers
+from .workers import off_loop
 
 NAME = re.compile(r"[0-9a-f]{10}")
 """What a run directory is called: the end of its environment's id."""
 
 
-async def sweep(engine: Engine, run_root: str, locks: Locks, workers: Workers) -> list[str]:
+async def sweep(engine: Engine, run_root: str, locks: Locks) -> list[str]:
     """Remove them; their paths. Asks the engine only where there is a run directory at all.
 
-    One whose environment somebody works on stays, also one whose agent answers: it may be another engine's. A wrong
-    guess costs nothing that a start does not make anew. Raises what the engine raises.
+    One whose environment somebody works on stays, also one whose agent answers: it may be another engine's. So does
+    one of another machine with the same home directory, whose sockets do not answer here. Raises what the engine
+    raises.
     """
     removed = []
     found = _directories(run_root)
@@ -32,16 +33,17 @@ async def sweep(engine: Engine, run_root: str, locks: Locks, workers: Workers) -
                 if sure and path not in await _known(engine) and not _answers(path):
                     rundir.remove(run_root, path)
                     removed.append(path)
-    await workers.run(lambda: trash.empty(run_root))
+    await off_loop(trash.empty, run_root)
     return sorted(removed)
 
 
 def _directories(run_root: str) -> set[str]:
     try:
         with os.scandir(run_root) as entries:
-            return {e.path for e in entries if NAME.fullmatch(e.name) and e.is_dir(follow_symlinks=False)}
+            found = {e.path for e in entries if NAME.fullmatch(e.name) and e.is_dir(follow_symlinks=False)}
     except OSError:
         return set()
+    return set(filter(rundir.of_this_machine, found))
 
 
 async def _known(engine: Engine) -> set[str]:

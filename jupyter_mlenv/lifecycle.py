@@ -27,7 +27,7 @@ from .images import Images, with_twin
 from .locks import Locks
 from .model import AGENT_PORT, LABEL, TOKEN_PATH, FileEntry, Plan, Progress, Reporter, Settings
 from .routes import TcpRoute, UnixRoute
-from .workers import Workers
+from .workers import off_loop
 
 FOREIGN_START = 10.0
 """Seconds that another process gets between creating a container and starting it, where no lock tells whether it still
@@ -41,10 +41,6 @@ UNHEARD = 3.0
 
 CHECK_EVERY = 0.25
 """Seconds between two looks whether the container still runs while its agent is awaited."""
-
-
-SWEEPER = Workers(2, "mlenv-sweep")
-"""Deletes what was in run directories: it may be much."""
 
 
 @dataclass(frozen=True)
@@ -296,7 +292,7 @@ class Lifecycle:
         run_dir = labels.get(f"{LABEL}.run", "")
         if run_dir:
             rundir.remove(self.settings.run_root, run_dir)
-            await SWEEPER.run(lambda: trash.empty(self.settings.run_root))
+            await off_loop(trash.empty, self.settings.run_root)
 
 
 async def _finish(work: Coroutine[Any, Any, None]) -> None:

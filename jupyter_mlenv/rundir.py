@@ -29,9 +29,11 @@ __all__ = [
     "inside",
     "link_socket",
     "new_token",
+    "of_this_machine",
     "prepare",
     "remove",
     "renew",
+    "this_machine",
     "token",
 ]
 
@@ -105,6 +107,20 @@ def token(run_dir: str) -> str:
     return text
 
 
+def this_machine() -> str:
+    """What tells this machine from others that share a home directory with it."""
+    try:
+        id = Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        id = ""
+    return f"{os.uname().nodename} {id}"
+
+
+def of_this_machine(run_dir: str) -> bool:
+    """Whether its environment was started here; of another machine's, nobody here can tell whether it runs."""
+    return _read(Path(run_dir))[1] == this_machine()
+
+
 def link_socket(run_dir: str, name: str) -> str:
     """The path, which no environment can write, of a link to the socket of this name in `inside(run_dir)`.
 
@@ -161,24 +177,29 @@ def renew(run_root: str, run_dir: str) -> None:
 
 
 def _read_token(path: Path) -> str | None:
-    """None if there is none that can have been written by `_write_token`.
+    text = _read(path)[0]
+    return text if text.isascii() and text.isprintable() and text else None
+
+
+def _read(path: Path) -> tuple[str, str]:
+    """The token, and the machine that it was written on; empty if it cannot have been written by `_write_token`.
 
     Versions before mounted this directory, so it may hold anything: links, pipes, endless files.
     """
     try:
         descriptor = os.open(path / "token", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return None
+        return "", ""
     try:
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode) or info.st_uid != os.getuid() or info.st_size > LONGEST_TOKEN:
-            return None
-        text = os.read(descriptor, LONGEST_TOKEN).decode("latin-1").strip()
+            return "", ""
+        text, _, machine = os.read(descriptor, LONGEST_TOKEN).decode("latin-1").strip().partition("\n")
     except OSError:
-        return None
+        return "", ""
     finally:
         os.close(descriptor)
-    return text if text.isascii() and text.isprintable() and text else None
+    return text, machine
 
 
 def _write_token(path: Path) -> None:
@@ -186,7 +207,7 @@ def _write_token(path: Path) -> None:
     aside = path / f".token-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(new_token())
+            file.write(f"{new_token()}\n{this_machine()}\n")
         try:
             os.link(aside, path / "token")
         except FileExistsError:

@@ -326,6 +326,10 @@ async def test_the_run_directory_of_a_container_that_is_gone_is_swept(environmen
         assert os.listdir(settings.run_root) == ["0123456789"]
     finally:
         server.close()
+    written = (foreign / "token").read_text()
+    (foreign / "token").write_text(written.replace(rundir.this_machine(), "another machine"))
+    assert await environments.sweep() == [], "with the same home directory, and an engine that is not asked here"
+    (foreign / "token").write_text(written)
     assert await environments.sweep() == [str(foreign)]
     assert os.listdir(settings.run_root) == []
     calls = engine.calls["list"]
