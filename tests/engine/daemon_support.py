@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import docker
@@ -30,7 +30,7 @@ HIDDEN = """
 for place in "$@"; do
   [ "$place" != -- ] || break
   shift
-  mount -t tmpfs -o mode=0700 theirs "$place"
+  mount -t tmpfs -o mode=0755 theirs "$place"
 done
 shift
 exec "$@"
@@ -90,9 +90,15 @@ class Daemon:
     def stop(self) -> None:
         """As its service manager does; its containers are stopped with it."""
         if self.process is not None:
-            subprocess.run([*AS_ROOT, "kill", self.pid], check=True)
-            self.process.wait(60)
-            self.process = None
+            pid = self.pid
+            subprocess.run([*AS_ROOT, "kill", pid], check=False)  # it may have ended
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                subprocess.run([*AS_ROOT, "kill", "-KILL", pid], check=False)
+                raise
+            finally:
+                self.process = None
 
     @property
     def pid(self) -> str:
@@ -105,10 +111,10 @@ class Daemon:
         found = subprocess.run([*AS_ROOT, *command], check=True, capture_output=True, text=True)
         return sorted(found.stdout.splitlines())
 
-    def makes(self, folder: Path) -> None:
-        """A folder of the person's that is there only for it."""
+    def makes(self, folder: Path, uid: int = os.getuid()) -> None:
+        """A folder of this user's that is there only for it."""
         place = f"/proc/{self.pid}/root{folder}"
-        owner = [f"--owner={os.getuid()}", f"--group={os.getgid()}"]
+        owner = [f"--owner={uid}", f"--group={os.getgid() if uid == os.getuid() else uid}"]
         subprocess.run([*AS_ROOT, "install", "-d", *owner, place], check=True)
 
     def containers(self) -> list[str]:
@@ -123,21 +129,19 @@ def running_daemon(hidden: Sequence[Path] = (), *, network: bool = False, apart:
     if shutil.which("dockerd") is None:
         pytest.fail("These tests start a Docker daemon of their own, and there is no dockerd: `make test` installs it.")
     bridge = f"mlenv{secrets.token_hex(4)}" if network else ""
-    folder = Path(tempfile.mkdtemp(prefix="mlenv-d-", dir="/tmp"))
-    made = Daemon(folder, hidden, bridge, apart=apart)
-    try:
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="mlenv-d-", dir="/tmp"))
+        stack.callback(subprocess.run, [*AS_ROOT, "rm", "-rf", folder], check=True)
         (folder / "data").mkdir()
         if bridge:
             _ip("link", "add", bridge, "type", "bridge")
+            stack.callback(_ip, "link", "delete", bridge)
             _ip("address", "add", f"10.77.{secrets.randbelow(200) + 50}.1/24", "dev", bridge)
             _ip("link", "set", bridge, "up")
+        made = Daemon(folder, hidden, bridge, apart=apart)
+        stack.callback(made.stop)
         made.start()
         yield made
-    finally:
-        made.stop()
-        if bridge:
-            _ip("link", "delete", bridge)
-        subprocess.run([*AS_ROOT, "rm", "-rf", folder], check=True)
 
 
 def _ip(*words: str) -> None:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ import pytest
 from jupyter_mlenv import enginefiles, rundir
 from jupyter_mlenv.errors import ContainerExited, EngineElsewhere
 from jupyter_mlenv.model import RUN_DIR, Mount, State, environment_id
+from tests.support.lab import PERSON, as_person
 
 from .daemon_support import Daemon, running_daemon
 from .environment_support import Named, Settings, failure, inside, opened, start
@@ -27,10 +31,22 @@ ROOT = Path(__file__).parents[2]
 WRITE = "import json, os; open('made', 'w').close(); print(json.dumps(sorted(os.listdir())))"
 
 
+@contextmanager
+def everybodys_folder() -> Iterator[Path]:
+    """One that also an ordinary person gets to, unlike those of pytest."""
+    folder = Path(tempfile.mkdtemp(prefix="mlenv-h-", dir="/tmp"))
+    try:
+        folder.chmod(0o755)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="module")
-def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hidden() -> Iterator[Path]:
     """A folder that is another one, and empty at first, for the daemon."""
-    return tmp_path_factory.mktemp("hidden")
+    with everybodys_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -224,4 +240,51 @@ def test_doctor_says_it(daemon: Daemon, owner: str, run_root: str, workspace: Pa
     assert os.listdir(home) == []
     assert os.listdir(project) == ["work.py"]
     assert daemon.sees(project) == []
+    assert daemon.containers() == []
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """The home directory of a person."""
+    with everybodys_folder() as folder:
+        yield folder
+
+
+def test_an_ordinary_person_is_told(daemon: Daemon, home: Path, owner: str, project: Path) -> None:
+    same = home / "same"
+    same.mkdir()
+    (same / ".git").touch()
+    (project / ".git").touch()
+    uid = PERSON if os.getuid() == 0 else os.getuid()
+    for path in [home, *home.rglob("*"), project, *project.iterdir()] if uid == PERSON else ():
+        os.chown(path, PERSON, PERSON)
+    daemon.makes(project, uid)
+
+    def typed(workspace: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        settings = [f"--MlenvConfig.owner={owner}", f"--MlenvConfig.run_root={home}/run"]
+        return subprocess.run(
+            [*as_person(uid), sys.executable, "-m", "jupyter_mlenv.cli", *words, *settings],
+            cwd=workspace,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(home), "DOCKER_HOST": daemon.url},
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=120,
+        )
+
+    try:
+        told = typed(project, "start", "host")
+        assert told.returncode == 1, told
+        assert f"is not what this machine has at {project}" in told.stderr
+        assert "snap" in told.stderr
+        assert json.loads(typed(project, "list", "--json").stdout) == []
+        assert daemon.sees(project) == []
+        assert sorted(os.listdir(project)) == [".git", "work.py"]
+        assert typed(same, "start", "host").returncode == 0
+        [made] = json.loads(typed(same, "list", "--json").stdout)
+        assert (made["workspace"], made["state"]) == (str(same), "running")
+    finally:
+        left = json.loads(typed(same, "list", "--json").stdout)
+        removed = [typed(same, "rm", "--yes", each["id"]).returncode for each in left]
+    assert removed == [0]
     assert daemon.containers() == []
