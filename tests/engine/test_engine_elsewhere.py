@@ -191,15 +191,16 @@ async def test_what_was_made_before_it_saw_others_is_not_started(settings: Setti
     with running_daemon() as daemon:
         async with opened(settings(engine_url=daemon.url, network="none")) as environments:
             made, _ = await start(environments, "host", project)
-            daemon.stop()
-            daemon.hidden = [project]
-            daemon.start()
-            for again in (environments.resume, environments.restart):
-                _, job = await again(made.id)
-                with pytest.raises(EngineElsewhere, match="lost"):
-                    await job.wait()
-                assert (await environments.get(made.id)).state is State.STOPPED
-            assert daemon.sees(project) == []
+            for place, said in ((project, "lost"), (project.parent, "The engine has no")):
+                daemon.stop()
+                daemon.hidden = [place]
+                daemon.start()
+                for again in (environments.resume, environments.restart):
+                    _, job = await again(made.id)
+                    with pytest.raises(EngineElsewhere, match=said):
+                        await job.wait()
+                    assert (await environments.get(made.id)).state is State.STOPPED
+                assert daemon.sees(place) == []
             daemon.stop()
             daemon.hidden = []
             daemon.start()
