@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,9 @@ import pytest
 
 from jupyter_mlenv import enginefiles, rundir
 from jupyter_mlenv.errors import ContainerExited, EngineElsewhere
+from jupyter_mlenv.kernels.kernelerror import KernelError
 from jupyter_mlenv.model import RUN_DIR, Mount, State, environment_id
+from tests.support.kernels import Home, kernel
 from tests.support.lab import PERSON, as_person
 
 from .daemon_support import Daemon, running_daemon
@@ -206,6 +208,17 @@ async def test_what_was_made_before_it_saw_others_is_not_started(settings: Setti
             daemon.start()
             _, job = await environments.resume(made.id)
             assert (await job.wait()).state is State.RUNNING
+
+
+async def test_a_kernel_says_it(daemon: Daemon, make_home: Callable[..., Home], named: Named, project: Path) -> None:
+    home = make_home(engine_url=daemon.url)
+    daemon.makes(project)
+    with pytest.raises(KernelError) as caught:
+        await kernel(home.add(named("box", 'extends = "host"\n')), project).__aenter__()
+    assert f"is not what this machine has at {project}" in str(caught.value)
+    assert "snap" in str(caught.value)
+    assert daemon.containers() == []
+    assert daemon.sees(project) == []
 
 
 def checked(daemon: Daemon, home: Path, workspace: Path, *settings: str) -> dict[str, dict[str, str]]:
