@@ -18,8 +18,12 @@ MARKER = "jupyter-mlenv"
 LAUNCHER = "jupyter_mlenv.kernels.launch"
 """The program in the argv of our kernelspecs, for front ends that know no provisioners."""
 
-PROGRAM = f"import sys; sys.path = [p for p in sys.path if p]; from {LAUNCHER} import main; main()"
-"""How it is run. With `-m` Python would look for it, and for all that it imports, in the notebook's folder first."""
+PROGRAM = (
+    "import os, sys; sys.path = [p for p in sys.path if p not in ('', os.getcwd())]; "
+    f"from {LAUNCHER} import main; main()"
+)
+"""How it is run. With `-m` Python would look for it, and for all that it imports, in the notebook's folder first, and
+with an empty part in PYTHONPATH (`PYTHONPATH=$PYTHONPATH:/lib`) at some time."""
 
 IPYKERNEL = ("python3", "-m", "ipykernel_launcher", "-f", "{connection_file}")
 """The argv that our kernelspecs had before: a front end that knows no provisioners ran it on this machine."""
