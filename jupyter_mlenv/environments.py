@@ -187,6 +187,14 @@ class Environments:
             raise readback.not_running(environment)
         return await self._agent(environment)
 
+    async def settled(self, id: str) -> None:
+        """Wait for whoever is changing the environment; no engine call.
+
+        Whoever has just started it looks first at what it has mounted, and may stop it again. Raises EnvironmentBusy.
+        """
+        async with self._lifecycle.held(id):
+            pass
+
     def subscribe(self, base_url: str = "/") -> AsyncIterator[dict[str, Any]]:
         """The changes of `docs/architecture.md` as JSON objects, a snapshot first."""
         return self._changes.subscribe(base_url)
@@ -306,8 +314,7 @@ class Environments:
         known = self._agents.get(environment.id)
         # Another process may have made it anew, with another token, before its events got here.
         if known is None or known[0] != run:
-            async with self._lifecycle.held(environment.id):
-                pass  # whoever has just started it looks first at what it has mounted, and may stop it again
+            await self.settled(environment.id)
             known = run, await self._lifecycle.client(await self._inspect(environment.id))
             self._agents[environment.id] = known
         return known[1]

@@ -167,8 +167,13 @@ async def _find(environments: Environments, wish: Wish) -> Place:
 
 
 async def client(environments: Environments, environment: Environment) -> AgentClient:
-    """The agent of a running environment; no engine call where its socket is in a directory of this machine."""
+    """The agent of a running environment, once nobody is changing that.
+
+    No engine call where its socket is in a directory of this machine. Raises AgentUnreachable, EnvironmentBusy and what
+    `Environments.agent` raises.
+    """
     if environment.run_dir:
+        await environments.settled(environment.id)
         try:
             return AgentClient(UnixRoute(rundir.agent_socket(environment.run_dir)), rundir.token(environment.run_dir))
         except MlenvError as error:  # removed since we were told of it

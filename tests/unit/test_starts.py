@@ -26,10 +26,13 @@ from jupyter_mlenv.errors import (
     ImageNotFound,
     LimitExceeded,
     NameConflict,
+    NotFound,
     SourceMissing,
     WorkspaceForbidden,
 )
 from jupyter_mlenv.jobs import Jobs
+from jupyter_mlenv.kernels import inside, places
+from jupyter_mlenv.locks import Locks
 from jupyter_mlenv.model import LABEL, RUN_DIR, ContainerSpec, Environment, Settings, StartRequest, State
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually
@@ -276,6 +279,26 @@ async def test_nothing_is_remembered_of_ids_that_are_named(
             await environments.stop(f"none-{number:010d}")
     assert len(environments._lifecycle.locks) == 0
     assert os.listdir(run_root) == [made.id[-10:]]
+
+
+async def test_a_kernel_waits_for_whoever_is_starting_its_environment(
+    environments: Environments, engine: FakeEngine, settings: Settings, small: StartRequest
+) -> None:
+    """Its agent is not talked to before what is mounted has been looked at; where it runs that costs nothing."""
+    made = await started(environments, small)
+    wish = places.Wish("small", small.workspace, "k1")
+    other = Environments(engine, settings, Jobs())
+    async with Locks(settings.run_root).held(made.id, 1):  # as a start holds it
+        finding = asyncio.create_task(places.find(other, wish))
+        again = asyncio.create_task(inside.again(other, "k1", made.id, "/"))
+        done, _ = await asyncio.wait([finding, again], timeout=0.5)
+        assert not done
+    assert (await finding).environment == made.id
+    with pytest.raises(NotFound, match="has ended"):
+        await again
+    before = engine.calls.copy()
+    await places.find(other, wish)
+    assert engine.calls - before == {"list": 1}
 
 
 async def test_a_paused_one_says_so_and_a_start_lets_it_go_on(
