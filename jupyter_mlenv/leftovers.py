@@ -18,7 +18,9 @@ NAME = re.compile(r"[0-9a-f]{10}")
 
 
 async def sweep(engine: Engine, run_root: str, locks: Locks) -> list[str]:
-    """Remove them; their paths. Asks the engine only where there is a run directory at all.
+    """Remove them; their paths. In the others, links go that lead to no kernel any more.
+
+    Asks the engine only where there is a run directory at all.
 
     One whose environment somebody works on stays, also one whose agent answers: it may be another engine's. So does
     one of another machine with the same home directory, whose sockets do not answer here. Raises what the engine
@@ -33,8 +35,14 @@ async def sweep(engine: Engine, run_root: str, locks: Locks) -> list[str]:
                 if sure and path not in await _known(engine) and not _answers(path):
                     rundir.remove(run_root, path)
                     removed.append(path)
-    await off_loop(trash.empty, run_root)
+    await off_loop(_tidy, run_root)
     return sorted(removed)
+
+
+def _tidy(run_root: str) -> None:
+    trash.empty(run_root)
+    for path in _directories(run_root):
+        rundir.drop_links(path)
 
 
 def _directories(run_root: str) -> set[str]:

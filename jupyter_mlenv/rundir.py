@@ -8,12 +8,10 @@ a socket of it is only connected to by a descriptor that `ownsockets` has looked
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from . import ownsockets, trash
@@ -22,9 +20,7 @@ from .model import INSIDE, inside
 
 __all__ = [
     "INSIDE",
-    "abandoned",
     "agent_socket",
-    "at_work",
     "drop_links",
     "inside",
     "link_socket",
@@ -36,6 +32,9 @@ __all__ = [
     "this_machine",
     "token",
 ]
+
+LINKED = "k-"
+"""What the names of sockets begin with that are linked."""
 
 TOKEN_BYTES = 32
 """Entropy of an agent token, in bytes."""
@@ -81,21 +80,6 @@ def prepare(run_root: str, run_dir: str) -> None:
         raise _cannot(path, error) from error
 
 
-@contextmanager
-def at_work(run_dir: str) -> Iterator[None]:
-    """Mark the directory as worked on, by a lock that goes with this process however it ends; see `abandoned`."""
-    with _opened(run_dir) as descriptor:
-        if descriptor is not None:
-            _lock(descriptor, fcntl.LOCK_SH)
-        yield
-
-
-def abandoned(run_dir: str) -> bool:
-    """Whether certainly nobody works on it; false also where the file system does not tell (NFS)."""
-    with _opened(run_dir) as descriptor:
-        return descriptor is not None and _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 def token(run_dir: str) -> str:
     """The agent's token. Raises MlenvError when it is gone, or no file of ours."""
     text = _read_token(Path(run_dir))
@@ -127,7 +111,7 @@ def link_socket(run_dir: str, name: str) -> str:
     For programs that connect by a path themselves, such as ZeroMQ. An earlier link of the name is replaced at once.
     Raises OSError as `ownsockets.find` does.
     """
-    if os.path.basename(name) != name or name.startswith("."):
+    if os.path.basename(name) != name or not name.startswith(LINKED):
         raise ConnectionRefusedError(errno.ECONNREFUSED, "This is no socket's name", name)
     descriptor, aside = ownsockets.find(f"{inside(run_dir)}/{name}"), f".{name}-{secrets.token_hex(4)}"
     try:
@@ -147,11 +131,11 @@ def link_socket(run_dir: str, name: str) -> str:
     return f"{run_dir}/{name}"
 
 
-def drop_links(run_dir: str, prefix: str) -> None:
-    """Remove links of `link_socket` whose names begin with `prefix` and whose sockets are gone."""
+def drop_links(run_dir: str, *, alive: bool = True) -> None:
+    """Remove links of `link_socket` whose sockets are gone; all of them if no container of it is `alive`."""
     with suppress(OSError), os.scandir(run_dir) as entries:
         for entry in entries:
-            if entry.name.startswith(prefix) and entry.stat(follow_symlinks=False).st_nlink == 1:
+            if entry.name.startswith(LINKED) and (not alive or entry.stat(follow_symlinks=False).st_nlink == 1):
                 os.unlink(entry.path)
 
 
@@ -168,6 +152,7 @@ def remove(run_root: str, run_dir: str) -> None:
 
 def renew(run_root: str, run_dir: str) -> None:
     """Let nothing of what was in it be there at the next start, when no container of it runs; `prepare` follows."""
+    drop_links(run_dir, alive=False)
     with suppress(OSError):
         os.rmdir(inside(run_dir))  # as an agent that ended in peace left it
         return
@@ -222,27 +207,6 @@ def _cannot(path: Path, error: OSError) -> MlenvError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(message, hint="Free some space there, or choose another place with --MlenvConfig.run_root.")
     return MlenvError(message, hint="Choose another place with --MlenvConfig.run_root.")
-
-
-@contextmanager
-def _opened(run_dir: str) -> Iterator[int | None]:
-    try:
-        descriptor = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        yield None
-        return
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, how: int) -> bool:
-    try:
-        fcntl.flock(descriptor, how)
-    except OSError:
-        return False
-    return True
 
 
 def _check_place(root: Path, path: Path) -> None:

@@ -290,7 +290,7 @@ class MlenvProvisioner(KernelProvisionerBase):
             broken = self._life.cancelled() or self._life.exception()
             self._exit = silent(self._environment) if broken else self._life.result()
             if self._place is not None and self._place.run_dir:
-                rundir.drop_links(self._place.run_dir, socket_prefix(self._id))
+                rundir.drop_links(self._place.run_dir)
             if not self._asked:
                 self.reason = self._exit.reason
                 self.lost = self.reason if self._exit.gone else ""

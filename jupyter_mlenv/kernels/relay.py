@@ -25,7 +25,7 @@ def links(run_dir: str, prefix: str) -> None:
 
     Links that a process left behind when it was killed go. Raises OSError if one is not there, or is no socket.
     """
-    rundir.drop_links(run_dir, "k-")
+    rundir.drop_links(run_dir)
     for port in PORTS:
         rundir.link_socket(run_dir, f"{prefix}-{port}")
 

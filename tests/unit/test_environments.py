@@ -6,6 +6,7 @@ import asyncio
 import getpass
 import json
 import os
+import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -335,6 +336,18 @@ async def test_the_run_directory_of_a_container_that_is_gone_is_swept(environmen
     calls = engine.calls["list"]
     await environments.sweep()
     assert engine.calls["list"] == calls, "with nothing to sweep the engine is not asked"
+
+
+async def test_links_to_sockets_of_kernels_that_have_ended_are_swept(environments, request_small):
+    """As of a server that was killed, whose kernels ended later by themselves."""
+    run_dir = (await (await environments.start(request_small))[1].wait()).run_dir
+    for name in ("k-1", "k-2"):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(f"{run_dir}/in/{name}")
+            rundir.link_socket(run_dir, name)
+    os.unlink(f"{run_dir}/in/k-1")
+    await environments.sweep()
+    assert sorted(os.listdir(run_dir)) == ["in", "k-2", "token"]
 
 
 async def test_remove_during_a_start_cancels_it(environments, engine, request_small):
