@@ -7,6 +7,7 @@ reason a context is ended in a thread that nobody waits for, also not the end of
 
 from __future__ import annotations
 
+import atexit
 import threading
 import weakref
 from contextlib import suppress
@@ -21,6 +22,15 @@ RECONNECT = (10, 200)
 
 By default they are 100 to 200, longer than a restart takes, and a socket that comes late misses the first output.
 """
+
+_going_on = True
+"""Whether a thread can start: at the end of Python it cannot, `Thread.start` waits for ever, and no end is needed."""
+
+
+@atexit.register
+def _end_no_more() -> None:
+    global _going_on  # noqa: PLW0603  (the one fact about this process)
+    _going_on = False
 
 
 class KernelContext(zmq.Context[Any]):
@@ -63,8 +73,8 @@ class KernelContext(zmq.Context[Any]):
         self._end_unused()
 
     def _end_unused(self) -> None:
-        if self._over and not self._used and self._once.acquire(blocking=False):
-            with suppress(RuntimeError):  # at the end of Python there are no more threads, and no need of one
+        if _going_on and self._over and not self._used and self._once.acquire(blocking=False):
+            with suppress(RuntimeError):  # there are as many threads as there may be
                 threading.Thread(target=self.term, name="mlenv-zmq-end", daemon=True).start()
 
 

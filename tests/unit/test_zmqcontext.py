@@ -8,6 +8,8 @@ import gc
 import os
 import socket
 import struct
+import subprocess
+import sys
 import tempfile
 import termios
 import threading
@@ -223,3 +225,20 @@ async def test_nothing_is_left_of_a_kernel(how: str, short: Path, shared: zmq.as
 def ended() -> list[str]:
     """The threads in which contexts end."""
     return [thread.name for thread in threading.enumerate() if thread.name == "mlenv-zmq-end"]
+
+
+EXITS = """
+import sys
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_mlenv.kernels import connection
+kept = AsyncKernelManager(connection_file=sys.argv[1] + "/a.json")
+connection.new(kept, sys.argv[1] + "/a", "")
+kept._connect_control_socket()
+"""
+
+
+def test_the_end_of_the_process_waits_for_none(short: Path) -> None:
+    """Python lets go of what is there when no thread can start any more."""
+    command = [sys.executable, "-c", EXITS, str(short)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
