@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jupyter_mlenv import agreements, consent, presets
+from jupyter_mlenv import agreements, consent, presets, treewalk
 from jupyter_mlenv.errors import ConsentRequired, MlenvError, PresetInvalid
 from jupyter_mlenv.kernels import places
 from jupyter_mlenv.model import Preset, Settings
@@ -149,12 +149,22 @@ async def test_nothing_of_it_is_read_for_a_look(api: Api, project: Path, monkeyp
     (project / "docker" / "Dockerfile").write_text("FROM scratch\nCOPY . /all\n")
     (project / "mlenv.toml").write_text(BUILT)
     walked: list[str] = []
-    real = os.walk
-    monkeypatch.setattr(os, "walk", lambda top, *a, **k: walked.append(str(top)) or real(top, *a, **k))
-    answer = await api.get("presets?path=project")
-    own = next(preset for preset in answer.body["presets"] if preset["name"] == "project")
-    assert own["ready"] is None
-    assert [top for top in walked if top.startswith(str(project))] == []
+    real = treewalk.walk
+
+    def walk(top: int, *args: Any, **how: Any) -> Iterator[treewalk.Entry]:
+        walked.append(os.readlink(f"/proc/self/fd/{top}"))
+        return real(top, *args, **how)
+
+    monkeypatch.setattr(treewalk, "walk", walk)
+
+    async def look() -> Any:
+        answer = await api.get("presets?path=project")
+        return next(preset for preset in answer.body["presets"] if preset["name"] == "project")
+
+    own = await look()
+    assert (own["ready"], walked) == (None, [])
+    agreed(api.environments, project)
+    assert ((await look())["ready"], walked) == (False, [str(project)]), "this is how it would be seen"
 
 
 def settings(tmp_path: Path, *folders: Path) -> Settings:
