@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 import pytest
 from jupyter_client.asynchronous import AsyncKernelClient
 
+from jupyter_mlenv.environments import Environments
 from tests.engine.environment_support import Named
+from tests.engine.server_support import Server, serving
 from tests.support.kernels import Home, kernel
+from tests.support.waiting import eventually
 
 HOST = 'extends = "host"\ntitle = "Box"\n'
 OUTPUTS = 5000
@@ -42,3 +46,44 @@ async def test_bursts_arrive_whole(fork: str, named: Named, home: Home, workspac
         await manager.restart_kernel()
         await client.wait_for_ready(timeout=60)
         assert await burst(client, 0.0003) == OUTPUTS
+
+
+async def burst_in_a_browser(server: Server, id: str) -> int:
+    """The same through the server's WebSocket. Raises TimeoutError without the end of the cell."""
+    arrived = 0
+    async with server.channels(id) as channels:
+        request = await channels.execute(BURST)
+
+        def idle(message: dict[str, Any]) -> bool:
+            nonlocal arrived
+            if message["parent_header"].get("msg_id") != request:
+                return False
+            time.sleep(0.0003)
+            arrived += message["msg_type"] == "display_data"
+            return message["channel"] == "iopub" and message["content"].get("execution_state") == "idle"
+
+        await channels.until(idle)
+    return arrived
+
+
+async def test_bursts_arrive_whole_in_a_browser(
+    named: Named, home: Home, workspace: Path, environments: Environments
+) -> None:
+    """Also from a kernel that a server has taken over. What the server itself drops by default is not our subject."""
+    box = home.add(named("box", HOST))
+    async with serving(home, workspace, "--ZMQChannelsWebsocketConnection.limit_rate=False") as server:
+        body = {"path": "a.ipynb", "type": "notebook", "name": "a.ipynb", "kernel": {"name": box}}
+        id = (await server.call("POST", "api/sessions", body, 201))["kernel"]["id"]
+        assert await burst_in_a_browser(server, id) == OUTPUTS
+
+        await server.end(signal.SIGKILL)
+        [environment] = await environments.list()
+        agent = await environments.agent(environment.id)
+
+        async def alone() -> bool:
+            return all(not kernel.holders for kernel in await agent.kernels())
+
+        await eventually(alone, "nobody is connected to the kernel")
+        await server.begin()
+        assert await burst_in_a_browser(server, id) == OUTPUTS
+        await server.call("DELETE", f"api/kernels/{id}", status=204)
