@@ -168,6 +168,7 @@ def stop(page: Page) -> None:
     item = page.locator('#jp-running-sessions [data-context="mlenv-environment"]')
     item.hover()
     item.locator('[title="Stop"]').click()
+    page.locator(".jp-Dialog").get_by_role("button", name="Stop", exact=True).click()
 
 
 def in_console(page: Page, code: str) -> Locator:
