@@ -47,9 +47,16 @@ class Job:
         self._task: asyncio.Task[Environment] | None = None
 
     def progress(self, progress: Progress) -> None:
-        """Where the work is now; an unchanged progress wakes nobody."""
-        if progress != self.current:
-            self.current = progress
+        """Where the work is now; an unchanged progress wakes nobody, and another phase is told at once."""
+        if progress == self.current:
+            return
+        another = progress.phase != self.current.phase
+        if another and self._later is not None:
+            self._notify()  # how far the last phase came in the end
+        self.current = progress
+        if another:
+            self._notify()
+        else:
             self._soon()
 
     def log(self, line: str) -> None:

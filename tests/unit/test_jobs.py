@@ -160,3 +160,21 @@ def test_an_unknown_job_is_an_error_with_a_code():
         Jobs().get("nope")
     assert isinstance(caught.value, MlenvError)
     assert caught.value.status == 404
+
+
+async def test_the_end_of_a_phase_is_told_however_fast_it_came() -> None:
+    jobs, told = Jobs(), []
+    jobs.listen(lambda job: told.append(job.current))
+    last = Progress("pull", "Pulling", 9, 9, "bytes")
+
+    async def work(job: Job) -> Environment:
+        for number in range(9):
+            job.progress(Progress("pull", "Pulling", number, 9, "bytes"))
+        job.progress(last)
+        job.progress(Progress("create", "Creating the container"))
+        return DONE
+
+    await jobs.start("start", "e", work).wait()
+    assert last in told
+    assert [progress.phase for progress in told if progress.phase != "queued"][-2:] == ["create", "done"]
+    assert len([progress for progress in told if progress.phase == "pull"]) < 9
