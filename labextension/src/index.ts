@@ -130,7 +130,12 @@ const plugin: JupyterFrontEndPlugin<void> = {
       trans
     });
 
-    askBeforeShutDown(app.commands, () => tabs.all, trans);
+    // Not before there is something to ask about: what it does to Lab's commands is no business of other pages.
+    const firstTab = () => {
+      tabs.tracker.widgetAdded.disconnect(firstTab);
+      askBeforeShutDown(app.commands, () => tabs.all, trans);
+    };
+    tabs.tracker.widgetAdded.connect(firstTab);
 
     const category = trans.__('ML Environments');
     for (const command of Object.values(CommandIDs)) {
