@@ -5,7 +5,7 @@ const PROBLEM = {
   code: 'preset_invalid',
   message: '`image.pipp` is not a known setting.',
   hint: '',
-  details: { file: '/home/ada/work/churn/mlenv.toml' },
+  details: { file: '/home/ada/projects/churn/mlenv.toml' },
   log: []
 };
 
@@ -29,25 +29,31 @@ describe('the presets of a folder', () => {
   it('come with what is wrong with others, told once', async () => {
     const told = jest.fn();
     list.problemsChanged.connect(told);
-    answer([PROBLEM], '/home/ada/work/churn');
-    await list.refresh('work/churn');
+    answer([PROBLEM], '/home/ada/projects/churn');
+    await list.refresh('projects/churn');
     await list.refresh();
     expect(list.problems).toEqual([PROBLEM]);
     expect(told).toHaveBeenCalledTimes(1);
-    answer([], '/home/ada/work/churn');
+    answer([], '/home/ada/projects/churn');
     await list.refresh();
     expect(list.problems).toEqual([]);
   });
 
   it.each([
-    ['work/churn', '/home/ada/work/churn', 'work/churn/mlenv.toml'],
-    ['work/churn/data', '/home/ada/work/churn', 'work/churn/mlenv.toml'],
-    ['', '/home/ada/work/churn', 'mlenv.toml'],
+    ['projects/churn', '/home/ada/projects/churn', 'projects/churn/mlenv.toml'],
+    [
+      'projects/churn/data',
+      '/home/ada/projects/churn',
+      'projects/churn/mlenv.toml'
+    ],
+    ['', '/home/ada/projects/churn', 'mlenv.toml'],
     ['elsewhere', '/home/ada/elsewhere', ''],
     ['work', null, '']
   ])('in %j of %j know their file as %j', async (path, workspace, known) => {
     answer([], workspace);
     await list.refresh(path);
-    expect(list.contentsPath('/home/ada/work/churn/mlenv.toml')).toBe(known);
+    expect(list.contentsPath('/home/ada/projects/churn/mlenv.toml')).toBe(
+      known
+    );
   });
 });

@@ -16,7 +16,7 @@ from tests.support.storm import Storm
 from .environment_support import Left, Named
 
 ROUNDS = int(os.environ.get("STORM_ROUNDS", "2"))
-"""How long it goes on: `STORM_ROUNDS=60` for an hour or so."""
+"""How long it goes on: `STORM_ROUNDS=60` for about seven minutes."""
 
 
 @pytest.fixture
