@@ -5,6 +5,7 @@ Nothing needs a network in them: containers of the preset `host` have no image t
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import secrets
 import shutil
@@ -136,13 +137,26 @@ def running_daemon(hidden: Sequence[Path] = (), *, network: bool = False, apart:
         if bridge:
             _ip("link", "add", bridge, "type", "bridge")
             stack.callback(_ip, "link", "delete", bridge)
-            _ip("address", "add", f"10.77.{secrets.randbelow(200) + 50}.1/24", "dev", bridge)
             _ip("link", "set", bridge, "up")
+            _give_address(bridge)
         made = Daemon(folder, hidden, bridge, apart=apart)
         stack.callback(made.stop)
         made.start()
         yield made
 
 
-def _ip(*words: str) -> None:
-    subprocess.run([*AS_ROOT, "ip", *words], check=True)
+def _give_address(bridge: str) -> None:
+    """An address in a network that no other bridge has, such as that of another of these daemons."""
+    for _ in range(100):
+        address = f"10.77.{secrets.randbelow(200) + 50}.1/24"
+        network = str(ipaddress.ip_interface(address).network)
+        _ip("address", "add", address, "dev", bridge)
+        # Looked at after it was added: two that ask first might both be told that it is free.
+        if _ip("-4", "route", "show", "exact", network).count("\n") == 1:
+            return
+        _ip("address", "delete", address, "dev", bridge)
+    pytest.fail("All networks of 10.77.50.0 to 10.77.249.0 are in use.")
+
+
+def _ip(*words: str) -> str:
+    return subprocess.run([*AS_ROOT, "ip", *words], check=True, stdout=subprocess.PIPE, text=True).stdout
