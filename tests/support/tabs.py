@@ -80,6 +80,18 @@ def inner_lab(page: Page, file: str = "requirements.txt") -> Frame:
     return frame
 
 
+def remembered(lab: Page | Frame, part: str) -> None:
+    """Wait until a JupyterLab has told its server that a tab with this in its name is open, most of a second later.
+
+    A page that is loaded before that opens without it.
+    """
+    workspaces = """async () => {
+      const { baseUrl } = JSON.parse(document.getElementById('jupyter-config-data').textContent);
+      return (await fetch(`${baseUrl}lab/api/workspaces`)).text();
+    }"""
+    wait_until(lambda: part in lab.evaluate(workspaces), f"JupyterLab remembers that {part} is open")
+
+
 def settled(frame: Frame) -> None:
     """Wait until a page has what it asked for at its start: a test that ends before takes its server away."""
     frame.wait_for_load_state("networkidle")

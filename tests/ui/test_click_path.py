@@ -8,7 +8,7 @@ from tests.support.events import write_scalars
 from tests.support.lab import Lab, owned_by_person
 from tests.support.notebook import new_notebook, run_cell
 from tests.support.observed import Console
-from tests.support.tabs import HOST, SLOW, environment_frame, inner_lab, open_lab, project, tile
+from tests.support.tabs import HOST, SLOW, environment_frame, inner_lab, open_lab, project, remembered, tile
 
 
 def test_a_click_opens_the_environments_own_lab_and_tensorboard(lab: Lab, page: Page, console: Console) -> None:
@@ -45,6 +45,8 @@ def test_a_click_opens_the_environments_own_lab_and_tensorboard(lab: Lab, page: 
         timeout=SLOW
     )
 
+    remembered(inner, "Untitled.ipynb")
+    remembered(page, "tensorboard")
     page.reload()
     environment_frame(page, "tensorboard")
     page.locator(".lm-TabBar-tab", has_text=HOST).click()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import Page, expect
 
 from tests.support.lab import Lab
-from tests.support.tabs import HOST, SLOW, inner_lab, open_lab, project, settled, tile
+from tests.support.tabs import HOST, SLOW, inner_lab, open_lab, project, remembered, settled, tile
 
 
 def test_the_tab_of_a_click_is_there_after_a_reload(lab: Lab, page: Page) -> None:
@@ -14,6 +14,7 @@ def test_the_tab_of_a_click_is_there_after_a_reload(lab: Lab, page: Page) -> Non
     tile(page, HOST).click()
     settled(inner_lab(page))
     [environment] = lab.environments()
+    remembered(page, environment["id"])
     page.reload()
     expect(page.locator(".lm-TabBar-tab", has_text=f"churn-model · {HOST}")).to_be_visible(timeout=SLOW)
     settled(inner_lab(page))

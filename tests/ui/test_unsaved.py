@@ -10,7 +10,7 @@ from playwright.sync_api import Dialog, Frame, Locator, Page, expect
 
 from tests.support.lab import Lab
 from tests.support.observed import Console
-from tests.support.tabs import HOST, SLOW, button, card, inner_lab, open_lab, project, tile, toolbar
+from tests.support.tabs import HOST, SLOW, button, card, inner_lab, open_lab, project, remembered, tile, toolbar
 from tests.support.waiting import wait_until
 
 TEXT = "what nobody has saved"
@@ -31,6 +31,7 @@ def inner(lab: Lab, page: Page, folder: Path, console: Console) -> Frame:
     tile(page, HOST).click()
     inner = inner_lab(page)
     change(page, inner, "notes.txt")
+    remembered(inner, "notes.txt")
     return inner
 
 
