@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from jupyter_core.paths import jupyter_data_dir, jupyter_path
 from traitlets import TraitError, default, validate
 
-from . import machine
+from . import host_defaults
+from .config_traits import Knobs
 from .errors import RequestInvalid
-from .knobs import Knobs
 from .model import Resources, Settings
 from .sizes import SMALLEST_MEMORY, parse_size
 
@@ -30,11 +30,11 @@ class MlenvConfig(Knobs):
 
     @default("owner")
     def _owner_default(self) -> str:
-        return machine.owner(os.environ)
+        return host_defaults.owner(os.environ)
 
     @default("run_root")
     def _run_root_default(self) -> str:
-        return machine.run_root(jupyter_data_dir())
+        return host_defaults.run_root(jupyter_data_dir())
 
     @default("preset_paths")
     def _preset_paths_default(self) -> list[str]:
@@ -42,11 +42,11 @@ class MlenvConfig(Knobs):
 
     @default("ca_bundle")
     def _ca_bundle_default(self) -> str:
-        return machine.ca_bundle(os.environ)
+        return host_defaults.ca_bundle(os.environ)
 
     @default("proxies")
     def _proxies_default(self) -> dict[str, str]:
-        return machine.proxies(os.environ)
+        return host_defaults.proxies(os.environ)
 
     @default("pip_index_url")
     def _pip_index_url_default(self) -> str:
@@ -94,8 +94,8 @@ class MlenvConfig(Knobs):
     @validate("run_root")
     def _valid_run_root(self, proposal: Any) -> str:
         path: str = os.path.abspath(os.path.expanduser(proposal["value"]))
-        if not machine.socket_paths_fit(path):
-            longest = machine.SOCKET_PATH_BYTES - len(machine.LONGEST_SOCKET)
+        if not host_defaults.socket_paths_fit(path):
+            longest = host_defaults.SOCKET_PATH_BYTES - len(host_defaults.LONGEST_SOCKET)
             raise TraitError(f"MlenvConfig.run_root: {path!r} is too long for unix sockets; {longest} bytes at most.")
         return path
 
@@ -108,7 +108,7 @@ class MlenvConfig(Knobs):
             owner=self.owner,
             uid=os.getuid(),
             gid=os.getgid(),
-            username=machine.username(),
+            username=host_defaults.username(),
             run_root=self.run_root,
             allowed_workspaces=_paths(self.allowed_workspaces),
             allow_home=self.allow_home,
@@ -155,7 +155,7 @@ class MlenvConfig(Knobs):
         )
 
     def _pip(self, what: str) -> list[str]:
-        return machine.pip_settings(os.environ, machine.pip_config(os.environ))[what]
+        return host_defaults.pip_settings(os.environ, host_defaults.pip_config(os.environ))[what]
 
     def _pip_env(self) -> dict[str, str]:
         lists = {

@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from . import floors
+from . import safe_versions
 from .agentclient import AgentClient
 from .errors import MlenvError
 from .model import Environment, State
@@ -26,7 +26,7 @@ try:
 except ImportError:
     raise SystemExit
 found = {{}}
-for name in {list(floors.FLOORS)!r}:
+for name in {list(safe_versions.FLOORS)!r}:
     try:
         found[name] = version(name)
     except PackageNotFoundError:
@@ -54,7 +54,9 @@ async def versions(agent: AgentClient, python: str, cwd: str) -> dict[str, str]:
         await asyncio.wait_for(ask(), PATIENCE)
         found = json.loads(said)
         if isinstance(found, dict):
-            return {name: text for name, text in found.items() if name in floors.FLOORS and isinstance(text, str)}
+            return {
+                name: text for name, text in found.items() if name in safe_versions.FLOORS and isinstance(text, str)
+            }
     return {}
 
 
@@ -98,7 +100,7 @@ class InsideJupyter:
             environment = await self._running(id)
             if environment.state is State.RUNNING:
                 agent = await self._agent(environment)
-                said = floors.sentence(await versions(agent, environment.python, environment.workspace))
+                said = safe_versions.sentence(await versions(agent, environment.python, environment.workspace))
                 self._known[id] = (said,) if said else ()
                 if said:
                     await self._changed(id)

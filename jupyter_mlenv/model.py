@@ -382,7 +382,7 @@ class Reporter(Protocol):
 class StartRequest:
     """What a person asked for. Overrides are empty or `None` where the preset decides.
 
-    `workspace` is an absolute directory, already resolved by `workspace.py`. `endpoint`: also wait until this
+    `workspace` is an absolute directory, already resolved by `workspaces.py`. `endpoint`: also wait until this
     endpoint answers.
     """
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from . import workspace as workspaces
+from . import workspaces
 from .errors import MountForbidden, MountMissing
 from .model import Mount
 from .mounts import inside

@@ -8,10 +8,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from . import consent, imageplan, startcheck
+from . import consent, imageplan, startcheck, workspaces
 from . import plan as planning
 from . import presets as recipes
-from . import workspace as workspaces
 from .engines.base import Engine, ImageInfo
 from .errors import MlenvError, PresetInvalid
 from .model import LABEL, Plan, Preset, Settings, StartRequest

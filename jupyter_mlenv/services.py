@@ -7,8 +7,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import PurePosixPath
 
-from . import readback, rundir
-from . import workspace as workspaces
+from . import readback, rundir, workspaces
 from .agentclient import AgentClient
 from .errors import EndpointNotFound, ServiceExited, ServiceTimeout
 from .model import Endpoint, Environment, State, endpoint_url, is_port

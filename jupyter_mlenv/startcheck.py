@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from . import allowedimages, enginefiles, limits, mountsources
+from . import allowedimages, enginefiles, limits, mountsources, workspaces
 from . import plan as planning
-from . import workspace as workspaces
 from .agentclient import AgentClient
 from .engines.base import Engine
 from .errors import MountForbidden, SourceMissing, WorkspaceForbidden

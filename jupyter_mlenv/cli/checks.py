@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from .. import floors
+from .. import safe_versions
 from ..aliases import apply_alias, normalize
 from ..errors import MlenvError, PresetInvalid
 from ..model import ImageSource, Preset, Settings
@@ -91,15 +91,16 @@ def jupyter() -> Iterator[Check]:
 
 def old_jupyter(versions: Mapping[str, str]) -> Check | None:
     """A Jupyter on this machine with known holes; only one that was forced past our requirements can be."""
-    old = floors.older(versions)
+    old = safe_versions.older(versions)
     if not old:
         return None
     said = " and ".join(f"{name} {number}" for name, number in old.items())
-    needed = " ".join(f"'{name}>={floors.FLOORS[name]}'" for name in old)
+    safe = ", ".join(safe_versions.FLOORS[name] for name in old)
+    needed = " ".join(f"'{name}>={safe_versions.FLOORS[name]}'" for name in old)
     return Check(
         "JupyterLab",
         "problem",
-        f"{said}: older versions than {', '.join(floors.FLOORS[name] for name in old)} have known security holes",
+        f"{said}: older versions than {safe} have known security holes",
         f"pip install --upgrade {needed}, then restart Jupyter.",
     )
 

@@ -174,13 +174,13 @@ async def here(environments: Environments, given: str = "", preset: str = "") ->
     With a preset, a running environment of it that contains the current directory decides. Raises WorkspaceNotFound,
     WorkspaceForbidden.
     """
-    from .. import workspace  # noqa: PLC0415
+    from .. import workspaces  # noqa: PLC0415
 
     if given:
-        return await off_loop(workspace.check, given, environments.settings)
+        return await off_loop(workspaces.check, given, environments.settings)
     there = await environments.list() if preset else []
     running = [e.workspace for e in there if e.preset == preset and e.state is State.RUNNING]
-    return await off_loop(workspace.find, os.getcwd(), environments.settings, running)
+    return await off_loop(workspaces.find, os.getcwd(), environments.settings, running)
 
 
 async def find(environments: Environments, words: Sequence[str]) -> list[Environment]:

@@ -11,8 +11,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .. import floors, insidejupyter
-from .. import workspace as workspaces
+from .. import insidejupyter, safe_versions, workspaces
 from ..engines.base import EngineFacts
 from ..environments import Environments
 from ..errors import (
@@ -140,7 +139,7 @@ async def old_jupyters(environments: Environments) -> list[Check]:
         except MlenvError:
             return None  # it ends just now, or its agent is in trouble, which opening it says
         found = await insidejupyter.versions(agent, environment.python, environment.workspace)
-        said = floors.sentence(found)
+        said = safe_versions.sentence(found)
         return Check("Old Jupyter", "warning", f"in {environment.id}", said) if said else None
 
     running = [one for one in await environments.list() if one.state is State.RUNNING]

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TypeVar
 
-from .. import consent, planlabel, rundir
+from .. import consent, planlabel, rundir, workspaces
 from .. import presets as recipes
-from .. import workspace as workspaces
 from ..agentclient import AgentClient
 from ..environments import Environments
 from ..errors import (

@@ -1,4 +1,4 @@
-"""Which workspace a request means: the one function of `workspace.py`, with what the server knows."""
+"""Which workspace a request means: the one function of `workspaces.py`, with what the server knows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from .. import workspace as workspaces
+from .. import workspaces
 from ..errors import EngineError
 from ..model import State
 from ..workers import off_loop

@@ -12,7 +12,7 @@ import pytest
 from traitlets import TraitError
 from traitlets.config import Config
 
-from jupyter_mlenv import machine
+from jupyter_mlenv import host_defaults
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.errors import RequestInvalid
 from jupyter_mlenv.sizes import parse_size
@@ -26,7 +26,7 @@ def configured(**traits: Any) -> MlenvConfig:
 def test_the_defaults_describe_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JUPYTERHUB_USER", raising=False)
     settings = configured().settings(root_dir="/srv/work")
-    assert settings.owner == machine.login()
+    assert settings.owner == host_defaults.login()
     assert (settings.uid, settings.gid) == (os.getuid(), os.getgid())
     assert settings.host_python == sys.executable
     assert settings.host_prefixes[0] == sys.prefix
@@ -34,7 +34,7 @@ def test_the_defaults_describe_this_machine(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.root_dir == "/srv/work"
     assert settings.resources.pids == 4096
     assert settings.shared_filesystem is None
-    assert machine.socket_paths_fit(settings.run_root)
+    assert host_defaults.socket_paths_fit(settings.run_root)
 
 
 def test_a_hubs_user_owns_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,14 +71,14 @@ def test_a_data_directory_too_deep_for_sockets_gives_way(monkeypatch: pytest.Mon
 def test_the_socket_limit_is_the_systems(tmp_path: Path) -> None:
     import socket
 
-    root = "/tmp/" + "d" * (machine.SOCKET_PATH_BYTES - len(machine.LONGEST_SOCKET) - len("/tmp/"))
-    assert machine.socket_paths_fit(root)
-    assert not machine.socket_paths_fit(root + "d")
+    root = "/tmp/" + "d" * (host_defaults.SOCKET_PATH_BYTES - len(host_defaults.LONGEST_SOCKET) - len("/tmp/"))
+    assert host_defaults.socket_paths_fit(root)
+    assert not host_defaults.socket_paths_fit(root + "d")
     with socket.socket(socket.AF_UNIX) as sock:
         with pytest.raises(FileNotFoundError):  # the folder is not there, but the name is short enough
-            sock.bind(root + machine.LONGEST_SOCKET)
+            sock.bind(root + host_defaults.LONGEST_SOCKET)
         with pytest.raises(OSError, match="too long"):
-            sock.bind(root + "d" + machine.LONGEST_SOCKET)
+            sock.bind(root + "d" + host_defaults.LONGEST_SOCKET)
 
 
 def test_paths_may_start_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_proxies_are_passed_unless_they_should_not(monkeypatch: pytest.MonkeyPat
 def test_the_first_certificate_bundle_that_exists_counts(tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.touch()
-    assert machine.ca_bundle({"SSL_CERT_FILE": "/nowhere", "REQUESTS_CA_BUNDLE": str(bundle)}) == str(bundle)
+    assert host_defaults.ca_bundle({"SSL_CERT_FILE": "/nowhere", "REQUESTS_CA_BUNDLE": str(bundle)}) == str(bundle)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_the_first_certificate_bundle_that_exists_counts(tmp_path: Path) -> None
     ],
 )
 def test_package_index_settings(env: dict[str, str], config: dict[str, str], expected: dict[str, list[str]]) -> None:
-    assert {name: words for name, words in machine.pip_settings(env, config).items() if words} == expected
+    assert {name: words for name, words in host_defaults.pip_settings(env, config).items() if words} == expected
 
 
 def test_pips_own_configuration_is_read_the_specific_file_last(tmp_path: Path) -> None:
@@ -140,12 +140,15 @@ def test_pips_own_configuration_is_read_the_specific_file_last(tmp_path: Path) -
     named = tmp_path / "named.conf"
     named.write_text("[global]\nindex-url = https://named/s\n")
     env = {"HOME": str(tmp_path), "XDG_CONFIG_DIRS": str(tmp_path / "none")}
-    assert machine.pip_config(env)["index-url"] == "https://user/s"
-    both = machine.pip_config({**env, "PIP_CONFIG_FILE": str(named)})
+    assert host_defaults.pip_config(env)["index-url"] == "https://user/s"
+    both = host_defaults.pip_config({**env, "PIP_CONFIG_FILE": str(named)})
     assert (both["index-url"], both["trusted-host"]) == ("https://named/s", "one")
-    assert machine.pip_config({**env, "PIP_CONFIG_FILE": os.devnull}) == {}
+    assert host_defaults.pip_config({**env, "PIP_CONFIG_FILE": os.devnull}) == {}
     (user / "pip.conf").write_text("not an ini file")
-    assert "index-url" not in machine.pip_config(env) or machine.pip_config(env)["index-url"] != "https://user/s"
+    assert (
+        "index-url" not in host_defaults.pip_config(env)
+        or host_defaults.pip_config(env)["index-url"] != "https://user/s"
+    )
 
 
 def test_index_settings_become_the_builds_environment() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import floors
+from jupyter_mlenv import safe_versions
 from jupyter_mlenv.cli import checks
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -16,7 +16,7 @@ PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 def test_this_machine_s_requirements_are_the_floors() -> None:
     asked = dict(re.findall(r'^  "(jupyter\w+)>=([\d.]+)"', PYPROJECT.read_text(), re.MULTILINE))
-    assert {name: asked[name] for name in floors.FLOORS} == floors.FLOORS
+    assert {name: asked[name] for name in safe_versions.FLOORS} == safe_versions.FLOORS
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_this_machine_s_requirements_are_the_floors() -> None:
     ],
 )
 def test_what_is_too_old(name: str, number: str, old: bool) -> None:
-    assert floors.older({name: number}) == ({name: number} if old else {})
+    assert safe_versions.older({name: number}) == ({name: number} if old else {})
 
 
 def test_doctor_names_an_old_jupyter_and_what_to_do() -> None:
@@ -51,9 +51,9 @@ def test_doctor_names_an_old_jupyter_and_what_to_do() -> None:
 
 
 def test_a_person_is_told_about_the_jupyter_of_an_environment() -> None:
-    said = floors.sentence({"jupyter_server": "2.14.2\x1b]52;c;x\x07", "jupyterlab": "4.6.6"})
+    said = safe_versions.sentence({"jupyter_server": "2.14.2\x1b]52;c;x\x07", "jupyterlab": "4.6.6"})
     assert "jupyter_server 2.14.2" in said
     assert "'jupyter_server>=2.21'" in said
     assert "\x1b" not in said
-    assert floors.sentence({"jupyter_server": "2.21.1", "jupyterlab": "4.6.6"}) == ""
-    assert floors.sentence({}) == ""
+    assert safe_versions.sentence({"jupyter_server": "2.21.1", "jupyterlab": "4.6.6"}) == ""
+    assert safe_versions.sentence({}) == ""

@@ -158,11 +158,11 @@ def test_only_what_was_asked_for_enters_the_environment() -> None:
 
 
 def test_a_kernels_sockets_keep_their_names_and_fit() -> None:
-    from jupyter_mlenv import machine
+    from jupyter_mlenv import host_defaults
 
     prefix = handover.socket_prefix("k" * 200)
     assert prefix == handover.socket_prefix("k" * 200) != handover.socket_prefix("other")
-    assert len(f"/0123456789/{prefix}-5") <= len(machine.LONGEST_SOCKET)
+    assert len(f"/0123456789/{prefix}-5") <= len(host_defaults.LONGEST_SOCKET)
     info = {"transport": "ipc", "ip": f"/host/run/0123456789/{prefix}", "key": b"secret", "shell_port": 1}
     inner = handover.inner_connection(info, "mlenv-host")
     assert inner["ip"] == f"{RUN_DIR}/{prefix}"

@@ -14,8 +14,8 @@ import jupyter_mlenv
 
 ROOT = Path(jupyter_mlenv.__file__).parent
 PAGE = ROOT.parent / "docs" / "architecture.md"
-CORE = ("plaintext", "errors", "model", "sizes", "presetfile", "presetrules", "presets", "workspace", "dockerfile")
-CORE += ("floors", "owndockerfile", "aliases", "planlabel", "plan", "hostpython", "pipsettings", "keepnote")
+CORE = ("plaintext", "errors", "model", "sizes", "presetfile", "presetrules", "presets", "workspaces", "dockerfile")
+CORE += ("safe_versions", "owndockerfile", "aliases", "planlabel", "plan", "hostpython", "pipsettings", "keepnote")
 CORE += ("mounts", "treewalk", "variables", "insides")
 CORE += ("limits", "allowedimages", "mountsources")
 CORE += ("projectfiles",)

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_mlenv import agentclient, lifecycle
-from jupyter_mlenv import workspace as workspaces
+from jupyter_mlenv import agentclient, lifecycle, workspaces
 from jupyter_mlenv.engines.base import ContainerInfo
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import (

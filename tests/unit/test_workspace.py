@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import workspace
+from jupyter_mlenv import workspaces
 from jupyter_mlenv.errors import WorkspaceForbidden, WorkspaceNotFound
 from jupyter_mlenv.model import Settings
 
@@ -34,41 +34,41 @@ def made(path: Path, *markers: str) -> str:
 def test_the_nearest_project_around_a_folder(home: Path) -> None:
     project = made(home / "code" / "project", "pyproject.toml")
     inner = made(home / "code" / "project" / "src" / "deep")
-    assert workspace.find(inner, settings()) == project
+    assert workspaces.find(inner, settings()) == project
     nested = made(home / "code" / "project" / "examples", "requirements.txt")
-    assert workspace.find(nested, settings()) == nested
+    assert workspaces.find(nested, settings()) == nested
 
 
 def test_a_folder_without_project_is_itself(home: Path) -> None:
     made(home, ".git")  # dotfiles under version control do not make the home directory a workspace
     folder = made(home / "notes")
-    assert workspace.find(folder, settings()) == folder
+    assert workspaces.find(folder, settings()) == folder
 
 
 def test_a_running_environment_wins(home: Path) -> None:
     outer, project = made(home / "a"), made(home / "a" / "b", ".git")
     folder = made(home / "a" / "b" / "c")
-    assert workspace.find(folder, settings(), [outer]) == outer
-    assert workspace.find(folder, settings(), [outer, folder, str(home / "elsewhere")]) == folder
-    assert workspace.find(folder, settings(), [str(home)]) == project
+    assert workspaces.find(folder, settings(), [outer]) == outer
+    assert workspaces.find(folder, settings(), [outer, folder, str(home / "elsewhere")]) == folder
+    assert workspaces.find(folder, settings(), [str(home)]) == project
 
 
 def test_never_above_the_root_directory(home: Path) -> None:
     made(home / "repo", ".git")
     root = made(home / "repo" / "root")
     folder = made(home / "repo" / "root" / "x")
-    assert workspace.find(folder, settings(root_dir=root)) == folder
+    assert workspaces.find(folder, settings(root_dir=root)) == folder
     with pytest.raises(WorkspaceForbidden, match="root directory"):
-        workspace.check(str(home / "repo"), settings(root_dir=root))
+        workspaces.check(str(home / "repo"), settings(root_dir=root))
 
 
 def test_the_home_directory_is_refused_unless_allowed(home: Path) -> None:
     with pytest.raises(WorkspaceForbidden, match="home directory") as caught:
-        workspace.check(str(home), settings())
+        workspaces.check(str(home), settings())
     assert caught.value.hint
-    assert workspace.check("~", settings(allow_home=True)) == str(home)
+    assert workspaces.check("~", settings(allow_home=True)) == str(home)
     with pytest.raises(WorkspaceForbidden, match="contains the home"):
-        workspace.check(str(home.parent), settings(allow_home=True))
+        workspaces.check(str(home.parent), settings(allow_home=True))
 
 
 def test_links_and_dots_do_not_escape(home: Path) -> None:
@@ -80,13 +80,13 @@ def test_links_and_dots_do_not_escape(home: Path) -> None:
     only = settings(allowed_workspaces=(allowed,))
     for path in (outside, f"{allowed}/link", f"{allowed}/../projects-of-others", "/etc"):
         with pytest.raises(WorkspaceForbidden, match="allowed workspaces"):
-            workspace.check(path, only)
+            workspaces.check(path, only)
         with pytest.raises(WorkspaceForbidden):
-            workspace.find(path, only)
+            workspaces.find(path, only)
     with pytest.raises(WorkspaceForbidden, match="leads there"):
-        workspace.check(f"{allowed}/link/..", only)
-    assert workspace.check(str(home / "door"), only) == inside
-    assert workspace.check(allowed, only) == allowed
+        workspaces.check(f"{allowed}/link/..", only)
+    assert workspaces.check(str(home / "door"), only) == inside
+    assert workspaces.check(allowed, only) == allowed
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_links_and_dots_do_not_escape(home: Path) -> None:
 )
 def test_the_system_is_refused(home: Path, path: str) -> None:
     with pytest.raises(WorkspaceForbidden):
-        workspace.check(path, settings())
+        workspaces.check(path, settings())
 
 
 @pytest.mark.parametrize("name", [".ssh", ".config/gh", ".aws"])
 def test_keys_are_refused(home: Path, name: str) -> None:
     with pytest.raises(WorkspaceForbidden, match="keys"):
-        workspace.check(made(home / name), settings())
+        workspaces.check(made(home / name), settings())
 
 
 def test_tokens_of_environments_are_refused(home: Path) -> None:
@@ -108,29 +108,29 @@ def test_tokens_of_environments_are_refused(home: Path) -> None:
     refusing = Settings(owner="me", uid=1, gid=1, username="ann", run_root=folder)
     for path in (folder, str(home / "share"), f"{folder}/0123456789"):
         with pytest.raises(WorkspaceForbidden, match="run directories"):
-            workspace.check(path, refusing)
+            workspaces.check(path, refusing)
 
 
 def test_what_is_not_there(home: Path) -> None:
     with pytest.raises(WorkspaceNotFound, match="does not exist"):
-        workspace.check(str(home / "missing"), settings())
+        workspaces.check(str(home / "missing"), settings())
     file = home / "file.txt"
     file.touch()
     with pytest.raises(WorkspaceNotFound, match="is a file") as caught:
-        workspace.check(str(file), settings())
+        workspaces.check(str(file), settings())
     assert str(home) in caught.value.hint
     with pytest.raises(WorkspaceNotFound, match="NUL"):
-        workspace.check("a\0b", settings())
+        workspaces.check("a\0b", settings())
 
 
 def test_a_relative_folder_and_odd_names(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = made(home / "a:b, ü 'x'", "Dockerfile")
     monkeypatch.chdir(folder)
-    assert workspace.find(".", settings()) == folder
+    assert workspaces.find(".", settings()) == folder
 
 
 @pytest.mark.parametrize(("there", "chosen"), [((), "runs"), (("logs",), "logs"), (("logs", "runs"), "runs")])
 def test_logdir(tmp_path: Path, there: tuple[str, ...], chosen: str) -> None:
     for name in there:
         (tmp_path / name).mkdir()
-    assert workspace.logdir(str(tmp_path)) == os.path.join(str(tmp_path), chosen)
+    assert workspaces.logdir(str(tmp_path)) == os.path.join(str(tmp_path), chosen)
