@@ -177,7 +177,7 @@ def kit(request: ImageRequest) -> tuple[FileEntry, ...]:
     """Our part of the build context."""
     from importlib.resources import files  # noqa: PLC0415 - only builds need it
 
-    scripts = files(__package__) / "catalog" / "kit"
+    scripts = files(__package__) / "planning" / "build_scripts"
     entries = [
         FileEntry(f"{KIT}/{name}", scripts.joinpath(name).read_bytes(), 0o755)
         for name in ("install.sh", "apt.sh", "compile.py")

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import allowedimages, dockerfile, hostpython, owndockerfile, projectfiles, treewalk
+from . import allowedimages, dockerfile, hostpython, owndockerfile, treewalk
 from .aliases import apply_alias
 from .engines.base import EngineFacts
 from .errors import PresetInvalid
 from .model import BuildRecipe, ImagePlan, Preset, Settings
+from .presets import project_files
 
 
 def make(
@@ -100,8 +101,8 @@ class _Files:
         """A file that the preset names. Raises PresetInvalid."""
         project, full = self.preset.project, os.path.join(self.preset.directory, path)
         try:
-            if project and projectfiles.holds(project, full):
-                return projectfiles.text(project, full)  # what was agreed to, whatever the file says by now
+            if project and project_files.holds(project, full):
+                return project_files.text(project, full)  # what was agreed to, whatever the file says by now
             return treewalk.read_text(self.root(full), full)
         except OSError as error:
             raise self._unreadable(path, str(error.strerror)) from error

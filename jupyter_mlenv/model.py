@@ -175,7 +175,7 @@ class Consent:
 
 @dataclass(frozen=True)
 class Preset:
-    """A named recipe that a tile shows. Parsed from TOML by `presets.py`; `source` is the file, or `catalog`.
+    """A named recipe that a tile shows. Parsed from TOML by `presets/loader.py`; `source` is the file, or `catalog`.
 
     `project`: set if it comes with the workspace, and may so have come with a cloned repository. `consent`: set if
     nothing of it may be used before a person has agreed to it.

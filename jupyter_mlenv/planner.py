@@ -10,10 +10,10 @@ from typing import TypeVar
 
 from . import consent, imageplan, startcheck, workspaces
 from . import plan as planning
-from . import presets as recipes
 from .engines.base import Engine, ImageInfo
 from .errors import MlenvError, PresetInvalid
 from .model import LABEL, Plan, Preset, Settings, StartRequest
+from .presets import loader
 from .treewalk import Budget, OutOfTime
 from .workers import Workers
 
@@ -38,7 +38,7 @@ class Planner:
         """The presets a person can start in this workspace, and the files that hold no valid one."""
 
         def load() -> tuple[list[Preset], list[PresetInvalid]]:
-            found, broken = recipes.load(self._settings, workspace)
+            found, broken = loader.load(self._settings, workspace)
             return [consent.asked(preset, self._settings) for preset in found], broken
 
         return await self._workers.run(load)
@@ -56,7 +56,7 @@ class Planner:
         """
         workspace = await self._workers.run(partial(workspaces.check, request.workspace, self._settings))
         presets, broken = await self.presets(workspace)
-        preset = recipes.find(request.preset, presets, broken)
+        preset = loader.find(request.preset, presets, broken)
         consent.require(preset)
         return replace(request, workspace=workspace), preset
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
-from .. import presets as recipes
 from ..errors import MlenvError, NotFound
 from ..kernels import kernelspec, specs
 from ..model import Preset
+from ..presets import loader
 from . import output
 from .agree import ask
 from .command import Command, add_json, here
@@ -69,7 +69,7 @@ project, which is started if it is not running."""
         async with self.environments() as environments:
             workspace = await here(environments, args.workspace) if args.workspace else ""
             presets, broken = await environments.presets(workspace)
-            chosen = [recipes.find(name, presets, broken) for name in args.names]
+            chosen = [loader.find(name, presets, broken) for name in args.names]
             for preset in chosen:
                 await ask(environments, preset)
             ready = await _ready(environments, chosen, workspace)

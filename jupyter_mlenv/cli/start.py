@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .. import presets as recipes
 from ..errors import ConsentRequired
 from ..model import Environment, StartRequest
+from ..presets import loader
 from . import output, usage
 from .agree import ask
 from .command import Command, add_json, follow, here
@@ -80,7 +80,7 @@ async def agreed_start(environments: Environments, request: StartRequest) -> tup
         return await environments.start(request)
     except ConsentRequired:
         presets, broken = await environments.presets(request.workspace)
-        await ask(environments, recipes.find(request.preset, presets, broken))
+        await ask(environments, loader.find(request.preset, presets, broken))
     return await environments.start(request)
 
 

@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 from typing import TypeVar
 
 from .. import consent, planlabel, rundir, workspaces
-from .. import presets as recipes
 from ..agentclient import AgentClient
 from ..environments import Environments
 from ..errors import (
@@ -36,6 +35,7 @@ from ..model import (
     container_name,
     environment_id,
 )
+from ..presets import loader
 from ..routes import UnixRoute
 from ..workers import off_loop
 
@@ -139,7 +139,7 @@ async def _find(environments: Environments, wish: Wish) -> Place:
     running = [e.workspace for e in there if e.preset == wish.preset and e.state is State.RUNNING]
     workspace, cwd = await off_loop(_folders, wish, environments, running)
     presets, broken = await environments.presets(workspace)
-    preset = recipes.find(wish.preset, presets, broken)
+    preset = loader.find(wish.preset, presets, broken)
     name = wish.name
     if preset.kernel.isolate:
         name = f"{ISOLATED}{wish.kernel_id}"

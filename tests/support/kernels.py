@@ -12,10 +12,10 @@ from typing import Any
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.ioloop import AsyncIOLoopKernelManager
 
-from jupyter_mlenv import presets as recipes
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels import kernelspec, specs
+from jupyter_mlenv.presets import loader
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,8 +40,8 @@ class Home:
 
     def add(self, preset: str, *, argv: list[str] | None = None, **how: Any) -> str:
         """The kernelspec of a preset; returns its name."""
-        found, broken = recipes.load(self.config.settings())
-        chosen = recipes.find(preset, found, broken)
+        found, broken = loader.load(self.config.settings())
+        chosen = loader.find(preset, found, broken)
         spec = kernelspec.kernel_json(chosen, **how)
         name = kernelspec.spec_name(preset, how.get("name", ""))
         specs.write(str(self.folder / "data" / "kernels"), name, spec | ({"argv": argv} if argv else {}), chosen.icon)

@@ -14,7 +14,7 @@ import pytest
 from jupyter_mlenv import dockerfile, owndockerfile
 from jupyter_mlenv.dockerfile import ImageRequest, step_text
 
-KIT = Path(dockerfile.__file__).parent / "catalog" / "kit"
+KIT = Path(dockerfile.__file__).parent / "planning" / "build_scripts"
 REQUEST = ImageRequest("base:1", pip=("numpy", "pandas"))
 
 

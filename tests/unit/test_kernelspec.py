@@ -12,21 +12,21 @@ from typing import Any
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 
-from jupyter_mlenv import presets as recipes
 from jupyter_mlenv.cli.app import main
 from jupyter_mlenv.errors import NotFound, PresetInvalid, RequestInvalid
 from jupyter_mlenv.kernels import handover, life, places, specs
 from jupyter_mlenv.kernels.kernelspec import IPYKERNEL, kernel_json, launcher_argv, marker, own_argv, spec_name
 from jupyter_mlenv.model import RUN_DIR, Mount, Preset
+from jupyter_mlenv.presets import loader
 
-CATALOG = {preset.name: preset for preset in recipes.catalog()}
+CATALOG = {preset.name: preset for preset in loader.catalog()}
 FOREIGN = {"argv": ["mine"], "display_name": "Mine", "language": "python"}
 
 
 def preset(name: str = "pytorch", text: str = "") -> Preset:
     if not text:
         return CATALOG[name]
-    return recipes.parse(f"schema = 1\n{text}", file=f"{name}.toml", directory="/")
+    return loader.parse(f"schema = 1\n{text}", file=f"{name}.toml", directory="/")
 
 
 def foreign(folder: Path, name: str) -> Path:

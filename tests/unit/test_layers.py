@@ -14,14 +14,24 @@ import jupyter_mlenv
 
 ROOT = Path(jupyter_mlenv.__file__).parent
 PAGE = ROOT.parent / "docs" / "architecture.md"
-CORE = ("plaintext", "errors", "model", "sizes", "presetfile", "presetrules", "presets", "workspaces", "dockerfile")
+CORE = (
+    "plaintext",
+    "errors",
+    "model",
+    "sizes",
+    "presets.document",
+    "presets.rules",
+    "presets.loader",
+    "workspaces",
+    "dockerfile",
+)
 CORE += ("safe_versions", "owndockerfile", "aliases", "planlabel", "plan", "hostpython", "pipsettings", "keepnote")
 CORE += ("mounts", "treewalk", "variables", "insides")
 CORE += ("limits", "allowedimages", "mountsources")
-CORE += ("projectfiles",)
+CORE += ("presets.project_files",)
 CORE += ("dockerignore", "imageplan")
 CORE += ("hostconfig",)
-CORE += ("tomlscan", "presetbuild", "dockerfilesteps")
+CORE += ("presets.toml_scan", "presets.builder", "dockerfilesteps")
 
 
 def modules() -> dict[str, Path]:
@@ -29,7 +39,7 @@ def modules() -> dict[str, Path]:
     found = {}
     for file in sorted(ROOT.rglob("*.py")):
         parts = file.relative_to(ROOT).with_suffix("").parts
-        if parts[:2] != ("catalog", "kit") and parts != ("__init__",) and "node_modules" not in parts:
+        if "build_scripts" not in parts and parts != ("__init__",) and "node_modules" not in parts:
             found[".".join(part for part in parts if part != "__init__")] = file
     return found
 
@@ -96,7 +106,7 @@ def test_the_core_knows_no_server_and_no_engine(name: str) -> None:
     foreign = {target.split(".")[0] for target, ours in imports(name, modules()[name]) if not ours}
     assert foreign & {"tornado", "docker", "traitlets", "jupyter_server", "jupyter_core", "aiohttp"} == set()
     ours = {target for target, ours in imports(name, modules()[name]) if ours}
-    assert ours <= {*CORE, "engines.base", "_version"}
+    assert ours <= {*CORE, "presets", "engines.base", "_version"}
 
 
 def test_only_the_docker_adapter_imports_docker() -> None:

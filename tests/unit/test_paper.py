@@ -43,7 +43,7 @@ def test_the_readme_names_every_command() -> None:
 
 
 def test_the_readme_names_every_preset() -> None:
-    presets = {path.stem for path in ROOT.glob("jupyter_mlenv/catalog/[a-z]*.toml")}
+    presets = {path.stem for path in ROOT.glob("jupyter_mlenv/presets/catalog/[a-z]*.toml")}
     assert presets
     assert presets <= set(re.findall(r"`([a-z-]+)`", read("README.md")))
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import presets, tomlscan
+from jupyter_mlenv import presets
 from jupyter_mlenv.errors import PresetInvalid, PresetNotFound
 from jupyter_mlenv.model import Settings
-from jupyter_mlenv.presetfile import MOST_BYTES, schema
+from jupyter_mlenv.presets import toml_scan
+from jupyter_mlenv.presets.document import MOST_BYTES, schema
 
 HOST = "[image]\nhost = true\n"
 SOON = 10.0
@@ -182,8 +183,8 @@ def test_whatever_parses_was_measured_to_its_end() -> None:
     texts += ['a = 1979-05-27 07:32:00.5Z\nb = -1.5e+3\n\'c d\'."e" = \'\'\n"" = ""\n', "\r\na = 1\r\n# end"]
     texts += [path.read_text("utf-8") for path in (Path(presets.__file__).parent / "catalog").glob("*.toml")]
     for text in texts:
-        assert tomlscan.measured(text) == text
-    assert [key for _, key in tomlscan.keys(texts[2])] == [("a",), ("b", "c")]
+        assert toml_scan.measured(text) == text
+    assert [key for _, key in toml_scan.keys(texts[2])] == [("a",), ("b", "c")]
 
 
 @pytest.mark.parametrize(

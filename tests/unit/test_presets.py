@@ -11,7 +11,7 @@ import pytest
 from jupyter_mlenv import presets
 from jupyter_mlenv.errors import PresetInvalid, PresetNotFound
 from jupyter_mlenv.model import Mount, Preset, Settings
-from jupyter_mlenv.presetfile import read, schema
+from jupyter_mlenv.presets.document import read, schema
 
 CATALOG = Path(presets.__file__).parent / "catalog"
 HOST = "[image]\nhost = true\n"
@@ -337,7 +337,7 @@ def test_the_schema_is_valid_and_describes_every_setting() -> None:
 
 
 def test_the_examples_of_the_document_are_valid() -> None:
-    page = Path(presets.__file__).parents[1] / "docs" / "presets.md"
+    page = Path(presets.__file__).parents[2] / "docs" / "presets.md"
     blocks = page.read_text().split("```toml\n")[1:]
     assert len(blocks) >= 4
     for block in blocks:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .model import Endpoint, ImageSource, KernelOptions, Mount, Preset, Resources
-from .presetrules import merge_tables
-from .sizes import parse_size
+from ..model import Endpoint, ImageSource, KernelOptions, Mount, Preset, Resources
+from ..sizes import parse_size
+from .rules import merge_tables
 
 
 def build(data: Mapping[str, Any], file: str, directory: str, defaults: Mapping[str, Mapping[str, Any]]) -> Preset:

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from . import tomlscan
-from .errors import PresetInvalid
-from .plaintext import one_line
-from .tomlscan import Path
+from ..errors import PresetInvalid
+from ..plaintext import one_line
+from . import toml_scan
+from .toml_scan import Path
 
 if TYPE_CHECKING:
     import jsonschema
@@ -67,7 +67,7 @@ class Document:
 
     @functools.cached_property
     def _keys(self) -> list[tuple[int, Path]]:
-        return list(tomlscan.keys(self.text))
+        return list(toml_scan.keys(self.text))
 
 
 def read(text: str, file: str, *, shipped: bool = False) -> Document:
@@ -91,9 +91,9 @@ def _parsed(text: str, file: str) -> dict[str, Any]:
         raise _error(
             file, 1, (), f"has more than {MOST_BYTES >> 10} KiB", hint="Put long lists into a requirements file."
         )
-    if line := tomlscan.too_deep(text):
-        raise _error(file, line, (), f"nests deeper than {tomlscan.MOST_DEPTH} tables or lists", hint="")
-    measured = tomlscan.measured(text)
+    if line := toml_scan.too_deep(text):
+        raise _error(file, line, (), f"nests deeper than {toml_scan.MOST_DEPTH} tables or lists", hint="")
+    measured = toml_scan.measured(text)
     try:
         data = tomllib.loads(measured)
         if measured == text:
@@ -139,7 +139,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 @functools.cache
 def schema() -> dict[str, Any]:
     """The published JSON Schema."""
-    loaded: dict[str, Any] = json.loads((files(__package__) / "preset.schema.json").read_text("utf-8"))
+    loaded: dict[str, Any] = json.loads((files(__package__) / "schema.json").read_text("utf-8"))
     return loaded
 
 

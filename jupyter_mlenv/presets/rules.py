@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from . import mounts as targets
-from .presetfile import Document
+from .. import mounts as targets
+from .document import Document
 
 _KINDS = ("host", "reference", "base", "dockerfile")
 _LENT = ("description", "icon", "gpu", "resources", "mounts", "network")

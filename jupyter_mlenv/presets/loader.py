@@ -20,16 +20,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from . import projectfiles, tomlscan, treewalk
-from .errors import PresetInvalid, PresetNotFound
-from .model import (
-    Preset,
-    Settings,
-)
-from .plaintext import one_line
-from .presetbuild import build
-from .presetfile import MOST_BYTES, nearest, read
-from .presetrules import absolute, check, lent, merge
+from .. import treewalk
+from ..errors import PresetInvalid, PresetNotFound
+from ..model import Preset, Settings
+from ..plaintext import one_line
+from . import project_files, toml_scan
+from .builder import build
+from .document import MOST_BYTES, nearest, read
+from .rules import absolute, check, lent, merge
 
 WORKSPACE_FILE = "mlenv.toml"
 """The preset file of a workspace."""
@@ -221,7 +219,7 @@ def _of_project(workspace: str, extends: Lookup, others: Sequence[Preset], taken
     try:
         preset = parse(text, file=file, directory=workspace, extends=extends, confined=workspace)
     except PresetInvalid as error:
-        name = tomlscan.text_of(text, "name") or DEFAULT_NAME
+        name = toml_scan.text_of(text, "name") or DEFAULT_NAME
         if name not in taken:
             error.details["preset"] = one_line(name[:MOST_NAME])
         raise
@@ -240,7 +238,7 @@ def _of_project(workspace: str, extends: Lookup, others: Sequence[Preset], taken
     return replace(
         preset,
         description=f"From this project's {WORKSPACE_FILE}. {preset.description}".strip(),
-        project=projectfiles.project(workspace, preset, text),
+        project=project_files.project(workspace, preset, text),
     )
 
 
