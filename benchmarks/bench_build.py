@@ -23,10 +23,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._common import OWNER, Comparison, Silent, new_owner
-from jupyter_mlenv import baseimage, dockerfile, hostpython
+from jupyter_mlenv import baseimage
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.model import BuildRecipe, ContainerSpec, FileEntry
+from jupyter_mlenv.planning import dockerfile, host_python
 
 PACKAGES = ("numpy", "pandas", "scikit-learn", "matplotlib")
 LATER = "seaborn"
@@ -60,7 +61,7 @@ class Bench:
         """Make the base image if it is not there, and read what the host adds to a build."""
         await baseimage.make(self.engine, Silent(), reference=self.base)
         facts, empty = await self.engine.facts(), BuildRecipe("", "")
-        self.files = hostpython.equipped(empty, MlenvConfig().settings(), facts.architecture, buildkit=True).files
+        self.files = host_python.equipped(empty, MlenvConfig().settings(), facts.architecture, buildkit=True).files
 
     async def ours(self, mark: str) -> tuple[float, float]:
         """Seconds of the first and of the second build."""

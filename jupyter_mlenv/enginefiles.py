@@ -13,12 +13,12 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from . import mountsources
 from .agentclient import AgentClient
 from .engines.base import Engine
 from .errors import EngineElsewhere, EngineError, FileMissing, SourceMissing
 from .model import RUN_DIR, Mount
-from .mountsources import Source
+from .planning import mount_sources
+from .planning.mount_sources import Source
 from .workers import off_loop
 
 NAMES = 16
@@ -75,7 +75,7 @@ def explain(error: SourceMissing, sources: Sequence[Source], mounts: Sequence[Mo
         if mount.source == path and mount.target == RUN_DIR:  # just made by us
             raise _run_elsewhere(mount) from error
     for source in sources:
-        if source.mount.source == path and mountsources.now(source) == source.identity:
+        if source.mount.source == path and mount_sources.now(source) == source.identity:
             raise EngineElsewhere(
                 f"The engine has no {path}, which is there on this machine; so the environment cannot have it.",
                 hint=ELSEWHERE,

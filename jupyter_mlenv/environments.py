@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from . import insidejupyter, leftovers, readback
-from . import plan as planning
 from .agentclient import AgentClient
 from .changes import Changes, EnvironmentChanged, EnvironmentRemoved, KernelsChanged, Snapshot
 from .engines.base import ContainerInfo, Engine, EngineEvent
@@ -30,6 +29,7 @@ from .model import (
     environment_id,
 )
 from .planner import LOOK_SECONDS, Planner
+from .planning import plan as planning
 from .routes import Route
 from .services import Services
 from .treewalk import OutOfTime

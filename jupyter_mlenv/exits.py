@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from . import enginefiles
-from . import plan as planning
 from .engines.base import ContainerInfo, Engine
 from .errors import ContainerExited
 from .model import LABEL, Settings
+from .planning import plan as planning
 
 CANNOT_RUN = (126, 127)
 """Exit codes of an init that cannot run its command; the command is the image's Python, running the agent."""

@@ -7,11 +7,11 @@ import secrets
 from dataclasses import dataclass
 from functools import partial
 
-from . import hostpython
-from .dockerfile import KIT
 from .engines.base import Engine
 from .errors import EngineError, GpuUnavailable
 from .model import LABEL, BuildRecipe, ContainerSpec, Plan, Progress, Reporter, Resources, Settings
+from .planning import host_python
+from .planning.dockerfile import KIT
 from .workers import off_loop
 
 
@@ -43,18 +43,18 @@ class Images:
             await self.engine.pull(image.reference, report)
 
     async def _import_host(self) -> None:
-        await self.engine.import_image(hostpython.reference(), hostpython.tar(), {f"{LABEL}.preset": "host"})
+        await self.engine.import_image(host_python.reference(), host_python.tar(), {f"{LABEL}.preset": "host"})
 
     async def _require_gpu(self, plan: Plan) -> None:
         """Ask for the GPU with a container of nothing, since an engine tells what it has by trying only.
 
         Only an engine that has no driver at all is believed here: an image of a few bytes may fail for other reasons.
         """
-        if await self.engine.image(hostpython.reference()) is None:
+        if await self.engine.image(host_python.reference()) is None:
             await self._import_host()
         probe = ContainerSpec(
             name=f"mlenv-gpu-{secrets.token_hex(6)}",
-            image=hostpython.reference(),
+            image=host_python.reference(),
             command=("/nothing",),
             labels={f"{LABEL}.owner": self.settings.owner},
             resources=Resources(gpus=plan.container.resources.gpus),
@@ -77,7 +77,7 @@ class Images:
             return recipe
         facts = await self.engine.facts()
         buildkit = facts.buildkit and self.settings.builder != "classic"
-        equip = partial(hostpython.equipped, recipe, self.settings, facts.architecture, buildkit=buildkit)
+        equip = partial(host_python.equipped, recipe, self.settings, facts.architecture, buildkit=buildkit)
         return await off_loop(equip)
 
 

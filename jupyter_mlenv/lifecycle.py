@@ -11,7 +11,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 from . import exits, readback, rundir, startcheck, trash
-from . import plan as planning
 from .agentclient import AgentClient
 from .engines.base import ContainerInfo, Engine
 from .errors import (
@@ -26,6 +25,7 @@ from .errors import (
 from .images import Images, with_twin
 from .locks import Locks
 from .model import AGENT_PORT, LABEL, TOKEN_PATH, FileEntry, Plan, Progress, Reporter, Settings
+from .planning import plan as planning
 from .routes import TcpRoute, UnixRoute
 from .workers import off_loop
 

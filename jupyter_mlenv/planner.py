@@ -8,11 +8,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from . import consent, imageplan, startcheck, workspaces
-from . import plan as planning
+from . import startcheck, workspaces
 from .engines.base import Engine, ImageInfo
 from .errors import MlenvError, PresetInvalid
 from .model import LABEL, Plan, Preset, Settings, StartRequest
+from .planning import consent, image_plan
+from .planning import plan as planning
 from .presets import loader
 from .treewalk import Budget, OutOfTime
 from .workers import Workers
@@ -78,7 +79,7 @@ class Planner:
         facts, labels = await self._engine.facts(), [info.labels for info in await self._earlier()]
 
         async def ready(preset: Preset) -> bool | None:
-            make = partial(imageplan.make, preset, workspace, facts, self._settings, earlier=labels)
+            make = partial(image_plan.make, preset, workspace, facts, self._settings, earlier=labels)
             try:
                 image = await self._read(make, seconds)
             except OutOfTime:

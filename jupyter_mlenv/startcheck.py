@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from . import allowedimages, enginefiles, limits, mountsources, workspaces
-from . import plan as planning
+from . import enginefiles, workspaces
 from .agentclient import AgentClient
 from .engines.base import Engine
 from .errors import MountForbidden, SourceMissing, WorkspaceForbidden
 from .model import LABEL, RUN_DIR, Mount, Plan, Settings
-from .mountsources import Identity, Source
+from .planning import allowed_images, limits, mount_sources
+from .planning import plan as planning
+from .planning.mount_sources import Identity, Source
 from .workers import off_loop
 
 
@@ -75,7 +76,7 @@ async def checked(
         Instead of the engine's `SourceMissing`, where this machine does have the source.
     """
     await off_loop(_check_workspace, workspace, settings)
-    holding = mountsources.held([mount for mount in mounts if mount.target != RUN_DIR])
+    holding = mount_sources.held([mount for mount in mounts if mount.target != RUN_DIR])
     sources = await off_loop(holding.__enter__)
     try:
         await off_loop(allow, [mount for mount in mounts if mount.target in asked], settings)
@@ -92,7 +93,7 @@ def check_again(labels: Mapping[str, str], settings: Settings) -> Plan:
     plan = planning.from_label(labels.get(f"{LABEL}.plan", ""))
     limits.check(plan.container.resources, planning.maxima(settings))
     if plan.image.kind == "pull":
-        allowedimages.check([plan.image.reference], settings.allowed_images, f"The environment {plan.id}")
+        allowed_images.check([plan.image.reference], settings.allowed_images, f"The environment {plan.id}")
     return plan
 
 
@@ -126,7 +127,7 @@ def _check_workspace(workspace: str, settings: Settings) -> None:
 
 def _refuse(source: Source, seen: Identity | None) -> None:
     """Raise, unless what lies there now, without links, is what the container has: a file that was made anew."""
-    here = mountsources.now(source)
+    here = mount_sources.now(source)
     if seen is not None and seen == here:
         return
     if seen is None or here == source.identity:

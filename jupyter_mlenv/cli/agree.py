@@ -7,9 +7,9 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from .. import consent as consents
 from ..errors import RequestInvalid
 from ..model import Preset
+from ..planning import consent as consents
 from . import output
 from .command import Command, here
 from .question import can_ask, yes

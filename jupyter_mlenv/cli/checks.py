@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from .. import safe_versions
-from ..aliases import apply_alias, normalize
 from ..errors import MlenvError, PresetInvalid
 from ..model import ImageSource, Preset, Settings
+from ..planning.image_names import apply_alias, normalize
 from . import output
 
 LOW_DISK = 5_000_000_000

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TypeVar
 
-from .. import consent, planlabel, rundir, workspaces
+from .. import rundir, workspaces
 from ..agentclient import AgentClient
 from ..environments import Environments
 from ..errors import (
@@ -35,6 +35,7 @@ from ..model import (
     container_name,
     environment_id,
 )
+from ..planning import consent, label
 from ..presets import loader
 from ..routes import UnixRoute
 from ..workers import off_loop
@@ -246,13 +247,13 @@ async def _start(
 async def _options(environments: Environments, id: str) -> KernelOptions:
     """How kernels start by what the environment was made from."""
     info = await environments.engine.inspect(container_name(id))
-    return planlabel.from_label(info.labels.get(f"{LABEL}.plan", "")).kernel
+    return label.from_label(info.labels.get(f"{LABEL}.plan", "")).kernel
 
 
 async def _visible(environments: Environments, place: Place, preset: Preset) -> str:
     """The notebook's folder as the environment sees it. Raises WorkspaceForbidden if it does not."""
     info = await environments.engine.inspect(container_name(place.environment))
-    plan = planlabel.from_label(info.labels.get(f"{LABEL}.plan", ""))
+    plan = label.from_label(info.labels.get(f"{LABEL}.plan", ""))
     mounts = [mount for mount in plan.container.mounts if mount.target != RUN_DIR]
     if cwd := mapped(place.cwd, mounts):
         return cwd

@@ -5,7 +5,7 @@ that is wrong is reported and never hides the others.
 
 The `mlenv.toml` of a workspace may have come with a cloned repository, and one click starts it. So it takes no name
 that exists, and is confined: it reaches nothing outside its workspace, joins no network, and does not build on a preset
-that does either. Whether a person has agreed to it is `consent.py`'s part.
+that does either. Whether a person has agreed to it is `planning/consent.py`'s part.
 """
 
 from __future__ import annotations

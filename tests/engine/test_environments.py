@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import hostpython
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import EnvironmentNotFound, EnvironmentNotRunning
 from jupyter_mlenv.model import RUN_DIR, State
+from jupyter_mlenv.planning import host_python
 from jupyter_mlenv.routes import Route, connect
 from tests.support.events import write_scalars
 
@@ -108,7 +108,7 @@ async def test_inside_there_is_the_project_and_nothing_else(
     assert seen["home"] == ("/root" if os.getuid() == 0 else f"/home/{seen['name']}")
     assert seen["seen"] == []
     # Of anybody's files only the interpreter's own, where it is installed in a home directory.
-    assert set(seen["personal"]) <= {str(workspace), *hostpython.prefixes(environments.settings)}
+    assert set(seen["personal"]) <= {str(workspace), *host_python.prefixes(environments.settings)}
     # What can be written at all: the container's own disposable layer, the project, the run directory, /dev, /proc,
     # and what the engine makes for every container.
     engines = {"/", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/sys/fs/cgroup"}

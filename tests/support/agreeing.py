@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jupyter_mlenv import consent, presets
+from jupyter_mlenv import presets
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.model import Settings
+from jupyter_mlenv.planning import consent
 
 
 def agree(settings: Settings, folder: Path | str) -> None:

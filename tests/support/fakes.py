@@ -24,7 +24,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from jupyter_mlenv import variables
 from jupyter_mlenv.engines.base import ContainerInfo, EngineEvent, EngineFacts, ImageInfo
 from jupyter_mlenv.errors import (
     BuildFailed,
@@ -37,7 +36,6 @@ from jupyter_mlenv.errors import (
     NameConflict,
     SourceMissing,
 )
-from jupyter_mlenv.insides import AGENT_FILES
 from jupyter_mlenv.model import (
     AGENT_PATH,
     AGENT_START,
@@ -51,6 +49,8 @@ from jupyter_mlenv.model import (
     Reporter,
     Resources,
 )
+from jupyter_mlenv.planning import variables
+from jupyter_mlenv.planning.container_files import AGENT_FILES
 
 PACKAGED_AGENT = Path(__file__).parents[2] / "jupyter_mlenv" / "agent" / "agent.py"
 

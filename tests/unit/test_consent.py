@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from jupyter_mlenv import agreements, consent, presets, treewalk
+from jupyter_mlenv import presets, treewalk
 from jupyter_mlenv.errors import ConsentRequired, MlenvError, PresetInvalid
 from jupyter_mlenv.kernels import places
 from jupyter_mlenv.model import Preset, Settings
+from jupyter_mlenv.planning import agreements, consent
 from tests.support.agreeing import agreed
 from tests.support.api import Api
 from tests.support.fakes import FakeEngine
@@ -307,9 +308,9 @@ def test_what_it_says_is_bounded_and_harmless(tmp_path: Path, load: Callable[[],
 
 def test_what_was_agreed_to_is_what_is_built(tmp_path: Path, load: Callable[[], Preset]) -> None:
     """Between the question and the build code in another environment may change the file."""
-    from jupyter_mlenv import plan
     from jupyter_mlenv.engines.base import EngineFacts
     from jupyter_mlenv.model import StartRequest
+    from jupyter_mlenv.planning import plan
 
     work = tmp_path / "work"
     (work / "mlenv.toml").write_text(BUILT)

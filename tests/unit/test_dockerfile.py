@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import dockerfile, owndockerfile
-from jupyter_mlenv.dockerfile import ImageRequest, step_text
+from jupyter_mlenv.planning import dockerfile, user_dockerfile
+from jupyter_mlenv.planning.dockerfile import ImageRequest, step_text
 
-KIT = Path(dockerfile.__file__).parent / "planning" / "build_scripts"
+KIT = Path(dockerfile.__file__).parent / "build_scripts"
 REQUEST = ImageRequest("base:1", pip=("numpy", "pandas"))
 
 
@@ -179,9 +179,9 @@ def test_a_persons_dockerfile_gets_nothing_of_ours_and_follows_what_it_copies(tm
     (tmp_path / ".dockerignore").write_text("**/*.log\n")
 
     def tag() -> str:
-        return owndockerfile.recipe("p", text, str(tmp_path), proxies={"http_proxy": "x"}).tag
+        return user_dockerfile.recipe("p", text, str(tmp_path), proxies={"http_proxy": "x"}).tag
 
-    recipe = owndockerfile.recipe(
+    recipe = user_dockerfile.recipe(
         "p", text, str(tmp_path), args={"A": "b"}, proxies={"http_proxy": "x"}, target="build"
     )
     assert recipe.dockerfile == text
@@ -209,7 +209,7 @@ def test_what_a_dockerfile_copies_from_outside_of_its_context_is_not_even_looked
     (tmp_path / "context" / "data").mkdir()
 
     def digest(source: str) -> str:
-        return owndockerfile.context_digest(f"FROM x\nCOPY {source} /x\n", str(tmp_path / "context"))
+        return user_dockerfile.context_digest(f"FROM x\nCOPY {source} /x\n", str(tmp_path / "context"))
 
     before = {source: digest(source) for source in ("../..", "../*", "out", "absolute", "out/*.txt", "in", "in/*")}
     (tmp_path / "other.txt").write_text("x")
@@ -219,9 +219,9 @@ def test_what_a_dockerfile_copies_from_outside_of_its_context_is_not_even_looked
 
 def test_words_of_a_dockerfile_that_are_no_sources(tmp_path: Path) -> None:
     text = f'FROM x\nCOPY {"[" * 100_000}\nCOPY ["a b", "/x"]\nADD https://x.test/a /b\nCOPY [*a /y\n'
-    first = owndockerfile.context_digest(text, str(tmp_path))
+    first = user_dockerfile.context_digest(text, str(tmp_path))
     (tmp_path / "a b").write_text("x")
-    assert owndockerfile.context_digest(text, str(tmp_path)) != first
+    assert user_dockerfile.context_digest(text, str(tmp_path)) != first
 
 
 @pytest.mark.parametrize(

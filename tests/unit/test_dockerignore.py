@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from jupyter_mlenv.dockerignore import Ignore, lines_of, part
+from jupyter_mlenv.planning.dockerignore import Ignore, lines_of, part
 
 
 def ignored(lines: list[str], path: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import hostconfig
+from jupyter_mlenv.planning import host_config
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def prefix(tmp_path: Path) -> Path:
 
 
 def test_configuration_is_hidden_and_nothing_that_runs(prefix: Path) -> None:
-    folders, files = hostconfig.hidden([str(prefix)])
+    folders, files = host_config.hidden([str(prefix)])
     assert set(folders) == {str(prefix / name) for name in ("etc", "share/jupyter/lab/settings", ".conda")}
     assert set(files) == {str(prefix / name) for name in ("pip.conf", ".condarc", ".env")}
 
@@ -36,7 +36,7 @@ def test_links_are_hidden_where_they_lead(prefix: Path, tmp_path: Path) -> None:
     (prefix / "share/my.conf").touch()
     (prefix / ".condarc").unlink()
     (prefix / ".condarc").symlink_to("/proc/version")  # is not in the container
-    folders, files = hostconfig.hidden([str(link)])
+    folders, files = host_config.hidden([str(link)])
     assert f"{link}/etc" in folders
     assert set(files) == {f"{link}/share/my.conf", f"{link}/.env"}
 
@@ -44,7 +44,7 @@ def test_links_are_hidden_where_they_lead(prefix: Path, tmp_path: Path) -> None:
 def test_a_prefix_inside_a_hidden_folder_of_another_stays(prefix: Path) -> None:
     inner = prefix / ".conda/envs/one"
     (inner / "etc").mkdir(parents=True)
-    folders, _ = hostconfig.hidden([str(prefix), str(inner)])
+    folders, _ = host_config.hidden([str(prefix), str(inner)])
     assert str(prefix / ".conda") not in folders
     assert str(inner / "etc") in folders
 
@@ -57,7 +57,7 @@ def test_only_yes_or_no_of_extensions_gets_in(prefix: Path) -> None:
     (parts / "b.json").write_text("[" * 100_000)
     (parts / "c.json").write_text('{"ServerApp": []}')
     os.mkfifo(parts / "d.json")
-    *folders, file = hostconfig.files([str(prefix)])
+    *folders, file = host_config.files([str(prefix)])
     assert [(f.path, f.mode) for f in folders] == [  # an ordinary person has to get through
         ("/etc/jupyter", 0o755),
         ("/etc/jupyter/jupyter_server_config.d", 0o755),

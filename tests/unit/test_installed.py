@@ -14,9 +14,10 @@ import pytest
 import tomllib
 
 import jupyter_mlenv.agent
-from jupyter_mlenv import insides, keepnote, presets
+from jupyter_mlenv import presets
 from jupyter_mlenv.agent import installed
 from jupyter_mlenv.model import KernelOptions, Preset, StartRequest
+from jupyter_mlenv.planning import container_files, install_hint
 
 from .test_plan import make, preset
 
@@ -87,7 +88,7 @@ def test_it_has_succeeded_if_something_is_newer_than_the_environment() -> None:
 
 def told(cell: str, of: Preset, folder: str = "/w", **request: str) -> str:
     asked = StartRequest(of.name, folder, **request)
-    return installed.text(installed.requests(cell), keepnote.note(of, asked, ID, "/my venv/bin/python"), folder)
+    return installed.text(installed.requests(cell), install_hint.note(of, asked, ID, "/my venv/bin/python"), folder)
 
 
 def catalog(name: str) -> Preset:
@@ -172,8 +173,8 @@ def test_a_kernel_with_an_environment_of_its_own_takes_it_along() -> None:
 def test_the_note_travels_with_the_plan() -> None:
     files = {file.path: file for file in make(preset()).files}
     note = json.loads(files["/opt/jupyter-mlenv/keep.json"].data or b"")
-    assert note == keepnote.note(preset(), StartRequest("small", "/home/ann/project"), make(preset()).id, "python3")
-    startup = files[f"/home/ann/{insides.STARTUP}"]
+    assert note == install_hint.note(preset(), StartRequest("small", "/home/ann/project"), make(preset()).id, "python3")
+    startup = files[f"/home/ann/{container_files.STARTUP}"]
     assert (startup.data, startup.mode, startup.uid) == (STARTUP.read_bytes(), 0o600, 1000)
 
 

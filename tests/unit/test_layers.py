@@ -23,15 +23,24 @@ CORE = (
     "presets.rules",
     "presets.loader",
     "workspaces",
-    "dockerfile",
+    "planning.dockerfile",
 )
-CORE += ("safe_versions", "owndockerfile", "aliases", "planlabel", "plan", "hostpython", "pipsettings", "keepnote")
-CORE += ("mounts", "treewalk", "variables", "insides")
-CORE += ("limits", "allowedimages", "mountsources")
+CORE += (
+    "safe_versions",
+    "planning.user_dockerfile",
+    "planning.image_names",
+    "planning.label",
+    "planning.plan",
+    "planning.host_python",
+    "planning.package_index",
+    "planning.install_hint",
+)
+CORE += ("mounts", "treewalk", "planning.variables", "planning.container_files")
+CORE += ("planning.limits", "planning.allowed_images", "planning.mount_sources")
 CORE += ("presets.project_files",)
-CORE += ("dockerignore", "imageplan")
-CORE += ("hostconfig",)
-CORE += ("presets.toml_scan", "presets.builder", "dockerfilesteps")
+CORE += ("planning.dockerignore", "planning.image_plan")
+CORE += ("planning.host_config",)
+CORE += ("presets.toml_scan", "presets.builder", "planning.dockerfile_steps")
 
 
 def modules() -> dict[str, Path]:
@@ -106,7 +115,7 @@ def test_the_core_knows_no_server_and_no_engine(name: str) -> None:
     foreign = {target.split(".")[0] for target, ours in imports(name, modules()[name]) if not ours}
     assert foreign & {"tornado", "docker", "traitlets", "jupyter_server", "jupyter_core", "aiohttp"} == set()
     ours = {target for target, ours in imports(name, modules()[name]) if ours}
-    assert ours <= {*CORE, "presets", "engines.base", "_version"}
+    assert ours <= {*CORE, "presets", "agent", "engines.base", "_version"}
 
 
 def test_only_the_docker_adapter_imports_docker() -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import allowedimages, limits, presets
-from jupyter_mlenv import plan as planning
+from jupyter_mlenv import presets
 from jupyter_mlenv.engines.base import EngineFacts
 from jupyter_mlenv.errors import LimitExceeded
 from jupyter_mlenv.model import Plan, Preset, Resources, Settings, StartRequest
+from jupyter_mlenv.planning import allowed_images, limits
+from jupyter_mlenv.planning import plan as planning
 
 FACTS = EngineFacts(kind="docker", version="20.10", url="unix:///x")
 G = 2**30
@@ -118,10 +119,10 @@ def test_what_exists_already_is_measured_too(has: Resources) -> None:
 )
 def test_patterns_of_images(reference: str, pattern: str, allowed: bool) -> None:
     if allowed:
-        allowedimages.check([reference], [pattern], "It")
+        allowed_images.check([reference], [pattern], "It")
     else:
         with pytest.raises(LimitExceeded, match="allowed"):
-            allowedimages.check([reference], [pattern], "It")
+            allowed_images.check([reference], [pattern], "It")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_patterns_of_images(reference: str, pattern: str, allowed: bool) -> None
 )
 def test_every_image_that_a_dockerfile_uses_has_to_be_allowed(text: str) -> None:
     with pytest.raises(LimitExceeded):
-        allowedimages.check(allowedimages.used(text, {}), ["good:*"], "The Dockerfile")
+        allowed_images.check(allowed_images.used(text, {}), ["good:*"], "The Dockerfile")
 
 
 def test_what_a_dockerfile_may_use() -> None:
@@ -166,9 +167,9 @@ def test_what_a_dockerfile_may_use() -> None:
         "# syntax=good:1\nARG V=1\nARG B=good:$V\nFROM $B AS First\nFROM scratch AS second\nFROM first\n"
         "COPY --from=FIRST /a /b\nCOPY --from=0 /a /b\nRUN --mount=type=bind,from=second,target=/x true\n"
     )
-    allowedimages.check(allowedimages.used(text, {}), ["good:*"], "The Dockerfile")
-    assert allowedimages.used("ARG B=good:1\nFROM $B", {"B": "evil:1"}) == ["evil:1"]
-    assert allowedimages.used("FROM good:1", {"BUILDKIT_SYNTAX": "evil:1"}) == ["evil:1", "good:1"]
+    allowed_images.check(allowed_images.used(text, {}), ["good:*"], "The Dockerfile")
+    assert allowed_images.used("ARG B=good:1\nFROM $B", {"B": "evil:1"}) == ["evil:1"]
+    assert allowed_images.used("FROM good:1", {"BUILDKIT_SYNTAX": "evil:1"}) == ["evil:1", "good:1"]
 
 
 def test_presets_are_held_to_the_allowed_images_after_aliases(tmp_path: Path) -> None:

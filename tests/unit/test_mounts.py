@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from jupyter_mlenv import mounts, presets
-from jupyter_mlenv import plan as planning
 from jupyter_mlenv.engines.base import EngineFacts
 from jupyter_mlenv.errors import MlenvError, MountForbidden, PresetInvalid, RequestInvalid
 from jupyter_mlenv.model import Mount, Preset, Settings, StartRequest
+from jupyter_mlenv.planning import plan as planning
 from jupyter_mlenv.server import requests
 
 FACTS = EngineFacts(kind="docker", version="20.10", url="unix:///x")

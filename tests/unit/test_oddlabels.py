@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_mlenv import dockerfile, planlabel, readback
+from jupyter_mlenv import readback
 from jupyter_mlenv.engines.base import ContainerInfo
 from jupyter_mlenv.model import (
     ContainerSpec,
@@ -21,6 +21,8 @@ from jupyter_mlenv.model import (
     Resources,
     State,
 )
+from jupyter_mlenv.planning import dockerfile
+from jupyter_mlenv.planning import label as planlabel
 
 PLAN = Plan(
     id="box-0123456789",

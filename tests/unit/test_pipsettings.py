@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import pipsettings
 from jupyter_mlenv.errors import MlenvError
+from jupyter_mlenv.planning import package_index
 
 from .test_plan import ANN, make, preset
 
@@ -26,20 +26,20 @@ MORE = {"PIP_TRUSTED_HOST": "two.test 3.test:8443", "PIP_FIND_LINKS": "https://w
 
 
 def test_the_files_say_what_the_variables_said() -> None:
-    assert pipsettings.pip_conf({**URLS, **MORE}) == (
+    assert package_index.pip_conf({**URLS, **MORE}) == (
         "[global]\n"
         "index-url = https://a:%25s@one.test/simple\n"
         "extra-index-url = https://two.test/s https://3.test/s\n"
         "trusted-host = two.test 3.test:8443\n"
         "find-links = https://w.test/i.html\n"
     )
-    assert pipsettings.uv_toml({**URLS, **MORE}) == (
+    assert package_index.uv_toml({**URLS, **MORE}) == (
         'index-url = "https://a:%25s@one.test/simple"\n'
         'extra-index-url = ["https://two.test/s", "https://3.test/s"]\n'
         'allow-insecure-host = ["two.test", "3.test:8443"]\n'
         'find-links = ["https://w.test/i.html"]\n'
     )
-    assert pipsettings.pip_conf({}) == pipsettings.uv_toml({"PIP_INDEX_URL": ""}) == ""
+    assert package_index.pip_conf({}) == package_index.uv_toml({"PIP_INDEX_URL": ""}) == ""
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def test_pip_and_uv_read_them(tool: str, tmp_path: Path) -> None:
     with index() as (port, asked):
         urls = {"PIP_INDEX_URL": f"http://ann:p%40ss@127.0.0.1:{port}/one/", "PIP_TRUSTED_HOST": f"127.0.0.1:{port}"}
         settings = replace(ANN, pip_env={**urls, "PIP_EXTRA_INDEX_URL": f"http://127.0.0.1:{port}/two/"})
-        for entry in pipsettings.home_files(settings, str(tmp_path)):
+        for entry in package_index.home_files(settings, str(tmp_path)):
             if entry.data is None:
                 os.mkdir(entry.path, entry.mode)
             else:

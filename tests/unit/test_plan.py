@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import insides, presets
-from jupyter_mlenv import plan as planning
+from jupyter_mlenv import agent, presets
 from jupyter_mlenv.engines.base import EngineFacts, ImageInfo
 from jupyter_mlenv.errors import PresetInvalid
 from jupyter_mlenv.model import Mount, Plan, Preset, Resources, Settings, StartRequest, environment_id
+from jupyter_mlenv.planning import container_files
+from jupyter_mlenv.planning import plan as planning
 
 LOCAL = EngineFacts("docker", "28", "unix:///var/run/docker.sock")
 REMOTE = replace(LOCAL, shares_filesystem=False, url="tcp://far.test:2376")
@@ -134,8 +135,8 @@ def test_the_person_exists_in_the_container() -> None:
     assert b"\nann:x:1001:\n" in (files["/etc/group"].data or b"")
     home = files["/home/ann"]
     assert (home.data, home.mode, home.uid, home.gid) == (None, 0o700, 1000, 1001)
-    for name in insides.AGENT_FILES:
-        source = Path(planning.__file__).parent / "agent" / name
+    for name in container_files.AGENT_FILES:
+        source = Path(agent.__file__).parent / name
         assert files[f"/opt/jupyter-mlenv/{name}"].data == source.read_bytes()
 
 

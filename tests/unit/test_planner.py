@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv import environments as module
-from jupyter_mlenv import owndockerfile
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import PresetInvalid
 from jupyter_mlenv.jobs import Jobs
 from jupyter_mlenv.model import Preset, Settings, StartRequest, State
+from jupyter_mlenv.planning import user_dockerfile
 from jupyter_mlenv.treewalk import EVERY
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually
@@ -107,7 +107,7 @@ async def test_the_loop_goes_on_while_files_are_read(
         assert go_on.wait(30), "the loop stood still"
         return "digest"
 
-    monkeypatch.setattr(owndockerfile, "context_digest", slow)
+    monkeypatch.setattr(user_dockerfile, "context_digest", slow)
     preset = await built(environments, project)
     for work in (environments.ready([preset], str(project)), environments.start(StartRequest("built", str(project)))):
         task = asyncio.ensure_future(work)

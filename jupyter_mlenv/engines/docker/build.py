@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...dockerfile import step_text
 from ...errors import BuildFailed, EngineError
 from ...model import BuildRecipe, Progress
+from ...planning.dockerfile import step_text
 from .buildkit import BuildKitProgress
 from .classic import ClassicProgress
 from .connection import Connection

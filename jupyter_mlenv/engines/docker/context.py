@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from ... import treewalk
-from ...dockerignore import Ignore, lines_of
 from ...errors import EngineError
 from ...model import BuildRecipe
+from ...planning.dockerignore import Ignore, lines_of
 from .containers import tar_info
 
 IN_MEMORY = 8 << 20

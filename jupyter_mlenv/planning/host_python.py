@@ -3,7 +3,7 @@
 The image of the `host` preset has no files of its own but empty directories and the links `/bin`, `/lib`, …; the
 host's `/usr` and the interpreter's prefixes are mounted read-only. So the first click works with no registry, no
 download and no build. Nothing is mounted that could hold secrets: no `/etc` but a few named public files, no home; and
-what is configuration below a prefix stays empty (`hostconfig.py`).
+what is configuration below a prefix stays empty (`planning/host_config.py`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ..errors import MlenvError
+from ..model import BuildRecipe, FileEntry, Mount, Settings
 from .dockerfile import CARRIER, INDEX, KIT, carried, env_file
-from .errors import MlenvError
-from .model import BuildRecipe, FileEntry, Mount, Settings
 
 IMAGE = "mlenv/host"
 """Name of the image; its tag is the hash of `tar()`."""

@@ -8,8 +8,9 @@ import json
 import os
 from collections.abc import Mapping
 
-from . import hostpython, pipsettings
-from .model import AGENT_PATH, RUN_DIR, FileEntry, Settings
+from .. import agent
+from ..model import AGENT_PATH, RUN_DIR, FileEntry, Settings
+from . import host_python, package_index
 
 AGENT_FILES = (
     "agent.py",
@@ -58,13 +59,13 @@ def files(settings: Settings, note: Mapping[str, str], workspace: str, *, shared
         FileEntry(place, None, 0o700, uid, gid),
         *_quiet_lab(place, uid, gid),
         *_below(place, STARTUP, _agent("startup.py"), uid, gid),
-        *pipsettings.home_files(settings, place),
+        *package_index.home_files(settings, place),
         FileEntry(folder, None, 0o755),
         *(FileEntry(f"{folder}/{name}", _agent(name), 0o644) for name in AGENT_FILES),
         FileEntry(f"{folder}/keep.json", json.dumps(note).encode()),
     ]
-    if pipsettings.variables(settings):
-        entries.append(FileEntry(pipsettings.CA_PATH, hostpython.ca_bundle(settings)))
+    if package_index.variables(settings):
+        entries.append(FileEntry(package_index.CA_PATH, host_python.ca_bundle(settings)))
     if not shared:
         entries.append(FileEntry(RUN_DIR, None, 0o700, uid, gid))
     return tuple(entries)
@@ -102,4 +103,4 @@ def _below(home: str, path: str, data: bytes, uid: int, gid: int) -> list[FileEn
 
 @functools.cache
 def _agent(name: str) -> bytes:
-    return (importlib.resources.files(__package__) / "agent" / name).read_bytes()
+    return (importlib.resources.files(agent) / name).read_bytes()

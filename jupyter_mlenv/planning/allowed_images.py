@@ -10,8 +10,8 @@ import fnmatch
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from .aliases import normalize
-from .errors import LimitExceeded
+from ..errors import LimitExceeded
+from .image_names import normalize
 
 _DIRECTIVE = re.compile(r"\s*#\s*(syntax|escape|check)\s*=\s*(\S*)\s*$", re.IGNORECASE)
 _ARG = re.compile(r"ARG\s+(.*)", re.IGNORECASE | re.DOTALL)

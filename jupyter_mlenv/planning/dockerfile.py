@@ -25,7 +25,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .model import LABEL, BuildRecipe, FileEntry
+from ..model import LABEL, BuildRecipe, FileEntry
 
 DOORS = ("jupyterlab>=4.2,<5", "ipykernel>=6.29", "tensorboard>=2.16")
 """The first group of every image, so that all presets on one base share its layer."""
@@ -177,7 +177,7 @@ def kit(request: ImageRequest) -> tuple[FileEntry, ...]:
     """Our part of the build context."""
     from importlib.resources import files  # noqa: PLC0415 - only builds need it
 
-    scripts = files(__package__) / "planning" / "build_scripts"
+    scripts = files(__package__) / "build_scripts"
     entries = [
         FileEntry(f"{KIT}/{name}", scripts.joinpath(name).read_bytes(), 0o755)
         for name in ("install.sh", "apt.sh", "compile.py")

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from .model import AGENT_PATH, FileEntry, Preset, Settings
+from ..model import AGENT_PATH, FileEntry, Preset, Settings
 
 FILE = f"{os.path.dirname(AGENT_PATH)}/environ"
 """`NAME=value` with a zero byte behind each, as in `/proc/PID/environ`."""

@@ -9,10 +9,10 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from . import treewalk
+from .. import treewalk
+from ..model import LABEL, BuildRecipe
 from .dockerfile import FORMAT, count_steps, digest
 from .dockerignore import Ignore, lines_of, part
-from .model import LABEL, BuildRecipe
 
 NOT_CONTENT = ("**/.git", "**/__pycache__", "**/.ipynb_checkpoints", "**/.venv")
 """Beside what `.dockerignore` names: changes of it make no image outdated."""

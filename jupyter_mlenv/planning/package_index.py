@@ -10,8 +10,8 @@ import json
 import os
 from collections.abc import Mapping
 
+from ..model import AGENT_PATH, FileEntry, Settings
 from .dockerfile import CA_VARIABLES
-from .model import AGENT_PATH, FileEntry, Settings
 
 CA_PATH = f"{os.path.dirname(AGENT_PATH)}/ca.pem"
 """Where this machine's certificates are, inside every container that gets them."""

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .errors import DiskFull, MlenvError
+from ..errors import DiskFull, MlenvError
 
 MOST = 1000
 """Agreements that are kept, newest first: going back to an older branch asks nothing."""

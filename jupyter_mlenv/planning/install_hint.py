@@ -9,8 +9,8 @@ import json
 import os
 import shlex
 
-from .model import ISOLATED, Preset, StartRequest
-from .presets import DEFAULT_NAME, WORKSPACE_FILE
+from ..model import ISOLATED, Preset, StartRequest
+from ..presets import DEFAULT_NAME, WORKSPACE_FILE
 
 _START = ("jupyter", "mlenv", "start")
 _ADD_KERNEL = ("jupyter", "mlenv", "kernels", "add")

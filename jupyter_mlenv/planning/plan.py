@@ -9,12 +9,10 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import hostconfig, hostpython, imageplan, insides, keepnote, limits, mountsources, pipsettings, variables
-from . import mounts as targets
-from ._version import __version__
-from .aliases import apply_alias
-from .engines.base import EngineFacts, ImageInfo
-from .model import (
+from .. import mounts as targets
+from .._version import __version__
+from ..engines.base import EngineFacts, ImageInfo
+from ..model import (
     AGENT_PORT,
     AGENT_START,
     LABEL,
@@ -32,7 +30,19 @@ from .model import (
     inside,
     to_plain,
 )
-from .planlabel import from_label, makes_sense, to_label
+from . import (
+    container_files,
+    host_config,
+    host_python,
+    image_plan,
+    install_hint,
+    limits,
+    mount_sources,
+    package_index,
+    variables,
+)
+from .image_names import apply_alias
+from .label import from_label, makes_sense, to_label
 
 __all__ = ["apply_alias", "from_label", "make", "makes_sense", "to_label"]
 
@@ -75,21 +85,23 @@ def make(
     """
     shared = facts.shares_filesystem
     id = environment_id(settings.owner, request.workspace, preset.name, request.name)
-    image = imageplan.make(
+    image = image_plan.make(
         preset, request.workspace, facts, settings, earlier=[info.labels for info in earlier], pause=pause
     )
     python = _python(preset, settings)
     resources = _resources(preset, request, settings)
     files = (
-        *insides.files(settings, keepnote.note(preset, request, id, python), request.workspace, shared=shared),
-        *variables.files(settings, preset, imageplan.proxies(settings)),
-        *(hostconfig.files(hostpython.prefixes(settings)) if preset.image.host else ()),
+        *container_files.files(
+            settings, install_hint.note(preset, request, id, python), request.workspace, shared=shared
+        ),
+        *variables.files(settings, preset, image_plan.proxies(settings)),
+        *(host_config.files(host_python.prefixes(settings)) if preset.image.host else ()),
     )
     asked = (*preset.mounts, *request.mounts)
-    home = insides.home(settings, request.workspace)
+    home = container_files.home(settings, request.workspace)
     targets.check(asked, request.workspace, (entry.path for entry in files), home)
-    prefixes = ("/usr", *hostpython.prefixes(settings)) if preset.image.host else ()
-    empty_folders, empty_files = hostconfig.hidden(prefixes) if prefixes else ((), ())
+    prefixes = ("/usr", *host_python.prefixes(settings)) if preset.image.host else ()
+    empty_folders, empty_files = host_config.hidden(prefixes) if prefixes else ((), ())
     # One directory per environment below the run root, short: a socket path holds 107 bytes at most.
     run_dir = os.path.join(settings.run_root, id[-10:]) if shared else ""
     # What `-I` does, in words that a Python too old for the agent understands too: it is to say so itself.
@@ -168,7 +180,7 @@ def _set(source: Resources | StartRequest) -> dict[str, Any]:
 
 def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, python: str) -> dict[str, str]:
     env = {
-        "HOME": insides.home(settings, request.workspace),
+        "HOME": container_files.home(settings, request.workspace),
         "USER": settings.username,
         "LOGNAME": settings.username,
         "SHELL": "/bin/bash" if preset.image.host and os.path.exists("/bin/bash") else "/bin/sh",
@@ -181,7 +193,7 @@ def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, pyt
         # The image has no PATH of its own, and a venv's programs are found only through it.
         env["PATH"] = ":".join(dict.fromkeys([os.path.dirname(python), "/usr/local/bin", "/usr/bin", "/bin"]))
         env["PIP_BREAK_SYSTEM_PACKAGES"] = "1"  # what it would break is mounted read-only
-    return variables.of_container(preset, imageplan.proxies(settings), {**env, **pipsettings.variables(settings)})
+    return variables.of_container(preset, image_plan.proxies(settings), {**env, **package_index.variables(settings)})
 
 
 def _counted(env: dict[str, str], settings: Settings, resources: Resources) -> dict[str, str]:
@@ -195,12 +207,12 @@ def _counted(env: dict[str, str], settings: Settings, resources: Resources) -> d
 def _mounts(
     preset: Preset, request: StartRequest, settings: Settings, run_dir: str, writable: Iterable[str]
 ) -> tuple[Mount, ...]:
-    mounts = list(hostpython.mounts(settings)) if preset.image.host else []
+    mounts = list(host_python.mounts(settings)) if preset.image.host else []
     for mount in (*preset.mounts, *request.mounts):
         mounts.append(dataclasses.replace(mount, target=targets.clean(mount.target)))
-    mounts = list(mountsources.resolved(mounts, (request.workspace, *writable)))
+    mounts = list(mount_sources.resolved(mounts, (request.workspace, *writable)))
     # Two mounts on one place are an error of the engine; what was asked for last wins.
-    own = [Mount(request.workspace, request.workspace), *hostpython.own_mounts(settings, request.workspace)]
+    own = [Mount(request.workspace, request.workspace), *host_python.own_mounts(settings, request.workspace)]
     own += [Mount(inside(run_dir), RUN_DIR)] if run_dir else []
     lent = len(mounts) - len(preset.mounts) - len(request.mounts)
     return tuple({mount.target: mount for mount in (*mounts[:lent], *own, *mounts[lent:])}.values())

@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import allowedimages, dockerfile, hostpython, owndockerfile, treewalk
-from .aliases import apply_alias
-from .engines.base import EngineFacts
-from .errors import PresetInvalid
-from .model import BuildRecipe, ImagePlan, Preset, Settings
-from .presets import project_files
+from .. import treewalk
+from ..engines.base import EngineFacts
+from ..errors import PresetInvalid
+from ..model import BuildRecipe, ImagePlan, Preset, Settings
+from ..presets import project_files
+from . import allowed_images, dockerfile, host_python, user_dockerfile
+from .image_names import apply_alias
 
 
 def make(
@@ -30,10 +31,10 @@ def make(
     files = _Files(preset, workspace, pause)
     source = preset.image
     if source.host:
-        return ImagePlan("host", hostpython.reference())
+        return ImagePlan("host", host_python.reference())
     if source.base or source.reference:
         used = apply_alias(source.base or source.reference, settings.image_aliases)
-        allowedimages.check([used], settings.allowed_images, f'The preset "{preset.name}"')
+        allowed_images.check([used], settings.allowed_images, f'The preset "{preset.name}"')
     buildkit = facts.buildkit and settings.builder != "classic"
     if source.dockerfile:
         recipe = _own_dockerfile(files, settings)
@@ -68,11 +69,11 @@ def _own_dockerfile(files: _Files, settings: Settings) -> BuildRecipe:
     source = preset.image
     text = files.text(source.dockerfile)
     if settings.allowed_images:
-        used = allowedimages.used(text, source.args)
-        allowedimages.check(used, settings.allowed_images, f'The Dockerfile of the preset "{preset.name}"')
+        used = allowed_images.used(text, source.args)
+        allowed_images.check(used, settings.allowed_images, f'The Dockerfile of the preset "{preset.name}"')
     named = source.context or os.path.dirname(os.path.join(preset.directory, source.dockerfile))
     context = os.path.join(preset.directory, named)
-    return owndockerfile.recipe(
+    return user_dockerfile.recipe(
         preset.name,
         text,
         context,

@@ -12,12 +12,13 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from . import agreements, presets
+from .. import presets
+from ..errors import ConsentRequired, PresetInvalid, PresetNotFound
+from ..model import Consent, Endpoint, Preset, Settings
+from ..plaintext import one_line
+from . import agreements
 from .dockerfile import fold_requirements
-from .dockerfilesteps import directives, steps
-from .errors import ConsentRequired, PresetInvalid, PresetNotFound
-from .model import Consent, Endpoint, Preset, Settings
-from .plaintext import one_line
+from .dockerfile_steps import directives, steps
 
 MOST_SENTENCES = 40
 MOST_LETTERS = 300

@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from . import workspaces
-from .errors import MountForbidden, MountMissing
-from .model import Mount
-from .mounts import inside
+from .. import workspaces
+from ..errors import MountForbidden, MountMissing
+from ..model import Mount
+from ..mounts import inside
 
 Identity: TypeAlias = tuple[int, int]
 """Device and inode: what a file is, whatever its name."""

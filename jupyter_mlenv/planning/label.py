@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .model import ContainerSpec, Endpoint, ImagePlan, KernelOptions, Mount, Plan, Resources, to_plain
+from ..model import ContainerSpec, Endpoint, ImagePlan, KernelOptions, Mount, Plan, Resources, to_plain
 
 T = TypeVar("T")
 
