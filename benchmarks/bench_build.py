@@ -23,9 +23,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._common import OWNER, Comparison, Silent, new_owner
-from jupyter_mlenv import baseimage
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.engines.docker import DockerEngine
+from jupyter_mlenv.images import debootstrap
 from jupyter_mlenv.model import BuildRecipe, ContainerSpec, FileEntry
 from jupyter_mlenv.planning import dockerfile, host_python
 
@@ -53,13 +53,13 @@ class Bench:
     def __init__(self) -> None:
         self.owner = new_owner()
         self.engine = DockerEngine()
-        self.base = baseimage.REFERENCE
+        self.base = debootstrap.REFERENCE
         self.files: tuple[FileEntry, ...] = ()
         self.words: list[str] = []
 
     async def prepare(self) -> None:
         """Make the base image if it is not there, and read what the host adds to a build."""
-        await baseimage.make(self.engine, Silent(), reference=self.base)
+        await debootstrap.make(self.engine, Silent(), reference=self.base)
         facts, empty = await self.engine.facts(), BuildRecipe("", "")
         self.files = host_python.equipped(empty, MlenvConfig().settings(), facts.architecture, buildkit=True).files
 

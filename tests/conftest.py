@@ -70,15 +70,15 @@ def engine_ready(request: pytest.FixtureRequest, owner: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def base_image(engine_ready: str) -> str:
     """Reference of the base image made from Debian's packages. Kept between sessions: making it takes a minute."""
-    from jupyter_mlenv import baseimage
     from jupyter_mlenv.engines.docker import DockerEngine
+    from jupyter_mlenv.images import debootstrap
     from tests.support.reporting import Recorder
     from tests.support.waiting import run_apart
 
     async def make() -> None:
         engine = DockerEngine()
         try:
-            await baseimage.make(engine, Recorder(), reference=BASE_IMAGE)
+            await debootstrap.make(engine, Recorder(), reference=BASE_IMAGE)
         finally:
             await engine.close()
 

@@ -20,7 +20,7 @@ through an alias. It needs root, debootstrap, about 1 GB of disk and a minute.""
   jupyter mlenv start python --MlenvConfig.image_aliases="{'docker.io/library/python': 'mlenv/base:bookworm'}\""""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        from ..baseimage import MIRROR, REFERENCE, SUITE  # noqa: PLC0415
+        from ..images.debootstrap import MIRROR, REFERENCE, SUITE  # noqa: PLC0415
 
         parser.add_argument(
             "--reference", metavar="NAME:TAG", default=REFERENCE, help=f"its name (default: {REFERENCE})"
@@ -36,7 +36,7 @@ through an alias. It needs root, debootstrap, about 1 GB of disk and a minute.""
         add_json(parser)
 
     async def run(self, args: argparse.Namespace) -> int:
-        from ..baseimage import make  # noqa: PLC0415
+        from ..images.debootstrap import make  # noqa: PLC0415
 
         async with self.environments() as environments:
             with display(quiet=args.json) as shown:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import baseimage
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.errors import MlenvError
+from jupyter_mlenv.images import debootstrap
 from jupyter_mlenv.model import LABEL
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually
@@ -67,7 +67,7 @@ async def test_more_packages_can_be_installed_later(base_image: str, owner: str)
 
 async def test_the_second_call_makes_nothing(engine: DockerEngine, base_image: str, temporary: Path) -> None:
     recorder = Recorder()
-    image = await baseimage.make(engine, recorder, reference=base_image)
+    image = await debootstrap.make(engine, recorder, reference=base_image)
     assert base_image in image.tags
     assert recorder.lines == []
     assert recorder.steps == []
@@ -78,7 +78,7 @@ async def test_an_unreachable_mirror_is_an_error_that_names_the_way_out(
 ) -> None:
     reference = f"mlenv-{owner}/base:x"
     with pytest.raises(MlenvError) as caught:
-        await baseimage.make(engine, Recorder(), reference=reference, mirror="http://127.0.0.1:9/debian")
+        await debootstrap.make(engine, Recorder(), reference=reference, mirror="http://127.0.0.1:9/debian")
     assert "debootstrap ended with exit code" in caught.value.message
     assert "--mirror" in caught.value.hint
     assert any("127.0.0.1:9" in line for line in caught.value.log)
@@ -91,7 +91,7 @@ async def test_a_cancelled_one_leaves_no_process_file_or_image(
 ) -> None:
     reference = f"mlenv-{owner}/base:y"
     recorder = Recorder()
-    work = asyncio.create_task(baseimage.make(engine, recorder, reference=reference))
+    work = asyncio.create_task(debootstrap.make(engine, recorder, reference=reference))
     await eventually(lambda: work.done() or any("Retrieving" in line for line in recorder.lines), "debootstrap is busy")
     work.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_mlenv.baseimage import MIRROR, apt_sources, check_host
 from jupyter_mlenv.errors import MlenvError
+from jupyter_mlenv.images.debootstrap import MIRROR, apt_sources, check_host
 
 HOST = """\
 http://mirror.example.org/debian/ bookworm main

@@ -7,12 +7,12 @@ import secrets
 from dataclasses import dataclass
 from functools import partial
 
-from .engines.base import Engine
-from .errors import EngineError, GpuUnavailable
-from .model import LABEL, BuildRecipe, ContainerSpec, Plan, Progress, Reporter, Resources, Settings
-from .planning import host_python
-from .planning.dockerfile import KIT
-from .workers import off_loop
+from ..engines.base import Engine
+from ..errors import EngineError, GpuUnavailable
+from ..model import LABEL, BuildRecipe, ContainerSpec, Plan, Progress, Reporter, Resources, Settings
+from ..planning import host_python
+from ..planning.dockerfile import KIT
+from ..workers import off_loop
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from .engines.base import Engine, ImageInfo
-from .errors import MlenvError
-from .model import LABEL, Progress, Reporter
+from ..engines.base import Engine, ImageInfo
+from ..errors import MlenvError
+from ..model import LABEL, Progress, Reporter
 
 REFERENCE = "mlenv/base:bookworm"
 SUITE = "bookworm"
