@@ -23,8 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from jupyter_mlenv.agentclient import AgentClient  # noqa: E402 (found by the line above, also when run as a script)
-from jupyter_mlenv.routes import Route, TcpRoute, UnixRoute, connect  # noqa: E402
+from jupyter_mlenv.agent_client import AgentClient  # noqa: E402 (found by the line above, also when run as a script)
+from jupyter_mlenv.agent_client.routes import Route, TcpRoute, UnixRoute, connect  # noqa: E402
 
 ROUNDS = 7
 REQUESTS = 1500

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from .agentclient import AgentClient
+from .agent_client import AgentClient
 from .engines.base import Engine
 from .errors import EngineElsewhere, EngineError, FileMissing, SourceMissing
 from .model import RUN_DIR, Mount

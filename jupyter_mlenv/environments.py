@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from . import insidejupyter, leftovers, readback
-from .agentclient import AgentClient
+from .agent_client import AgentClient
+from .agent_client.routes import Route
 from .changes import Changes, EnvironmentChanged, EnvironmentRemoved, KernelsChanged, Snapshot
 from .engines.base import ContainerInfo, Engine, EngineEvent
 from .errors import ContainerNotFound, EnvironmentNotFound, PresetInvalid
@@ -30,7 +31,6 @@ from .model import (
 )
 from .planner import LOOK_SECONDS, Planner
 from .planning import plan as planning
-from .routes import Route
 from .services import Services
 from .treewalk import OutOfTime
 

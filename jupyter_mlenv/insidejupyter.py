@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from . import safe_versions
-from .agentclient import AgentClient
+from .agent_client import AgentClient
 from .errors import MlenvError
 from .model import Environment, State
 

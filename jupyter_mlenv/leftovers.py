@@ -6,7 +6,8 @@ import os
 import re
 from contextlib import suppress
 
-from . import ownsockets, rundir, trash
+from . import rundir, trash
+from .agent_client import unix_sockets
 from .engines.base import Engine
 from .errors import EnvironmentBusy
 from .locks import Locks
@@ -62,7 +63,7 @@ async def _known(engine: Engine) -> set[str]:
 def _answers(run_dir: str) -> bool:
     """Whether an agent listens there."""
     try:
-        ownsockets.connect(rundir.agent_socket(run_dir)).close()
+        unix_sockets.connect(rundir.agent_socket(run_dir)).close()
     except BlockingIOError:
         return True
     except OSError:

@@ -11,7 +11,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from . import exits, readback, rundir, startcheck, trash
-from .agentclient import AgentClient
+from .agent_client import AgentClient
+from .agent_client.routes import TcpRoute, UnixRoute
 from .engines.base import ContainerInfo, Engine
 from .errors import (
     AgentUnreachable,
@@ -26,7 +27,6 @@ from .images import Images, with_twin
 from .locks import Locks
 from .model import AGENT_PORT, LABEL, TOKEN_PATH, FileEntry, Plan, Progress, Reporter, Settings
 from .planning import plan as planning
-from .routes import TcpRoute, UnixRoute
 from .workers import off_loop
 
 FOREIGN_START = 10.0

@@ -14,7 +14,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from . import ownsockets, trash
+from . import trash
+from .agent_client import unix_sockets
 from .errors import DiskFull, MlenvError
 from .model import INSIDE, inside
 
@@ -113,7 +114,7 @@ def link_socket(run_dir: str, name: str) -> str:
     """
     if os.path.basename(name) != name or not name.startswith(LINKED):
         raise ConnectionRefusedError(errno.ECONNREFUSED, "This is no socket's name", name)
-    descriptor, aside = ownsockets.find(f"{inside(run_dir)}/{name}"), f".{name}-{secrets.token_hex(4)}"
+    descriptor, aside = unix_sockets.find(f"{inside(run_dir)}/{name}"), f".{name}-{secrets.token_hex(4)}"
     try:
         directory = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

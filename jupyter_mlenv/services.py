@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import PurePosixPath
 
 from . import readback, rundir, workspaces
-from .agentclient import AgentClient
+from .agent_client import AgentClient
+from .agent_client.routes import Route, UnixRoute
 from .errors import EndpointNotFound, ServiceExited, ServiceTimeout
 from .model import Endpoint, Environment, State, endpoint_url, is_port
-from .routes import Route, UnixRoute
 
 Key = tuple[str, str, str]
 """Environment id, endpoint name or port, the server's base URL."""

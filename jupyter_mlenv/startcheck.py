@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from . import enginefiles, workspaces
-from .agentclient import AgentClient
+from .agent_client import AgentClient
 from .engines.base import Engine
 from .errors import MountForbidden, SourceMissing, WorkspaceForbidden
 from .model import LABEL, RUN_DIR, Mount, Plan, Settings

@@ -77,7 +77,7 @@ the extension is used; without one, this command serves it itself, to this machi
         secret = new_secret()
 
         async def connect() -> socket.socket:
-            from ..routes import connect as connect_route  # noqa: PLC0415
+            from ..agent_client.routes import connect as connect_route  # noqa: PLC0415
 
             route = await environments.service(id, endpoint, secret)
             try:

@@ -12,8 +12,8 @@ import tty
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
+from ..agent_client.exec_session import ExecSession
 from ..errors import AgentUnreachable
-from ..execsession import ExecSession
 
 CHUNK = 1 << 16
 """Bytes read at once."""

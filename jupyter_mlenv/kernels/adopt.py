@@ -10,10 +10,10 @@ from typing import Any
 from jupyter_client.ioloop.manager import AsyncIOLoopKernelManager
 
 from .. import rundir
-from ..agentclient import AgentClient
+from ..agent_client import AgentClient
+from ..agent_client.routes import UnixRoute, within
 from ..errors import MlenvError
 from ..model import Settings
-from ..routes import UnixRoute, within
 from . import background
 from .notes import Notes
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from ..agentclient import KernelStarted
+from ..agent_client import KernelStarted
 from ..environments import Environments
 from ..errors import EnvironmentFailed, KernelExists, KernelExited, KernelTimeout, MlenvError, NoKernelspec, NotFound
 from ..model import ISOLATED, KernelOptions

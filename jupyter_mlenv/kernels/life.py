@@ -12,7 +12,7 @@ from typing import Any
 
 from traitlets.config import Application
 
-from ..agentclient import AgentClient
+from ..agent_client import AgentClient
 from ..environments import Environments
 from ..errors import AgentUnreachable, KernelExited, KernelTimeout, MlenvError, NotFound
 from ..model import ImageSource

@@ -10,7 +10,8 @@ from datetime import datetime, timezone
 from typing import TypeVar
 
 from .. import rundir, workspaces
-from ..agentclient import AgentClient
+from ..agent_client import AgentClient
+from ..agent_client.routes import UnixRoute
 from ..environments import Environments
 from ..errors import (
     AgentUnreachable,
@@ -37,7 +38,6 @@ from ..model import (
 )
 from ..planning import consent, label
 from ..presets import loader
-from ..routes import UnixRoute
 from ..workers import off_loop
 
 LEFTOVER_AGE = 120.0

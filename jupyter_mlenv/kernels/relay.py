@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from .. import rundir
-from ..agentclient import AgentClient
+from ..agent_client import AgentClient
+from ..agent_client.routes import connect
 from ..errors import AgentUnreachable
-from ..routes import connect
 
 PORTS = range(1, 6)
 """The numbers in the names of a kernel's five sockets."""

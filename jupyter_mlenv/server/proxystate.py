@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Protocol
 
-from .. import routes
-from ..routes import Route
+from ..agent_client import routes
+from ..agent_client.routes import Route
 from .logins import TTL, Logins
 from .splice import Splices
 from .upstream import Connect, Pool

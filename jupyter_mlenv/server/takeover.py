@@ -19,13 +19,13 @@ from jupyter_server.serverapp import ServerApp
 from jupyter_server.services.kernels.kernelmanager import MappingKernelManager
 from jupyter_server.services.sessions.sessionmanager import SessionManager
 
+from ..agent_client.routes import within
 from ..kernels.adopt import orphans
 from ..kernels.background import Background
 from ..kernels.kernelerror import KernelError
 from ..kernels.kernelspec import is_ours
 from ..kernels.provisioner import MlenvProvisioner
 from ..model import Settings
-from ..routes import within
 
 SESSION = ("id", "path", "name", "type")
 """What a session is made of, besides its kernel."""

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import cast
 
-from ..routes import Route
+from ..agent_client.routes import Route
 from .http1 import MAX_HEAD, Body, Head, LengthBody, ProtocolError, body_of, parse_head
 
 HIGH_WATER = 512 * 1024

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_mlenv.agent_client.routes import connect
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import (
     ContainerExited,
@@ -26,7 +27,6 @@ from jupyter_mlenv.errors import (
     WorkspaceNotFound,
 )
 from jupyter_mlenv.model import Mount, StartRequest, State
-from jupyter_mlenv.routes import connect
 
 from .environment_support import BOX, Left, Named, Settings, by_hand, failure, opened, start, watching
 

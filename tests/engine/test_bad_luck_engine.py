@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_mlenv.agent_client.routes import connect
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import EngineUnavailable, MlenvError
 from jupyter_mlenv.model import StartRequest, State
-from jupyter_mlenv.routes import connect
 from tests.support.waiting import eventually
 
 from .docker_support import DOCKER_SOCKET, Relay

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv import rundir
+from jupyter_mlenv.agent_client.routes import UnixRoute, connect
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import MlenvError
 from jupyter_mlenv.jobs import Jobs
 from jupyter_mlenv.kernels import places
 from jupyter_mlenv.kernels.kernelerror import KernelError
-from jupyter_mlenv.routes import UnixRoute, connect
 from tests.engine.environment_support import BOX, Named, inside, start
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_mlenv.agent_client.routes import Route, connect
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import EnvironmentNotFound, EnvironmentNotRunning
 from jupyter_mlenv.model import RUN_DIR, State
 from jupyter_mlenv.planning import host_python
-from jupyter_mlenv.routes import Route, connect
 from tests.support.events import write_scalars
 
 from .environment_support import (

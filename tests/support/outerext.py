@@ -9,8 +9,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from jupyter_mlenv.agent_client.routes import Route, TcpRoute, UnixRoute
 from jupyter_mlenv.errors import EndpointNotFound, EnvironmentNotFound, EnvironmentNotRunning, ServiceExited
-from jupyter_mlenv.routes import Route, TcpRoute, UnixRoute
 from jupyter_mlenv.server.proxy import Proxy, proxy_handlers
 from jupyter_mlenv.server.tuning import freeze_gc, set_nodelay
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import jupyter_mlenv.agent
-from jupyter_mlenv.agentclient import AgentClient
-from jupyter_mlenv.routes import TcpRoute, UnixRoute
+from jupyter_mlenv.agent_client import AgentClient
+from jupyter_mlenv.agent_client.routes import TcpRoute, UnixRoute
 
 AGENT = Path(jupyter_mlenv.agent.__file__).with_name("agent.py")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv.agentclient import AgentClient, ServiceInfo
+from jupyter_mlenv.agent_client import AgentClient, ServiceInfo
+from jupyter_mlenv.agent_client.routes import connect
 from jupyter_mlenv.errors import AgentUnreachable, NotFound, RequestInvalid, ServiceExited, ServiceTimeout
-from jupyter_mlenv.routes import connect
 
 from .agents import AGENT, HTTP_SERVER, ON_PORT, ON_SOCKET, RunningAgent, agent, alive, gone, interpreters, raw
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_mlenv.agent_client.exec_session import ExecSession
 from jupyter_mlenv.cli.terminal import attach
 from jupyter_mlenv.errors import AgentUnreachable, RequestInvalid
-from jupyter_mlenv.execsession import ExecSession
 
 from .agents import RunningAgent, agent, gone, raw
 
@@ -283,7 +283,7 @@ async def test_a_cancelled_shell_restores_the_terminal_and_ends_the_command(pers
 ATTACH = """
 import asyncio, sys
 from jupyter_mlenv.agentclient import AgentClient
-from jupyter_mlenv.routes import UnixRoute
+from jupyter_mlenv.agent_client.routes import UnixRoute
 from jupyter_mlenv.cli.terminal import attach
 
 async def main():

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv.agentclient import AgentClient, ServiceInfo, ServiceStatus
+from jupyter_mlenv.agent_client import AgentClient, ServiceInfo, ServiceStatus
+from jupyter_mlenv.agent_client.routes import TunnelRoute, UnixRoute
 from jupyter_mlenv.errors import AgentUnreachable, ContainerExited, NotFound, RequestInvalid, ServiceExited
-from jupyter_mlenv.routes import TunnelRoute, UnixRoute
 
 from .agents import ON_PORT, ON_SOCKET, agent
 

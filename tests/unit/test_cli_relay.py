@@ -12,10 +12,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from jupyter_mlenv.agent_client.routes import UnixRoute
+from jupyter_mlenv.agent_client.routes import connect as connect_route
 from jupyter_mlenv.cli.relay import Relay, new_secret
 from jupyter_mlenv.errors import EnvironmentNotRunning
-from jupyter_mlenv.routes import UnixRoute
-from jupyter_mlenv.routes import connect as connect_route
 from jupyter_mlenv.server.scrub import CookieRule
 from tests.support.hostileservice import OK, SWITCHED, Hostile, answer, hostile
 from tests.support.inner import read_head, serve_raw

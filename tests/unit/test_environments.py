@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import routes, rundir
+from jupyter_mlenv import rundir
+from jupyter_mlenv.agent_client import routes
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import (
     ContainerExited,

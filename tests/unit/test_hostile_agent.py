@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import ownsockets
-from jupyter_mlenv.agentclient import AgentClient
+from jupyter_mlenv.agent_client import AgentClient, unix_sockets
+from jupyter_mlenv.agent_client.routes import TunnelRoute, UnixRoute, connect
 from jupyter_mlenv.errors import AgentUnreachable, EnvironmentFailed
 from jupyter_mlenv.kernels.notes import Notes
-from jupyter_mlenv.routes import TunnelRoute, UnixRoute, connect
 from jupyter_mlenv.server.http1 import ProtocolError
 from jupyter_mlenv.server.splice import Splices
 from jupyter_mlenv.server.upstream import Pool, UpstreamLost
@@ -41,7 +40,7 @@ def path() -> Iterator[str]:
 def rights(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How descriptors that nobody asked for are dealt with: by Linux 6.16, or as on older ones."""
     if request.param == "taken and closed":
-        monkeypatch.setattr(ownsockets, "SO_PASSRIGHTS", 9999)
+        monkeypatch.setattr(unix_sockets, "SO_PASSRIGHTS", 9999)
     return str(request.param)
 
 

@@ -8,7 +8,7 @@ import socket
 import pytest
 from yarl import URL
 
-from jupyter_mlenv.routes import UnixRoute
+from jupyter_mlenv.agent_client.routes import UnixRoute
 from jupyter_mlenv.server import upstream
 from jupyter_mlenv.server.http1 import ProtocolError
 from tests.support.hostileservice import OK, SWITCHED, answer, hostile

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_mlenv.agent_client.routes import Route, TcpRoute, TunnelRoute, UnixRoute, connect, within
 from jupyter_mlenv.errors import AgentUnreachable
-from jupyter_mlenv.routes import Route, TcpRoute, TunnelRoute, UnixRoute, connect, within
 from tests.support.waiting import eventually
 
 from .agents import agent, free_port

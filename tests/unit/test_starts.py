@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_mlenv import agentclient, lifecycle, workspaces
+from jupyter_mlenv import agent_client, lifecycle, workspaces
 from jupyter_mlenv.engines.base import ContainerInfo
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import (
@@ -144,15 +144,15 @@ async def test_an_agent_in_another_run_directory_is_not_waited_for(
         assert "shared_filesystem=False" in caught.value.hint
         # One that is only slow is waited for.
         engine.sees.clear()
-        client = agentclient.AgentClient.health
+        client = agent_client.AgentClient.health
         slow = iter(range(40))
 
-        async def health(self: agentclient.AgentClient) -> dict[str, Any]:
+        async def health(self: agent_client.AgentClient) -> dict[str, Any]:
             if next(slow, None) is not None:
                 raise AgentUnreachable("Not yet.")
             return await client(self)
 
-        monkeypatch.setattr(agentclient.AgentClient, "health", health)
+        monkeypatch.setattr(agent_client.AgentClient, "health", health)
         assert (await started(environments, small)).state is State.RUNNING
         assert engine.calls["read_file"] >= 2
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from . import answers
-from .errors import (
+from ..errors import (
     AgentUnreachable,
     EnvironmentFailed,
     KernelExists,
@@ -29,7 +28,8 @@ from .errors import (
     ServiceExited,
     ServiceTimeout,
 )
-from .execsession import ExecSession
+from . import answers
+from .exec_session import ExecSession
 from .routes import HEAD_LIMIT, TcpRoute, TunnelRoute, UnixRoute, connect, unreachable, within
 
 T = TypeVar("T")

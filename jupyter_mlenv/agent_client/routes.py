@@ -13,8 +13,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from . import ownsockets
-from .errors import AgentUnreachable
+from ..errors import AgentUnreachable
+from . import unix_sockets
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ async def connect(route: Route, timeout: float = 10.0) -> socket.socket:
     """
     if isinstance(route, UnixRoute):
         with contextlib.suppress(BlockingIOError):
-            return ownsockets.connect(route.path)  # at once, without a task and a timer
+            return unix_sockets.connect(route.path)  # at once, without a task and a timer
     try:
         return await within(timeout, _connect(route))
     except TimeoutError:
@@ -114,7 +114,7 @@ async def _connect_unix(path: str, passing: bool) -> socket.socket:
     pause = 0.001
     while True:
         try:
-            return ownsockets.connect(path, passing=passing)
+            return unix_sockets.connect(path, passing=passing)
         except BlockingIOError:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.05)
@@ -191,7 +191,7 @@ async def _connect_tunnel(route: TunnelRoute) -> socket.socket:
         if not numbers:
             return sock
         sock.close()
-        passed = ownsockets.passed(numbers)
+        passed = unix_sockets.passed(numbers)
         if passed is None:
             raise AgentUnreachable(
                 f"The agent passed something else than one connection to {route.target}.",
@@ -199,7 +199,7 @@ async def _connect_tunnel(route: TunnelRoute) -> socket.socket:
             )
         return passed
     sock.close()
-    ownsockets.drop(numbers)
+    unix_sockets.drop(numbers)
     if head.startswith(b"HTTP/1.1 502 "):
         raise ConnectionRefusedError(f"Nothing listens on {route.target} in the environment.")
     status = head.split(b"\r\n", 1)[0].decode("latin-1")
@@ -219,16 +219,16 @@ async def _read_head(sock: socket.socket) -> tuple[bytes, list[int]]:
                 end = (head + ahead).find(b"\r\n\r\n")
                 size = len(ahead) if end < 0 else end + 4 - len(head)
                 data, rights, _, _ = sock.recvmsg(
-                    max(size, 1), ownsockets.RIGHTS, socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
+                    max(size, 1), unix_sockets.RIGHTS, socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
                 )
             except BlockingIOError:
                 continue
-            numbers += ownsockets.descriptors(rights)
+            numbers += unix_sockets.descriptors(rights)
             if not data:
                 break
             head += data
     except BaseException:
-        ownsockets.drop(numbers)
+        unix_sockets.drop(numbers)
         raise
     return head, numbers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
-from .errors import AgentUnreachable
+from ..errors import AgentUnreachable
 
 STDIN_CHUNK = 1 << 16
 """Bytes of input per frame; the agent refuses more than 1 MiB."""
