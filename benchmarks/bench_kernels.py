@@ -100,7 +100,7 @@ class Bench:
         from jupyter_mlenv import presets
         from jupyter_mlenv.config import MlenvConfig
         from jupyter_mlenv.environments import Environments
-        from jupyter_mlenv.jobs import Jobs
+        from jupyter_mlenv.environments.jobs import Jobs
         from jupyter_mlenv.kernels import kernelspec, specs
 
         self.workspace = f"{folder}/project"

@@ -22,7 +22,7 @@ ROUNDS = 11
 async def _measure() -> tuple[list[float], list[float]]:
     from jupyter_mlenv.config import MlenvConfig
     from jupyter_mlenv.environments import Environments
-    from jupyter_mlenv.jobs import Jobs
+    from jupyter_mlenv.environments.jobs import Jobs
     from jupyter_mlenv.model import StartRequest
 
     owner = f"bench-{uuid.uuid4().hex[:8]}"

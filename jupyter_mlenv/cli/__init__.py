@@ -1,1 +1,1 @@
-"""The command line, `jupyter mlenv …`: one file per command group, all of it thin over `environments.py`."""
+"""The command line, `jupyter mlenv …`: one file per command group, all of it thin over `environments/manager.py`."""

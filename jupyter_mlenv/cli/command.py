@@ -23,7 +23,7 @@ from . import output, usage
 
 if TYPE_CHECKING:
     from ..environments import Environments
-    from ..jobs import Job
+    from ..environments.jobs import Job
 
 CANCELLED = 130
 """Exit status after Ctrl-C: 128 + SIGINT, as shells have it."""
@@ -143,7 +143,7 @@ class Command(JupyterApp):
     async def environments(self) -> AsyncIterator[Environments]:
         """The use cases, closed again at the end; a job that is still running then is cancelled and cleans up."""
         from ..environments import Environments  # noqa: PLC0415  (not for --help)
-        from ..jobs import Jobs  # noqa: PLC0415
+        from ..environments.jobs import Jobs  # noqa: PLC0415
 
         config = MlenvConfig(parent=self)
         environments = Environments(config.engine(), config.settings(root_dir=""), Jobs())

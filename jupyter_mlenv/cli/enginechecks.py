@@ -11,9 +11,10 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .. import insidejupyter, safe_versions, workspaces
+from .. import safe_versions, workspaces
 from ..engines.base import EngineFacts
-from ..environments import Environments
+from ..environments import Environments, jupyter_version
+from ..environments.jobs import Jobs
 from ..errors import (
     EngineElsewhere,
     EnginePermission,
@@ -23,7 +24,6 @@ from ..errors import (
     MlenvError,
     PresetNotFound,
 )
-from ..jobs import Jobs
 from ..model import Environment, Mount, Settings, StartRequest, State
 from ..workers import off_loop
 from . import output
@@ -138,7 +138,7 @@ async def old_jupyters(environments: Environments) -> list[Check]:
             agent = await environments.agent(environment.id)
         except MlenvError:
             return None  # it ends just now, or its agent is in trouble, which opening it says
-        found = await insidejupyter.versions(agent, environment.python, environment.workspace)
+        found = await jupyter_version.versions(agent, environment.python, environment.workspace)
         said = safe_versions.sentence(found)
         return Check("Old Jupyter", "warning", f"in {environment.id}", said) if said else None
 

@@ -219,7 +219,7 @@ def _tell_if_none(opening: asyncio.Task[bool]) -> None:
 
 async def _stop_service(environments: Environments, id: str, endpoint: str, secret: str) -> None:
     """Nothing may be left of what only this command could reach; an environment that is gone has nothing."""
-    from ..services import service_key  # noqa: PLC0415
+    from ..environments.endpoints import service_key  # noqa: PLC0415
 
     if is_port(endpoint):
         return

@@ -14,7 +14,7 @@ from .command import Command, add_json, follow, here
 
 if TYPE_CHECKING:
     from ..environments import Environments
-    from ..jobs import Job
+    from ..environments.jobs import Job
 
 
 class StartCommand(Command):

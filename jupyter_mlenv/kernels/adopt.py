@@ -9,9 +9,9 @@ from typing import Any
 
 from jupyter_client.ioloop.manager import AsyncIOLoopKernelManager
 
-from .. import rundir
 from ..agent_client import AgentClient
 from ..agent_client.routes import UnixRoute, within
+from ..environments import run_directory
 from ..errors import MlenvError
 from ..model import Settings
 from . import background
@@ -36,7 +36,7 @@ async def orphans(settings: Settings, notes: Notes) -> list[dict[str, Any]]:
 
 async def _orphans(run_dir: str, notes: Notes) -> list[dict[str, Any]]:
     try:
-        agent = AgentClient(UnixRoute(rundir.agent_socket(run_dir)), rundir.token(run_dir))
+        agent = AgentClient(UnixRoute(run_directory.agent_socket(run_dir)), run_directory.token(run_dir))
         kernels = await within(PATIENCE, agent.kernels())
     except (MlenvError, TimeoutError):  # of an environment that does not run
         return []

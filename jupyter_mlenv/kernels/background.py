@@ -22,7 +22,7 @@ from traitlets.config import Config
 
 from ..config import MlenvConfig
 from ..environments import Environments
-from ..jobs import Jobs
+from ..environments.jobs import Jobs
 from .notes import Notes
 
 T = TypeVar("T")

@@ -23,8 +23,8 @@ from typing import Any, NoReturn
 from traitlets.config import Config
 
 from ..environments import Environments
+from ..environments.jobs import Jobs
 from ..errors import EnvironmentFailed, MlenvError, RequestInvalid
-from ..jobs import Jobs
 from ..model import RUN_DIR
 from . import background, inside, places
 from .handover import socket_prefix

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TypeVar
 
-from .. import rundir, workspaces
+from .. import workspaces
 from ..agent_client import AgentClient
 from ..agent_client.routes import UnixRoute
-from ..environments import Environments
+from ..environments import Environments, run_directory
 from ..errors import (
     AgentUnreachable,
     ContainerNotFound,
@@ -175,7 +175,9 @@ async def client(environments: Environments, environment: Environment) -> AgentC
     if environment.run_dir:
         await environments.settled(environment.id)
         try:
-            return AgentClient(UnixRoute(rundir.agent_socket(environment.run_dir)), rundir.token(environment.run_dir))
+            return AgentClient(
+                UnixRoute(run_directory.agent_socket(environment.run_dir)), run_directory.token(environment.run_dir)
+            )
         except MlenvError as error:  # removed since we were told of it
             raise AgentUnreachable(error.message, details={"environment": environment.id}) from error
     return await environments.agent(environment.id)

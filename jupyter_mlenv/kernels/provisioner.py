@@ -19,7 +19,7 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Unicode
 
-from .. import rundir
+from ..environments import run_directory
 from ..errors import EnvironmentFailed, MlenvError, NotFound
 from . import background, connection, inside, places
 from .handover import as_json, environment_variables, inner_connection, socket_prefix
@@ -290,7 +290,7 @@ class MlenvProvisioner(KernelProvisionerBase):
             broken = self._life.cancelled() or self._life.exception()
             self._exit = silent(self._environment) if broken else self._life.result()
             if self._place is not None and self._place.run_dir:
-                rundir.drop_links(self._place.run_dir)
+                run_directory.drop_links(self._place.run_dir)
             if not self._asked:
                 self.reason = self._exit.reason
                 self.lost = self.reason if self._exit.gone else ""

@@ -8,9 +8,9 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 
-from .. import rundir
 from ..agent_client import AgentClient
 from ..agent_client.routes import connect
+from ..environments import run_directory
 from ..errors import AgentUnreachable
 
 PORTS = range(1, 6)
@@ -25,9 +25,9 @@ def links(run_dir: str, prefix: str) -> None:
 
     Links that a process left behind when it was killed go. Raises OSError if one is not there, or is no socket.
     """
-    rundir.drop_links(run_dir)
+    run_directory.drop_links(run_dir)
     for port in PORTS:
-        rundir.link_socket(run_dir, f"{prefix}-{port}")
+        run_directory.link_socket(run_dir, f"{prefix}-{port}")
 
 
 Address = str | tuple[str | None, int]

@@ -16,7 +16,7 @@ from .crosssite import OriginPolicy
 
 if TYPE_CHECKING:
     from ..environments import Environments
-    from ..jobs import Job
+    from ..environments.jobs import Job
     from ..model import Environment
 
 CODES = {

@@ -13,8 +13,8 @@ from jupyter_server.serverapp import ServerApp
 
 from ..config import MlenvConfig
 from ..environments import Environments
+from ..environments.jobs import Jobs
 from ..errors import MlenvError
-from ..jobs import Jobs
 from ..kernels import background
 from ..kernels.notes import Notes
 from ..workers import off_loop

@@ -19,9 +19,9 @@ from jupyter_server.base.websocket import WebSocketMixin
 from tornado import web
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from ..changes import Message
+from ..environments.change_feed import Message
+from ..environments.jobs import Job
 from ..errors import MlenvError, RequestInvalid
-from ..jobs import Job
 from . import requests
 from .base import ErrorsAsJson
 

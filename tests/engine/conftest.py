@@ -14,7 +14,7 @@ from traitlets.config import Config
 
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.jobs import Jobs
+from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.kernels import background
 from jupyter_mlenv.model import LABEL
 from tests.support.kernels import Home, remove_all

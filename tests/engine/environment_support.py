@@ -13,12 +13,11 @@ from typing import Any
 import docker
 import pytest
 
-from jupyter_mlenv import rundir
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.engines.base import Engine
-from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments import Environments, run_directory
+from jupyter_mlenv.environments.jobs import Job, Jobs
 from jupyter_mlenv.errors import MlenvError
-from jupyter_mlenv.jobs import Job, Jobs
 from jupyter_mlenv.model import Environment, StartRequest
 from tests.support.waiting import eventually
 
@@ -122,8 +121,8 @@ async def inside(environments: Environments, id: str, code: str, *, python: str 
 
 def run_files(run_dir: str) -> list[str]:
     """The names in an environment's run directory and in the part of it that is mounted, each once, in order."""
-    names = {*os.listdir(run_dir), *os.listdir(rundir.inside(run_dir))}
-    return sorted(names - {rundir.INSIDE})
+    names = {*os.listdir(run_dir), *os.listdir(run_directory.inside(run_dir))}
+    return sorted(names - {run_directory.INSIDE})
 
 
 def lines_of(job: Job) -> list[str]:

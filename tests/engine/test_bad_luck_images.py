@@ -15,8 +15,8 @@ import pytest
 from jupyter_mlenv.engines.base import ContainerInfo
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments.jobs import Job
 from jupyter_mlenv.errors import BuildFailed, ImageNotFound, JobCancelled, RegistryUnreachable
-from jupyter_mlenv.jobs import Job
 from jupyter_mlenv.model import BuildRecipe, ContainerSpec, FileEntry, Progress, StartRequest, State
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually, free_port

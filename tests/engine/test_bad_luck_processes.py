@@ -25,7 +25,7 @@ DIES = """
 import asyncio, os, signal, sys
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.jobs import Jobs
+from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.model import StartRequest
 from traitlets.config import Config

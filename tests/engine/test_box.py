@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import rundir
 from jupyter_mlenv.agent_client.routes import UnixRoute, connect
-from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments import Environments, run_directory
+from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.errors import MlenvError
-from jupyter_mlenv.jobs import Jobs
 from jupyter_mlenv.kernels import places
 from jupyter_mlenv.kernels.kernelerror import KernelError
 from tests.engine.environment_support import BOX, Named, inside, start
@@ -102,13 +101,13 @@ async def test_no_file_of_the_host_reaches_a_container_that_poses_as_its_agent(
     secret, heard = tmp_path / "jupyter_cookie_secret", workspace / "heard"
     secret.write_text("the-secret-of-the-host")
     environment, _ = await start(environments, box.removeprefix("mlenv-"), workspace)
-    token = rundir.token(environment.run_dir)
+    token = run_directory.token(environment.run_dir)
     seen = await inside(environments, environment.id, f"SECRET = {str(secret)!r}\nHEARD = {str(heard)!r}\n{POSE}")
     assert "token" in seen, "a link lies there now"
     assert sorted(os.listdir(environment.run_dir)) == ["in", "token"]
-    assert rundir.token(environment.run_dir) == token
+    assert run_directory.token(environment.run_dir) == token
 
-    await eventually(lambda: os.path.exists(rundir.agent_socket(environment.run_dir)), "the impostor listens")
+    await eventually(lambda: os.path.exists(run_directory.agent_socket(environment.run_dir)), "the impostor listens")
     with pytest.raises(KernelError):
         async with kernel(box, workspace):
             pass

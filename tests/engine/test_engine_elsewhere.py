@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import enginefiles, rundir
+from jupyter_mlenv.environments import engine_files, run_directory
 from jupyter_mlenv.errors import ContainerExited, EngineElsewhere
 from jupyter_mlenv.kernels.kernelerror import KernelError
 from jupyter_mlenv.model import RUN_DIR, Mount, State, environment_id
@@ -135,7 +135,7 @@ async def test_a_run_directory_that_is_another_folder_there(
     """Some engines make what they do not have. The agent answers in there then, where nobody hears it."""
     config = settings(engine_url=daemon.url, run_root=str(hidden / "others"))
     id = environment_id(config.owner, str(workspace), "host", "")
-    daemon.makes(Path(rundir.inside(f"{config.run_root}/{id[-10:]}")))
+    daemon.makes(Path(run_directory.inside(f"{config.run_root}/{id[-10:]}")))
     said = await refused(daemon, settings, workspace, run_root=str(hidden / "others"))
     assert "run directory" in said
     assert "--MlenvConfig.shared_filesystem=False" in said
@@ -163,10 +163,10 @@ async def test_the_same_files(daemon: Daemon, settings: Settings, workspace: Pat
         mounts = (Mount(str(workspace), "/again"),)
         environment, _ = await start(environments, "host", workspace, mounts=mounts)
         if shared:  # where an agent that is slow is told from one that nobody hears
-            run = rundir.inside(environment.run_dir)
+            run = run_directory.inside(environment.run_dir)
             (Path(run) / "told").write_text("seen")
             assert await environments.engine.read_file(environment.container, f"{RUN_DIR}/told") == b"seen"
-            await enginefiles.hear(Mount(run, RUN_DIR), environments.engine, environment.container)
+            await engine_files.hear(Mount(run, RUN_DIR), environments.engine, environment.container)
             assert sorted(os.listdir(run)) == ["agent.sock", "told"]
         assert "made" in await inside(environments, environment.id, WRITE)
     assert (workspace / "made").exists()

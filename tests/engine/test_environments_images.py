@@ -16,7 +16,7 @@ import pytest
 
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.jobs import Job
+from jupyter_mlenv.environments.jobs import Job
 from jupyter_mlenv.model import LABEL, BuildRecipe, State
 from tests.support.reporting import Recorder
 

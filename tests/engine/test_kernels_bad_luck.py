@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_mlenv import rundir
-from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments import Environments, run_directory
 from jupyter_mlenv.kernels import places
 from jupyter_mlenv.kernels.kernelerror import KernelError
 from jupyter_mlenv.model import State
@@ -117,7 +116,7 @@ async def test_an_environment_that_does_not_answer_is_named(
     monkeypatch.setattr(places, "ENDING", places.ENDING[:2])
     async with kernel(box, workspace):
         [environment] = await environments.list()
-    os.unlink(rundir.agent_socket(environment.run_dir))
+    os.unlink(run_directory.agent_socket(environment.run_dir))
     with pytest.raises(KernelError) as caught:
         async with kernel(box, workspace):
             pass

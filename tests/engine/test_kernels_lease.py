@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_mlenv import rundir
-from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments import Environments, run_directory
 from jupyter_mlenv.kernels import places
 from jupyter_mlenv.kernels.adopt import adopt
 from jupyter_mlenv.kernels.kernelerror import KernelError
@@ -99,11 +98,13 @@ async def test_they_end_unless_somebody_holds_them(
                 await adopt(box, other["info"], connection_file=other["file"])
             assert environment.id in str(late.value)
             prefix = os.path.basename(other["info"]["connection_info"]["ip"])
-            assert [name for name in os.listdir(rundir.inside(environment.run_dir)) if name.startswith(prefix)] == []
+            assert [
+                name for name in os.listdir(run_directory.inside(environment.run_dir)) if name.startswith(prefix)
+            ] == []
         finally:
             client.stop_channels()
             await manager.shutdown_kernel()
-    assert os.listdir(rundir.inside(environment.run_dir)) == ["agent.sock"]
+    assert os.listdir(run_directory.inside(environment.run_dir)) == ["agent.sock"]
 
 
 async def test_an_isolated_environment_without_its_kernel_is_swept(

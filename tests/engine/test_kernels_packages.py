@@ -23,7 +23,7 @@ import tomllib
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.jobs import Jobs
+from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.kernels.relay import PORTS, Relay
 from jupyter_mlenv.model import RUN_DIR
 from tests.engine.environment_support import Named, inside, inspected, start

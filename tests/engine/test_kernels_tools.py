@@ -15,7 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.jobs import Jobs
+from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.kernels import background
 from tests.support.kernels import Home, remove_all
 from tests.support.waiting import run_apart

@@ -16,8 +16,8 @@ import pytest
 
 from jupyter_mlenv.engines.base import ContainerInfo
 from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.errors import EngineElsewhere, JobCancelled, MlenvError, MountForbidden, WorkspaceForbidden
-from jupyter_mlenv.jobs import Jobs
 from jupyter_mlenv.model import Environment, Mount, State
 from tests.support.lab import PERSON, as_person
 
@@ -254,7 +254,7 @@ from traitlets.config import Config
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import MlenvError
-from jupyter_mlenv.jobs import Jobs
+from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.model import Mount, StartRequest
 
 LISTING = "import json, os; print(json.dumps(os.listdir('/data')))"

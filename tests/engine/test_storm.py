@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.jobs import Jobs
+from jupyter_mlenv.environments.jobs import Jobs
 from tests.support.kernels import Home
 from tests.support.storm import Storm
 

@@ -7,7 +7,7 @@ Not part of `make test`, where the tests of each finding stand; what is here run
     hostile.py          runs inside a container: agents, sockets and tokens that lie
     hostileweb.py       runs inside a container: a web service that lies
     containers.py       what code in a container tries
-    services.py         what a web service in a container tries
+    environments/endpoints.py         what a web service in a container tries
     repositories.py     what a cloned repository tries
     endurance.py        many at once, for long
 """

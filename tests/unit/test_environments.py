@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import rundir
 from jupyter_mlenv.agent_client import routes
-from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments import Environments, run_directory
+from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.errors import (
     ContainerExited,
     DiskFull,
@@ -30,7 +30,6 @@ from jupyter_mlenv.errors import (
     ServiceExited,
     WorkspaceForbidden,
 )
-from jupyter_mlenv.jobs import Jobs
 from jupyter_mlenv.model import Settings, StartRequest, State, container_name
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually
@@ -317,7 +316,7 @@ async def test_the_run_directory_of_a_container_that_is_gone_is_swept(environmen
     """As after `docker rm -f`; one that is used, also by an engine that is not asked, stays."""
     environment = await (await environments.start(request_small))[1].wait()
     foreign = Path(settings.run_root, "0123456789")
-    rundir.prepare(settings.run_root, str(foreign))
+    run_directory.prepare(settings.run_root, str(foreign))
     server = await asyncio.start_unix_server(lambda reader, writer: writer.close(), f"{foreign}/in/agent.sock")
     try:
         assert await environments.sweep() == []
@@ -329,7 +328,7 @@ async def test_the_run_directory_of_a_container_that_is_gone_is_swept(environmen
     finally:
         server.close()
     written = (foreign / "token").read_text()
-    (foreign / "token").write_text(written.replace(rundir.this_machine(), "another machine"))
+    (foreign / "token").write_text(written.replace(run_directory.this_machine(), "another machine"))
     assert await environments.sweep() == [], "with the same home directory, and an engine that is not asked here"
     (foreign / "token").write_text(written)
     assert await environments.sweep() == [str(foreign)]
@@ -345,7 +344,7 @@ async def test_links_to_sockets_of_kernels_that_have_ended_are_swept(environment
     for name in ("k-1", "k-2"):
         with socket.socket(socket.AF_UNIX) as sock:
             sock.bind(f"{run_dir}/in/{name}")
-            rundir.link_socket(run_dir, name)
+            run_directory.link_socket(run_dir, name)
     os.unlink(f"{run_dir}/in/k-1")
     await environments.sweep()
     assert sorted(os.listdir(run_dir)) == ["in", "k-2", "token"]

@@ -6,10 +6,9 @@ import getpass
 import os
 from pathlib import Path
 
-from jupyter_mlenv import insidejupyter
 from jupyter_mlenv.cli import enginechecks
-from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.jobs import Jobs
+from jupyter_mlenv.environments import Environments, jupyter_version
+from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.model import Settings, StartRequest
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually
@@ -59,7 +58,7 @@ async def test_an_old_jupyter_inside_is_a_warning(tmp_path: Path, run_root: str,
         environment = await job.wait()
         assert environment.warnings == ()
         assert [check.status for check in await enginechecks.old_jupyters(environments)] == ["warning"]
-        await environments.service(environment.id, insidejupyter.ENDPOINT, "/")
+        await environments.service(environment.id, jupyter_version.ENDPOINT, "/")
 
         async def warned() -> tuple[str, ...]:
             return (await environments.get(environment.id)).warnings
@@ -71,7 +70,7 @@ async def test_an_old_jupyter_inside_is_a_warning(tmp_path: Path, run_root: str,
         metadata.write_text("Metadata-Version: 2.1\nName: jupyter_server\nVersion: 2.21.0\n")
         _, job = await environments.restart(environment.id)
         await job.wait()
-        await environments.service(environment.id, insidejupyter.ENDPOINT, "/")
+        await environments.service(environment.id, jupyter_version.ENDPOINT, "/")
         assert await enginechecks.old_jupyters(environments) == []
         assert (await environments.get(environment.id)).warnings == ()
         await environments.remove(environment.id)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_mlenv.environments.locks import Locks
 from jupyter_mlenv.errors import EnvironmentBusy
-from jupyter_mlenv.locks import Locks
 
 ID = "small-0123456789"
 
 HOLDS = """
 import asyncio, sys
-from jupyter_mlenv.locks import Locks
+from jupyter_mlenv.environments.locks import Locks
 
 async def main():
     async with Locks(sys.argv[1]).held(sys.argv[2], 60):
@@ -29,7 +29,7 @@ asyncio.run(main())
 
 COUNTS = """
 import asyncio, pathlib, sys
-from jupyter_mlenv.locks import Locks
+from jupyter_mlenv.environments.locks import Locks
 
 async def main():
     locks, file = Locks(sys.argv[1]), pathlib.Path(sys.argv[3])

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from jupyter_mlenv import readback
 from jupyter_mlenv.engines.base import ContainerInfo
+from jupyter_mlenv.environments import from_container
 from jupyter_mlenv.model import (
     ContainerSpec,
     Endpoint,
@@ -78,7 +78,7 @@ def read(text: str) -> None:
     assert planlabel.from_label(planlabel.to_label(plan)) == plan
     labels = {"jupyter-mlenv.id": "box-0123456789", "jupyter-mlenv.owner": "ann", "jupyter-mlenv.plan": text}
     info = ContainerInfo("0" * 64, "mlenv-box-0123456789", "running", labels, applied=Resources())
-    shown = json.dumps(readback.environment(info).to_json("/"), allow_nan=False)
+    shown = json.dumps(from_container.environment(info).to_json("/"), allow_nan=False)
     shown.encode()
     assert isinstance(plan.container.stop_timeout, int)
     for mount in plan.container.mounts:
@@ -123,7 +123,7 @@ def test_a_plan_survives_several_oddities_at_once() -> None:
 def test_a_label_that_is_no_plan_is_shown_as_failed_and_says_what_to_do(text: str) -> None:
     read(text)
     labels = {"jupyter-mlenv.id": "box-0123456789", "jupyter-mlenv.plan": text}
-    environment = readback.environment(ContainerInfo("0" * 64, "x", "running", labels))
+    environment = from_container.environment(ContainerInfo("0" * 64, "x", "running", labels))
     assert (environment.state, environment.run_dir) == (State.FAILED, "") or text.startswith('{"container"')
     assert not environment.warnings or "Remove it" in environment.warnings[0]
 
@@ -131,14 +131,14 @@ def test_a_label_that_is_no_plan_is_shown_as_failed_and_says_what_to_do(text: st
 @pytest.mark.parametrize("id", ["", "../..", "a/b", "x\n", "-x", "é", "x" * 200])
 def test_an_id_that_can_be_no_address_is_left_out(id: str) -> None:
     info = ContainerInfo("0" * 64, "x", "running", {"jupyter-mlenv.id": id})
-    assert not readback.named(info)
-    assert readback.named(replace(info, labels={"jupyter-mlenv.id": "box-0123456789"}))
+    assert not from_container.named(info)
+    assert from_container.named(replace(info, labels={"jupyter-mlenv.id": "box-0123456789"}))
 
 
 def test_a_state_that_another_engine_knows_hides_nothing() -> None:
     labels = {"jupyter-mlenv.id": "box-0123456789", "jupyter-mlenv.plan": planlabel.to_label(PLAN)}
     info = ContainerInfo("0" * 64, "x", "stopping", labels)  # type: ignore[arg-type]
-    assert readback.environment(info).state is State.STOPPED
+    assert from_container.environment(info).state is State.STOPPED
 
 
 @pytest.mark.parametrize("label", ["[" * 200_000, "[[1]]", '{"a": 1}', "null", "[null]", "9" * 5000])

@@ -11,8 +11,8 @@ import pytest
 from schemathesis import GenerationMode
 
 from jupyter_mlenv.engines.base import EngineFacts
+from jupyter_mlenv.environments.jobs import Job
 from jupyter_mlenv.errors import MlenvError
-from jupyter_mlenv.jobs import Job
 from jupyter_mlenv.model import Consent, Endpoint, Environment, ImageSource, Mount, Preset, State
 from jupyter_mlenv.server import requests
 from jupyter_mlenv.server.handlers import ROUTES, document

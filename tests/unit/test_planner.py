@@ -12,8 +12,8 @@ import pytest
 
 from jupyter_mlenv import environments as module
 from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.errors import PresetInvalid
-from jupyter_mlenv.jobs import Jobs
 from jupyter_mlenv.model import Preset, Settings, StartRequest, State
 from jupyter_mlenv.planning import user_dockerfile
 from jupyter_mlenv.treewalk import EVERY

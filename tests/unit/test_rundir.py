@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from jupyter_mlenv import rundir, trash
+from jupyter_mlenv.environments import run_directory, trash
 from jupyter_mlenv.errors import MlenvError
 
 
@@ -25,17 +25,17 @@ def root(tmp_path):
 
 
 def test_it_is_private_and_holds_a_private_token(root):
-    rundir.prepare(str(root), str(root / "abc"))
+    run_directory.prepare(str(root), str(root / "abc"))
     assert stat.S_IMODE((root / "abc").stat().st_mode) == 0o700
     assert stat.S_IMODE((root / "abc" / "token").stat().st_mode) == 0o600
-    assert len(rundir.token(str(root / "abc"))) >= 40
+    assert len(run_directory.token(str(root / "abc"))) >= 40
 
 
 def test_a_second_start_keeps_the_token_other_processes_hold(root):
-    rundir.prepare(str(root), str(root / "abc"))
-    before = rundir.token(str(root / "abc"))
-    rundir.prepare(str(root), str(root / "abc"))
-    assert rundir.token(str(root / "abc")) == before
+    run_directory.prepare(str(root), str(root / "abc"))
+    before = run_directory.token(str(root / "abc"))
+    run_directory.prepare(str(root), str(root / "abc"))
+    assert run_directory.token(str(root / "abc")) == before
     assert sorted(os.listdir(root / "abc")) == ["in", "token"]
 
 
@@ -43,15 +43,15 @@ def test_nothing_of_an_earlier_life_is_linked(short):
     """Also where what was mounted then is not deleted yet."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(f"{short}/in/k-1")
-        rundir.link_socket(short, "k-1")
-    rundir.renew(os.path.dirname(short), short)
+        run_directory.link_socket(short, "k-1")
+    run_directory.renew(os.path.dirname(short), short)
     assert os.listdir(short) == ["token"]
 
 
 @pytest.mark.parametrize("shape", ["link", "pipe", "endless", "socket", "binary"])
 def test_a_token_that_is_none_is_never_read_and_made_anew(root, tmp_path, shape):
     """Versions before had the whole directory mounted, so code in an environment could put anything there."""
-    rundir.prepare(str(root), str(root / "abc"))
+    run_directory.prepare(str(root), str(root / "abc"))
     token = root / "abc" / "token"
     token.unlink()
     secret = tmp_path / "secret"
@@ -69,15 +69,15 @@ def test_a_token_that_is_none_is_never_read_and_made_anew(root, tmp_path, shape)
     else:
         token.write_bytes(b"\r\nX-Header: \xff")
     with pytest.raises(MlenvError, match="cannot be read"):
-        rundir.token(str(root / "abc"))
-    rundir.prepare(str(root), str(root / "abc"))
-    assert len(rundir.token(str(root / "abc"))) >= 40
+        run_directory.token(str(root / "abc"))
+    run_directory.prepare(str(root), str(root / "abc"))
+    assert len(run_directory.token(str(root / "abc"))) >= 40
     assert secret.read_text() == "of-the-host"
 
 
 def test_nothing_but_one_directory_is_mounted_and_it_holds_no_token(root):
-    rundir.prepare(str(root), str(root / "abc"))
-    assert rundir.inside(str(root / "abc")) == str(root / "abc" / "in")
+    run_directory.prepare(str(root), str(root / "abc"))
+    assert run_directory.inside(str(root / "abc")) == str(root / "abc" / "in")
     assert stat.S_IMODE((root / "abc" / "in").stat().st_mode) == 0o700
     assert os.listdir(root / "abc" / "in") == []
 
@@ -86,7 +86,7 @@ def test_nothing_but_one_directory_is_mounted_and_it_holds_no_token(root):
 def short():
     """A run directory with a path short enough for a kernel's sockets."""
     with tempfile.TemporaryDirectory(prefix="mlenv-") as folder:
-        rundir.prepare(folder, f"{folder}/abc")
+        run_directory.prepare(folder, f"{folder}/abc")
         yield f"{folder}/abc"
 
 
@@ -96,7 +96,7 @@ def test_zeromq_connects_to_a_socket_by_a_link_that_no_environment_can_change(sh
             sock.linger = 0
         for _ in range(2):  # a restart binds anew; the link then is to the new one
             kernel.bind(f"ipc://{short}/in/k-1")
-            path = rundir.link_socket(short, "k-1")
+            path = run_directory.link_socket(short, "k-1")
             assert path == f"{short}/k-1"
             assert sorted(os.listdir(short)) == ["in", "k-1", "token"]
             client.connect(f"ipc://{path}")
@@ -111,12 +111,12 @@ def test_zeromq_connects_to_a_socket_by_a_link_that_no_environment_can_change(sh
 def test_the_same_socket_twice_is_one_link(short):
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(f"{short}/in/k-1")
-        assert rundir.link_socket(short, "k-1") == rundir.link_socket(short, "k-1")
+        assert run_directory.link_socket(short, "k-1") == run_directory.link_socket(short, "k-1")
     assert sorted(os.listdir(short)) == ["in", "k-1", "token"]
-    rundir.drop_links(short)
+    run_directory.drop_links(short)
     assert os.path.lexists(f"{short}/k-1")
     os.unlink(f"{short}/in/k-1")
-    rundir.drop_links(short)
+    run_directory.drop_links(short)
     assert sorted(os.listdir(short)) == ["in", "token"]
 
 
@@ -135,17 +135,17 @@ def test_only_a_socket_is_linked(short, tmp_path, shape):
         elif shape == "directory":
             place.mkdir()
         with pytest.raises(OSError, match=r"."):
-            rundir.link_socket(short, "k-1")
+            run_directory.link_socket(short, "k-1")
     for name in ("../token", "/etc/passwd", ".", "..", ""):
         with pytest.raises(OSError, match=r"."):
-            rundir.link_socket(short, name)
+            run_directory.link_socket(short, name)
     assert sorted(os.listdir(short)) == ["in", "token"]
 
 
 def test_an_open_directory_is_closed_to_others(root):
     (root / "abc").mkdir(parents=True)
     (root / "abc").chmod(0o755)
-    rundir.prepare(str(root), str(root / "abc"))
+    run_directory.prepare(str(root), str(root / "abc"))
     assert stat.S_IMODE((root / "abc").stat().st_mode) == 0o700
 
 
@@ -154,7 +154,7 @@ def test_a_link_in_its_place_is_refused(root, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (root / "abc").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(MlenvError, match="not a directory of yours"):
-        rundir.prepare(str(root), str(root / "abc"))
+        run_directory.prepare(str(root), str(root / "abc"))
 
 
 def test_somebody_elses_directory_is_refused(root, monkeypatch):
@@ -162,7 +162,7 @@ def test_somebody_elses_directory_is_refused(root, monkeypatch):
     somebody_else = os.getuid() + 1
     monkeypatch.setattr(os, "getuid", lambda: somebody_else)
     with pytest.raises(MlenvError, match="not a directory of yours"):
-        rundir.prepare(str(root), str(root / "abc"))
+        run_directory.prepare(str(root), str(root / "abc"))
 
 
 def test_a_label_that_points_elsewhere_removes_nothing(root, tmp_path):
@@ -170,18 +170,18 @@ def test_a_label_that_points_elsewhere_removes_nothing(root, tmp_path):
     precious = tmp_path / "precious"
     precious.mkdir()
     for path in (precious, root, root / "..", root / "x" / ".." / ".." / "precious"):
-        rundir.remove(str(root), str(path))
+        run_directory.remove(str(root), str(path))
     assert precious.is_dir()
     assert root.is_dir()
     with pytest.raises(MlenvError) as caught:
-        rundir.prepare(str(root), str(precious))
+        run_directory.prepare(str(root), str(precious))
     assert "run_root" in caught.value.hint
 
 
 def test_remove_twice_is_no_error(root):
-    rundir.prepare(str(root), str(root / "abc"))
-    rundir.remove(str(root), str(root / "abc"))
-    rundir.remove(str(root), str(root / "abc"))
+    run_directory.prepare(str(root), str(root / "abc"))
+    run_directory.remove(str(root), str(root / "abc"))
+    run_directory.remove(str(root), str(root / "abc"))
     assert not (root / "abc").exists()
     trash.empty(str(root))
     assert os.listdir(root) == []
@@ -189,7 +189,7 @@ def test_remove_twice_is_no_error(root):
 
 def test_what_is_removed_is_gone_at_once_whatever_it_is(root, tmp_path):
     """As code in a container can leave it: very deep, very many, closed for everybody, links out of it."""
-    rundir.prepare(str(root), str(root / "abc"))
+    run_directory.prepare(str(root), str(root / "abc"))
     mounted = root / "abc" / "in"
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -211,7 +211,7 @@ def test_what_is_removed_is_gone_at_once_whatever_it_is(root, tmp_path):
     (mounted / "closed").chmod(0)
     (mounted / "out").symlink_to(precious)
     os.mkfifo(mounted / "pipe")
-    rundir.remove(str(root), str(root / "abc"))
+    run_directory.remove(str(root), str(root / "abc"))
     assert not (root / "abc").exists()
     before, soft = resource.getrlimit(resource.RLIMIT_NOFILE), 64
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
@@ -224,25 +224,25 @@ def test_what_is_removed_is_gone_at_once_whatever_it_is(root, tmp_path):
 
 
 def test_the_next_start_finds_nothing_of_the_last_one(root):
-    rundir.prepare(str(root), str(root / "abc"))
+    run_directory.prepare(str(root), str(root / "abc"))
     (root / "abc" / "in" / "agent.sock").mkdir()
     (root / "abc" / "in" / "k-1").touch()
-    token = rundir.token(str(root / "abc"))
-    rundir.renew(str(root), str(root / "abc"))
-    rundir.prepare(str(root), str(root / "abc"))
+    token = run_directory.token(str(root / "abc"))
+    run_directory.renew(str(root), str(root / "abc"))
+    run_directory.prepare(str(root), str(root / "abc"))
     assert os.listdir(root / "abc" / "in") == []
-    assert rundir.token(str(root / "abc")) == token
+    assert run_directory.token(str(root / "abc")) == token
 
 
 def test_a_lost_token_is_told(root):
     with pytest.raises(MlenvError, match="cannot be read"):
-        rundir.token(str(root / "gone"))
+        run_directory.token(str(root / "gone"))
 
 
 def test_a_place_where_nothing_can_be_made_is_told(root):
     root.write_text("a file")
     with pytest.raises(MlenvError, match="cannot be made") as caught:
-        rundir.prepare(str(root), str(root / "abc"))
+        run_directory.prepare(str(root), str(root / "abc"))
     assert "run_root" in caught.value.hint
 
 

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from jupyter_mlenv import agent_client, lifecycle, workspaces
+from jupyter_mlenv import agent_client, workspaces
 from jupyter_mlenv.engines.base import ContainerInfo
-from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments import Environments, lifecycle
+from jupyter_mlenv.environments.jobs import Jobs
+from jupyter_mlenv.environments.locks import Locks
 from jupyter_mlenv.errors import (
     AgentUnreachable,
     EngineElsewhere,
@@ -29,9 +31,7 @@ from jupyter_mlenv.errors import (
     SourceMissing,
     WorkspaceForbidden,
 )
-from jupyter_mlenv.jobs import Jobs
 from jupyter_mlenv.kernels import inside, places
-from jupyter_mlenv.locks import Locks
 from jupyter_mlenv.model import LABEL, RUN_DIR, ContainerSpec, Environment, Settings, StartRequest, State
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually

@@ -14,10 +14,10 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from ..agent_client import unix_sockets
+from ..errors import DiskFull, MlenvError
+from ..model import INSIDE, inside
 from . import trash
-from .agent_client import unix_sockets
-from .errors import DiskFull, MlenvError
-from .model import INSIDE, inside
 
 __all__ = [
     "INSIDE",

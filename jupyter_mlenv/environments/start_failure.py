@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from . import enginefiles
-from .engines.base import ContainerInfo, Engine
-from .errors import ContainerExited
-from .model import LABEL, Settings
-from .planning import plan as planning
+from ..engines.base import ContainerInfo, Engine
+from ..errors import ContainerExited
+from ..model import LABEL, Settings
+from ..planning import plan as planning
+from . import engine_files
 
 CANNOT_RUN = (126, 127)
 """Exit codes of an init that cannot run its command; the command is the image's Python, running the agent."""
@@ -32,7 +32,7 @@ async def why(engine: Engine, settings: Settings, info: ContainerInfo) -> Contai
             hint = "Choose another interpreter of this machine with --MlenvConfig.host_python."
     elif info.exit_code in CANNOT_RUN and python == settings.host_python:
         reason = f"because {python}, which runs on this machine, does not run there"
-        hint = f"{enginefiles.ELSEWHERE} Or choose another interpreter with --MlenvConfig.host_python."
+        hint = f"{engine_files.ELSEWHERE} Or choose another interpreter with --MlenvConfig.host_python."
     elif info.exit_code in CANNOT_RUN:
         reason = f"because its image {info.image} has no {python} that runs"
         hint = "Use an image with Python 3.8 or newer, or name the one it has in the preset: image.python."

@@ -7,11 +7,12 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import PurePosixPath
 
-from . import readback, rundir, workspaces
-from .agent_client import AgentClient
-from .agent_client.routes import Route, UnixRoute
-from .errors import EndpointNotFound, ServiceExited, ServiceTimeout
-from .model import Endpoint, Environment, State, endpoint_url, is_port
+from .. import workspaces
+from ..agent_client import AgentClient
+from ..agent_client.routes import Route, UnixRoute
+from ..errors import EndpointNotFound, ServiceExited, ServiceTimeout
+from ..model import Endpoint, Environment, State, endpoint_url, is_port
+from . import from_container, run_directory
 
 Key = tuple[str, str, str]
 """Environment id, endpoint name or port, the server's base URL."""
@@ -77,7 +78,7 @@ class Services:
         id, name, base_url = key
         environment = await self._running(id)
         if environment.state is not State.RUNNING:
-            raise readback.not_running(environment)
+            raise from_container.not_running(environment)
         agent = await self._agent(environment)
         if name.isdecimal():
             return agent.tunnel(f"127.0.0.1:{_port(name)}")
@@ -106,7 +107,7 @@ class Services:
                 log=error.log,
             ) from error
         if service.socket and environment.run_dir:
-            return UnixRoute(f"{rundir.inside(environment.run_dir)}/{PurePosixPath(service.socket).name}")
+            return UnixRoute(f"{run_directory.inside(environment.run_dir)}/{PurePosixPath(service.socket).name}")
         if service.socket:
             return agent.tunnel(f"unix:{PurePosixPath(service.socket).name}")
         return agent.tunnel(f"127.0.0.1:{service.port}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from .engines.base import ContainerInfo
-from .errors import EnvironmentNotRunning
-from .model import LABEL, TOKEN_PATH, Environment, Plan, Resources, State
-from .planning import plan as planning
+from ..engines.base import ContainerInfo
+from ..errors import EnvironmentNotRunning
+from ..model import LABEL, TOKEN_PATH, Environment, Plan, Resources, State
+from ..planning import plan as planning
 
 _STATES = {
     "created": State.STARTING,

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from .errors import EnvironmentBusy
+from ..errors import EnvironmentBusy
 
 FIRST_PAUSE, LAST_PAUSE = 0.005, 0.05
 """Seconds between two attempts to get a lock that another process holds."""

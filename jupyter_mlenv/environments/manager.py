@@ -7,17 +7,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import insidejupyter, leftovers, readback
-from .agent_client import AgentClient
-from .agent_client.routes import Route
-from .changes import Changes, EnvironmentChanged, EnvironmentRemoved, KernelsChanged, Snapshot
-from .engines.base import ContainerInfo, Engine, EngineEvent
-from .errors import ContainerNotFound, EnvironmentNotFound, PresetInvalid
-from .insidejupyter import InsideJupyter
-from .jobs import Job, Jobs
-from .lifecycle import Lifecycle
-from .locks import Locks
-from .model import (
+from ..agent_client import AgentClient
+from ..agent_client.routes import Route
+from ..engines.base import ContainerInfo, Engine, EngineEvent
+from ..errors import ContainerNotFound, EnvironmentNotFound, PresetInvalid
+from ..model import (
     LABEL,
     Environment,
     Plan,
@@ -29,10 +23,16 @@ from .model import (
     container_name,
     environment_id,
 )
+from ..planning import plan as planning
+from ..treewalk import OutOfTime
+from . import from_container, jupyter_version, leftovers
+from .change_feed import Changes, EnvironmentChanged, EnvironmentRemoved, KernelsChanged, Snapshot
+from .endpoints import Services
+from .jobs import Job, Jobs
+from .jupyter_version import InsideJupyter
+from .lifecycle import Lifecycle
+from .locks import Locks
 from .planner import LOOK_SECONDS, Planner
-from .planning import plan as planning
-from .services import Services
-from .treewalk import OutOfTime
 
 CLEAN_UP, LET_GO = 4.0, 1.0
 """Seconds that the end of a process leaves to jobs that clean up, before and after the engine is let go of."""
@@ -82,7 +82,7 @@ class Environments:
     async def list(self) -> list[Environment]:
         """All environments of this owner, in one engine call, and those that a job is about to make."""
         containers = await self.engine.list({f"{LABEL}.owner": self.settings.owner})
-        there = [self._seen_by_jobs(readback.environment(c)) for c in containers if readback.named(c)]
+        there = [self._seen_by_jobs(from_container.environment(c)) for c in containers if from_container.named(c)]
         known = {environment.id for environment in there}
         coming = [environment for id, environment in self._pending.items() if id not in known]
         return sorted(there + coming, key=lambda environment: environment.id)
@@ -90,7 +90,7 @@ class Environments:
     async def get(self, id: str) -> Environment:
         """Raises EnvironmentNotFound, also for an environment that is somebody else's."""
         try:
-            return self._seen_by_jobs(readback.environment(await self._inspect(id)))
+            return self._seen_by_jobs(from_container.environment(await self._inspect(id)))
         except EnvironmentNotFound:
             if id in self._pending:
                 return self._pending[id]
@@ -116,7 +116,7 @@ class Environments:
 
         job = self._job("start", plan.id, work)
         if job.state == "running":
-            self._pending[plan.id] = readback.pending(plan, job.id)
+            self._pending[plan.id] = from_container.pending(plan, job.id)
         return await self._view(plan, job), job
 
     async def resume(self, id: str, base_url: str = "/", endpoint: str = "") -> tuple[Environment, Job]:
@@ -168,7 +168,7 @@ class Environments:
         """How to reach an endpoint (its name, or a port), started where needed; see `Services.route` for errors."""
         self._changes.ensure_running()
         route = await self._services.route(id, endpoint, base_url)
-        if endpoint == insidejupyter.ENDPOINT:
+        if endpoint == jupyter_version.ENDPOINT:
             self._inside.look(id)
         return route
 
@@ -184,7 +184,7 @@ class Environments:
         """The agent of a running environment. Raises EnvironmentNotFound, EnvironmentNotRunning."""
         environment = await self.get(id)
         if environment.state is not State.RUNNING:
-            raise readback.not_running(environment)
+            raise from_container.not_running(environment)
         return await self._agent(environment)
 
     async def settled(self, id: str) -> None:
@@ -258,10 +258,10 @@ class Environments:
             return await self._up(info, "", endpoint, base_url, job)
 
         job = self._job(kind, id, work)
-        return readback.with_job(environment, job.id), job
+        return from_container.with_job(environment, job.id), job
 
     async def _up(self, info: ContainerInfo, plan_hash: str, endpoint: str, base_url: str, job: Job) -> Environment:
-        environment = readback.environment(info)
+        environment = from_container.environment(info)
         if endpoint:
             job.progress(Progress("service", f"Starting {endpoint}"))
             await self.service(environment.id, endpoint, base_url)
@@ -291,14 +291,14 @@ class Environments:
         try:
             return replace(await self.get(plan.id), job=job.id)
         except EnvironmentNotFound:
-            return readback.pending(plan, job.id)
+            return from_container.pending(plan, job.id)
 
     def _seen_by_jobs(self, environment: Environment) -> Environment:
         warnings = self._inside.warnings(environment.id)
         if warnings and environment.state is State.RUNNING:
             environment = replace(environment, warnings=(*environment.warnings, *warnings))
         job = self.jobs.running(environment.id)
-        return readback.with_job(environment, job.id) if job else environment
+        return from_container.with_job(environment, job.id) if job else environment
 
     async def _inspect(self, id: str) -> ContainerInfo:
         try:

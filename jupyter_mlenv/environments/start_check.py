@@ -8,15 +8,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from . import enginefiles, workspaces
-from .agent_client import AgentClient
-from .engines.base import Engine
-from .errors import MountForbidden, SourceMissing, WorkspaceForbidden
-from .model import LABEL, RUN_DIR, Mount, Plan, Settings
-from .planning import allowed_images, limits, mount_sources
-from .planning import plan as planning
-from .planning.mount_sources import Identity, Source
-from .workers import off_loop
+from .. import workspaces
+from ..agent_client import AgentClient
+from ..engines.base import Engine
+from ..errors import MountForbidden, SourceMissing, WorkspaceForbidden
+from ..model import LABEL, RUN_DIR, Mount, Plan, Settings
+from ..planning import allowed_images, limits, mount_sources
+from ..planning import plan as planning
+from ..planning.mount_sources import Identity, Source
+from ..workers import off_loop
+from . import engine_files
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class StartCheck:
     async def hear(self, engine: Engine, container: str) -> None:
         """Look whether it has this machine's run directory, when no agent answers in there. Raises EngineElsewhere."""
         if self.run is not None:
-            await enginefiles.hear(self.run, engine, container)
+            await engine_files.hear(self.run, engine, container)
 
     async def prove(self, client: AgentClient, *, same_kernel: bool) -> None:
         """Compare what the container has with what was held, before anything of the person's runs in there.
@@ -54,7 +55,7 @@ class StartCheck:
             return
         for source in self.sources:
             if source.directory:
-                await enginefiles.prove_by_name(source, client)
+                await engine_files.prove_by_name(source, client)
 
 
 @asynccontextmanager
@@ -82,7 +83,7 @@ async def checked(
         await off_loop(allow, [mount for mount in mounts if mount.target in asked], settings)
         yield StartCheck(sources, next((mount for mount in mounts if mount.target == RUN_DIR), None))
     except SourceMissing as error:
-        await asyncio.to_thread(enginefiles.explain, error, sources, mounts)
+        await asyncio.to_thread(engine_files.explain, error, sources, mounts)
         raise
     finally:
         holding.__exit__(None, None, None)
@@ -131,7 +132,7 @@ def _refuse(source: Source, seen: Identity | None) -> None:
     if seen is not None and seen == here:
         return
     if seen is None or here == source.identity:
-        raise enginefiles.elsewhere(source)
+        raise engine_files.elsewhere(source)
     raise MountForbidden(
         f"{source.mount.source} was swapped for something else while the environment started; it is stopped again.",
         hint="See what runs in your other environments: code in one of them may be doing that.",

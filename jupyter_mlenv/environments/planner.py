@@ -8,15 +8,16 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from . import startcheck, workspaces
-from .engines.base import Engine, ImageInfo
-from .errors import MlenvError, PresetInvalid
-from .model import LABEL, Plan, Preset, Settings, StartRequest
-from .planning import consent, image_plan
-from .planning import plan as planning
-from .presets import loader
-from .treewalk import Budget, OutOfTime
-from .workers import Workers
+from .. import workspaces
+from ..engines.base import Engine, ImageInfo
+from ..errors import MlenvError, PresetInvalid
+from ..model import LABEL, Plan, Preset, Settings, StartRequest
+from ..planning import consent, image_plan
+from ..planning import plan as planning
+from ..presets import loader
+from ..treewalk import Budget, OutOfTime
+from ..workers import Workers
+from . import start_check
 
 THREADS = 4
 """Threads that read presets, Dockerfiles and the names of what is copied into images."""
@@ -63,7 +64,7 @@ class Planner:
 
     async def plan(self, preset: Preset, request: StartRequest, seconds: float | None = None) -> Plan:
         """See `plan.make`. Raises OutOfTime after `seconds` of reading; `None` lets it take as long as it takes."""
-        await self._workers.run(partial(startcheck.allow, request.mounts, self._settings))
+        await self._workers.run(partial(start_check.allow, request.mounts, self._settings))
         facts, earlier = await self._engine.facts(), await self._earlier()
         writable = await self._writable() if preset.mounts or request.mounts or preset.image.host else ()
         make = partial(planning.make, preset, request, facts, self._settings, earlier=earlier, writable=writable)

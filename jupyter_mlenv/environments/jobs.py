@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from .errors import JobCancelled, JobNotFound, MlenvError
-from .model import Environment, Progress
+from ..errors import JobCancelled, JobNotFound, MlenvError
+from ..model import Environment, Progress
 
 RING = 2000
 """Log lines kept per job."""

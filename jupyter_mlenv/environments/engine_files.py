@@ -13,13 +13,13 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from .agent_client import AgentClient
-from .engines.base import Engine
-from .errors import EngineElsewhere, EngineError, FileMissing, SourceMissing
-from .model import RUN_DIR, Mount
-from .planning import mount_sources
-from .planning.mount_sources import Source
-from .workers import off_loop
+from ..agent_client import AgentClient
+from ..engines.base import Engine
+from ..errors import EngineElsewhere, EngineError, FileMissing, SourceMissing
+from ..model import RUN_DIR, Mount
+from ..planning import mount_sources
+from ..planning.mount_sources import Source
+from ..workers import off_loop
 
 NAMES = 16
 """Names of a folder that have to be seen inside where no file can be written into it."""

@@ -6,13 +6,13 @@ import os
 import re
 from contextlib import suppress
 
-from . import rundir, trash
-from .agent_client import unix_sockets
-from .engines.base import Engine
-from .errors import EnvironmentBusy
+from ..agent_client import unix_sockets
+from ..engines.base import Engine
+from ..errors import EnvironmentBusy
+from ..model import LABEL
+from ..workers import off_loop
+from . import run_directory, trash
 from .locks import Locks
-from .model import LABEL
-from .workers import off_loop
 
 NAME = re.compile(r"[0-9a-f]{10}")
 """What a run directory is called: the end of its environment's id."""
@@ -34,7 +34,7 @@ async def sweep(engine: Engine, run_root: str, locks: Locks) -> list[str]:
         with suppress(EnvironmentBusy):
             async with locks.held(os.path.basename(path), 0) as sure:
                 if sure and path not in await _known(engine) and not _answers(path):
-                    rundir.remove(run_root, path)
+                    run_directory.remove(run_root, path)
                     removed.append(path)
     await off_loop(_tidy, run_root)
     return sorted(removed)
@@ -43,7 +43,7 @@ async def sweep(engine: Engine, run_root: str, locks: Locks) -> list[str]:
 def _tidy(run_root: str) -> None:
     trash.empty(run_root)
     for path in _directories(run_root):
-        rundir.drop_links(path)
+        run_directory.drop_links(path)
 
 
 def _directories(run_root: str) -> set[str]:
@@ -52,7 +52,7 @@ def _directories(run_root: str) -> set[str]:
             found = {e.path for e in entries if NAME.fullmatch(e.name) and e.is_dir(follow_symlinks=False)}
     except OSError:
         return set()
-    return set(filter(rundir.of_this_machine, found))
+    return set(filter(run_directory.of_this_machine, found))
 
 
 async def _known(engine: Engine) -> set[str]:
@@ -63,7 +63,7 @@ async def _known(engine: Engine) -> set[str]:
 def _answers(run_dir: str) -> bool:
     """Whether an agent listens there."""
     try:
-        unix_sockets.connect(rundir.agent_socket(run_dir)).close()
+        unix_sockets.connect(run_directory.agent_socket(run_dir)).close()
     except BlockingIOError:
         return True
     except OSError:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from . import exits, readback, rundir, startcheck, trash
-from .agent_client import AgentClient
-from .agent_client.routes import TcpRoute, UnixRoute
-from .engines.base import ContainerInfo, Engine
-from .errors import (
+from ..agent_client import AgentClient
+from ..agent_client.routes import TcpRoute, UnixRoute
+from ..engines.base import ContainerInfo, Engine
+from ..errors import (
     AgentUnreachable,
     ContainerNotFound,
     EngineError,
@@ -23,11 +22,12 @@ from .errors import (
     MlenvError,
     NameConflict,
 )
-from .images import Images, with_twin
+from ..images import Images, with_twin
+from ..model import AGENT_PORT, LABEL, TOKEN_PATH, FileEntry, Plan, Progress, Reporter, Settings
+from ..planning import plan as planning
+from ..workers import off_loop
+from . import from_container, run_directory, start_check, start_failure, trash
 from .locks import Locks
-from .model import AGENT_PORT, LABEL, TOKEN_PATH, FileEntry, Plan, Progress, Reporter, Settings
-from .planning import plan as planning
-from .workers import off_loop
 
 FOREIGN_START = 10.0
 """Seconds that another process gets between creating a container and starting it, where no lock tells whether it still
@@ -108,11 +108,11 @@ class Lifecycle:
         async with self._checked(info):
             pass
 
-    def _checked(self, info: ContainerInfo) -> AbstractAsyncContextManager[startcheck.StartCheck]:
-        plan = startcheck.check_again(info.labels, self.settings)
-        asked = startcheck.asked(info.labels)
+    def _checked(self, info: ContainerInfo) -> AbstractAsyncContextManager[start_check.StartCheck]:
+        plan = start_check.check_again(info.labels, self.settings)
+        asked = start_check.asked(info.labels)
         workspace = info.labels.get(f"{LABEL}.workspace", "")
-        return startcheck.checked(workspace, plan.container.mounts, asked, self.settings)
+        return start_check.checked(workspace, plan.container.mounts, asked, self.settings)
 
     async def remove(self, info: ContainerInfo) -> None:
         """Remove the container and its run directory."""
@@ -124,7 +124,7 @@ class Lifecycle:
         self.check(info)
         run_dir = info.labels.get(f"{LABEL}.run", "")
         if run_dir:
-            return AgentClient(UnixRoute(rundir.agent_socket(run_dir)), rundir.token(run_dir))
+            return AgentClient(UnixRoute(run_directory.agent_socket(run_dir)), run_directory.token(run_dir))
         if AGENT_PORT not in info.ports:
             info = await self.engine.inspect(info.id)
         if AGENT_PORT not in info.ports:
@@ -176,8 +176,8 @@ class Lifecycle:
 
     async def _create(self, plan: Plan, report: Reporter, *, sure: bool) -> ContainerInfo:
         report.progress(Progress("create", "Creating the container"))
-        asked = startcheck.asked(plan.container.labels)
-        async with startcheck.checked(plan.workspace, plan.container.mounts, asked, self.settings) as check:
+        asked = start_check.asked(plan.container.labels)
+        async with start_check.checked(plan.workspace, plan.container.mounts, asked, self.settings) as check:
             self._prepare(plan.container.labels, anew=sure)
             try:
                 return await self._made(plan, report, check)
@@ -189,7 +189,7 @@ class Lifecycle:
                     return await self._made(plan, report, check)
                 return await self.wake(other, report)
 
-    async def _made(self, plan: Plan, report: Reporter, check: startcheck.StartCheck) -> ContainerInfo:
+    async def _made(self, plan: Plan, report: Reporter, check: start_check.StartCheck) -> ContainerInfo:
         files = (*plan.files, *self._token(plan.container.labels))
         try:
             info = await self.engine.create(plan.container)
@@ -206,7 +206,7 @@ class Lifecycle:
         except BaseException:
             await _finish(self.remove(info))
             raise
-        for sentence in readback.dropped(plan.container.resources, info.applied):
+        for sentence in from_container.dropped(plan.container.resources, info.applied):
             report.log(f"warning: {sentence}")
         return info
 
@@ -226,7 +226,7 @@ class Lifecycle:
             return
         await self._forget(plan.container.labels)
 
-    async def _ready(self, info: ContainerInfo, report: Reporter, check: startcheck.StartCheck | None = None) -> None:
+    async def _ready(self, info: ContainerInfo, report: Reporter, check: start_check.StartCheck | None = None) -> None:
         report.progress(Progress("start", "Waiting for the environment to answer"))
         checked = begun = time.monotonic()
         unheard = check
@@ -238,7 +238,7 @@ class Lifecycle:
             checked = time.monotonic()
             now = await self.engine.inspect(info.id)
             if now.status != "running":
-                raise await exits.why(self.engine, self.settings, now)
+                raise await start_failure.why(self.engine, self.settings, now)
             if unheard is not None and checked - begun > UNHEARD:
                 waiting, unheard = unheard, None
                 await waiting.hear(self.engine, info.id)
@@ -263,7 +263,7 @@ class Lifecycle:
         Earlier versions made such ones. Raises `EnvironmentFailed`.
         """
         labels = info.labels
-        if readback.guarded(planning.from_label(labels.get(f"{LABEL}.plan", "{}"))):
+        if from_container.guarded(planning.from_label(labels.get(f"{LABEL}.plan", "{}"))):
             return
         id, preset = labels.get(f"{LABEL}.id", info.name), labels.get(f"{LABEL}.preset", "")
         raise EnvironmentFailed(
@@ -277,7 +277,7 @@ class Lifecycle:
     def _token(self, labels: Mapping[str, str]) -> tuple[FileEntry, ...]:
         """The agent's token as a file of the container."""
         run_dir = labels.get(f"{LABEL}.run", "")
-        text = rundir.token(run_dir) if run_dir else rundir.new_token()
+        text = run_directory.token(run_dir) if run_dir else run_directory.new_token()
         return (FileEntry(TOKEN_PATH, text.encode(), 0o600, self.settings.uid, self.settings.gid),)
 
     def _prepare(self, labels: Mapping[str, str], *, anew: bool = False) -> None:
@@ -285,13 +285,13 @@ class Lifecycle:
         run_dir = labels.get(f"{LABEL}.run", "")
         if run_dir:
             if anew:
-                rundir.renew(self.settings.run_root, run_dir)
-            rundir.prepare(self.settings.run_root, run_dir)
+                run_directory.renew(self.settings.run_root, run_dir)
+            run_directory.prepare(self.settings.run_root, run_dir)
 
     async def _forget(self, labels: Mapping[str, str]) -> None:
         run_dir = labels.get(f"{LABEL}.run", "")
         if run_dir:
-            rundir.remove(self.settings.run_root, run_dir)
+            run_directory.remove(self.settings.run_root, run_dir)
             await off_loop(trash.empty, self.settings.run_root)
 
 
