@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from .urls import endpoint_url
+
 LABEL = "jupyter-mlenv"
 """Prefix of every label we set: `.id .owner .preset .workspace .name .plan .run .version`."""
 
@@ -23,8 +25,6 @@ RUN_DIR = "/run/mlenv"
 
 INSIDE = "in"
 """The name, in a run directory on the host, of what is mounted there."""
-
-LAST_PORT = 65535
 
 AGENT_PATH = "/opt/jupyter-mlenv/agent.py"
 AGENT_START = "/opt/jupyter-mlenv/start.py"
@@ -452,16 +452,6 @@ def inside(run_dir: str) -> str:
 def container_name(environment: str) -> str:
     """The engine-side name; its uniqueness is what makes two simultaneous starts end in one environment."""
     return f"mlenv-{environment}"
-
-
-def is_port(name: str) -> bool:
-    """Is an endpoint of this name a TCP port, in the one way to write it (`8000`, not `08000` or other digits)?"""
-    return name.isascii() and name.isdecimal() and name[0] != "0" and len(name) <= 5 and int(name) <= LAST_PORT
-
-
-def endpoint_url(server_base_url: str, environment: str, endpoint: str) -> str:
-    """The base URL under which a browser sees an endpoint, with a trailing slash: percent-encoding is kept as is."""
-    return f"{server_base_url.rstrip('/')}/mlenv/envs/{environment}/{endpoint}/"
 
 
 def to_plain(value: Any) -> Any:

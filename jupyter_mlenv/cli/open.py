@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import EndpointNotFound, MlenvError
-from ..model import Environment, State, endpoint_url, is_port
+from ..model import Environment, State
 from ..server.openlink import sealed
+from ..urls import endpoint_url, is_port
 from . import output, usage
 from .command import Command, add_ids, add_json, find, follow
 

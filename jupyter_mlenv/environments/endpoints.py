@@ -11,7 +11,8 @@ from .. import workspaces
 from ..agent_client import AgentClient
 from ..agent_client.routes import Route, UnixRoute
 from ..errors import EndpointNotFound, ServiceExited, ServiceTimeout
-from ..model import Endpoint, Environment, State, endpoint_url, is_port
+from ..model import Endpoint, Environment, State
+from ..urls import endpoint_url, is_port
 from . import from_container, run_directory
 
 Key = tuple[str, str, str]

@@ -12,6 +12,7 @@ from typing import Any
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
+from .. import urls
 from ..errors import EngineError, MlenvError, WorkspaceForbidden, WorkspaceNotFound
 from ..model import Preset, to_plain
 from . import requests
@@ -90,13 +91,13 @@ class OneEnvironment(MlenvHandler):
     @web.authenticated
     @authorized
     async def get(self, id: str) -> None:
-        environment = await self.environments.get(requests.environment_id(id))
+        environment = await self.environments.get(urls.environment_id(id))
         self.answer(environment.to_json(self.base_url))
 
     @web.authenticated
     @authorized
     async def delete(self, id: str) -> None:
-        await self.environments.remove(requests.environment_id(id))
+        await self.environments.remove(urls.environment_id(id))
         self.nothing()
 
 
@@ -105,7 +106,7 @@ class StartEnvironment(MlenvHandler):
     @authorized
     async def post(self, id: str) -> None:
         endpoint = requests.endpoint(self.body())
-        self.accepted(*await self.environments.resume(requests.environment_id(id), self.base_url, endpoint))
+        self.accepted(*await self.environments.resume(urls.environment_id(id), self.base_url, endpoint))
 
 
 class RestartEnvironment(MlenvHandler):
@@ -113,14 +114,14 @@ class RestartEnvironment(MlenvHandler):
     @authorized
     async def post(self, id: str) -> None:
         endpoint = requests.endpoint(self.body())
-        self.accepted(*await self.environments.restart(requests.environment_id(id), self.base_url, endpoint))
+        self.accepted(*await self.environments.restart(urls.environment_id(id), self.base_url, endpoint))
 
 
 class StopEnvironment(MlenvHandler):
     @web.authenticated
     @authorized
     async def post(self, id: str) -> None:
-        environment = await self.environments.stop(requests.environment_id(id))
+        environment = await self.environments.stop(urls.environment_id(id))
         self.answer(environment.to_json(self.base_url))
 
 
@@ -129,7 +130,7 @@ class EnvironmentLogs(MlenvHandler):
     @authorized
     async def get(self, id: str) -> None:
         tail = self.number("tail", 200, least=1, most=requests.MAX_TAIL)
-        lines = self.environments.logs(requests.environment_id(id), tail=tail)
+        lines = self.environments.logs(urls.environment_id(id), tail=tail)
         self.answer({"lines": [line async for line in lines]})
 
 

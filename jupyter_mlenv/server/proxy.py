@@ -18,8 +18,9 @@ from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders
 from tornado.iostream import SSLIOStream, StreamClosedError
 
+from .. import urls
 from ..errors import AgentUnreachable, EnvironmentFailed, MlenvError
-from . import requests, scrub
+from . import scrub
 from .admission import AdmissionHandler, reason_phrase
 from .exchange import Exchange, framing, in_sandbox
 from .http1 import Head, ProtocolError
@@ -44,7 +45,7 @@ def proxy_handlers(base_url: str, proxy: Proxy) -> list[tuple[str, type[web.Requ
 
     Whoever made the proxy closes it when the server stops.
     """
-    pattern = re.escape(base_url) + r"mlenv/envs/([^/]+)/([^/]+)(?:/.*)?"
+    pattern = re.escape(base_url + urls.ENVIRONMENTS) + r"([^/]+)/([^/]+)(?:/.*)?"
     return [(pattern, ProxyHandler, {"proxy": proxy})]
 
 
@@ -294,18 +295,18 @@ class ProxyHandler(AdmissionHandler):
 
     def _check_address(self) -> None:
         """Raises NotFound for anything but the one way to write an environment's address, also percent-encoded."""
-        raw = self.request.path[len(self.base_url) + len("mlenv/envs/") :].split("/")
-        requests.environment_id(raw[0])
-        requests.endpoint_name(raw[1])
+        raw = self.request.path[len(self.base_url + urls.ENVIRONMENTS) :].split("/")
+        urls.environment_id(raw[0])
+        urls.endpoint_name(raw[1])
         if "Service-Worker" in self.request.headers and in_sandbox(raw[1], "/".join(raw[2:])):
             raise web.HTTPError(403, "A file of the project may not become a service worker.")
 
     def _bare(self) -> str:
         """The endpoint, as the browser wrote it, if not even a slash follows it; else empty."""
-        rest = self.request.path[len(self.base_url) + len("mlenv/envs/") :]
+        rest = self.request.path[len(self.base_url + urls.ENVIRONMENTS) :]
         return rest.partition("/")[2] if rest.count("/") == 1 else ""
 
     def _endpoint_path(self) -> str:
-        prefix = self.base_url + "mlenv/envs/"
+        prefix = self.base_url + urls.ENVIRONMENTS
         id, endpoint = self.request.path[len(prefix) :].split("/")[:2]
         return f"{prefix}{id}/{endpoint}/"

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .. import mounts as targets
-from ..errors import EndpointNotFound, EnvironmentNotFound, JobNotFound, RequestInvalid
-from ..model import Mount, StartRequest, is_port
+from .. import urls
+from ..errors import JobNotFound, RequestInvalid
+from ..model import Mount, StartRequest
 from ..sizes import SMALLEST_MEMORY, parse_size
 
 T = TypeVar("T")
@@ -32,9 +33,7 @@ MAX_TAIL = 10_000
 MAX_MEMORY = 2**50
 """Bytes. More is a mistake, and the engine's integers end at 2^63."""
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_ENDPOINT = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _GPUS = re.compile(r"(?:all|[0-9]{1,4}|device=[A-Za-z0-9_.:-]+(?:,[A-Za-z0-9_.:-]+)*)?")
 
@@ -93,7 +92,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise RequestInvalid(f"The request's body is not JSON: {_short(str(error))}.") from error
+        raise RequestInvalid(f"The request's body is not JSON: {urls.short(str(error))}.") from error
     if not isinstance(value, dict):
         raise RequestInvalid(
             "The request's body is JSON, but not an object.", hint='Send for example {"preset": "host"}.'
@@ -171,31 +170,17 @@ def contents_path(path: str) -> str:
     return "" if clean == "." else clean
 
 
-def environment_id(text: str) -> str:
-    """An id from a URL. What cannot be one is no environment of ours, and must not reach the engine's URLs."""
-    if not _ID.fullmatch(text):
-        raise EnvironmentNotFound(f"There is no environment {_short(text)!r}.", details={"environment": _short(text)})
-    return text
-
-
-def endpoint_name(text: str) -> str:
-    """An endpoint's name or port from a URL, in the one way to write it; other ways would be other addresses for it."""
-    if not (_ENDPOINT.fullmatch(text) or is_port(text)):
-        raise EndpointNotFound(f"There is no endpoint {_short(text)!r}.", details={"endpoint": _short(text)})
-    return text
-
-
 def job_id(text: str) -> str:
     """An id from a URL."""
-    if not _ID.fullmatch(text):
-        raise JobNotFound(f"There is no job {_short(text)!r}.", details={"job": _short(text)})
+    if not urls.ENVIRONMENT_PATTERN.fullmatch(text):
+        raise JobNotFound(f"There is no job {urls.short(text)!r}.", details={"job": urls.short(text)})
     return text
 
 
 def count(field: str, text: str, *, least: int, most: int) -> int:
     """A whole number of a query."""
     if not (text.isascii() and text.isdigit() and len(text) <= 15 and least <= int(text) <= most):
-        raise _invalid(field, f"is {_short(text)!r}, not a whole number from {least} to {most}")
+        raise _invalid(field, f"is {urls.short(text)!r}, not a whole number from {least} to {most}")
     return int(text)
 
 
@@ -204,7 +189,7 @@ def _only(body: Mapping[str, Any], allowed: Sequence[str]) -> None:
         if name not in allowed:
             near = difflib.get_close_matches(str(name), allowed, n=1)
             raise _invalid(
-                _short(str(name)), "is no field of this request", f"Did you mean {near[0]!r}?" if near else ""
+                urls.short(str(name)), "is no field of this request", f"Did you mean {near[0]!r}?" if near else ""
             )
 
 
@@ -283,17 +268,12 @@ def _mount(value: Mapping[str, Any]) -> Mount:
         if not path.startswith("/"):
             raise _invalid(f"mounts.{field}", "is not an absolute path")
     if reason := targets.refusal(target):
-        raise _invalid("mounts.target", f"cannot be {_short(target)!r}: {reason}", "Choose one below /mnt.")
+        raise _invalid("mounts.target", f"cannot be {urls.short(target)!r}: {reason}", "Choose one below /mnt.")
     return Mount(targets.clean(source), targets.clean(target), _flag(value, "read_only"))
 
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
-
-
-def _short(text: str) -> str:
-    """Short, and printable whatever a client sent."""
-    return (text if len(text) <= 80 else text[:77] + "…").encode("utf-8", "replace").decode()
 
 
 def _invalid(field: str, what: str, hint: str = "") -> RequestInvalid:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv.model import endpoint_url
+from jupyter_mlenv.urls import endpoint_url
 
 from .environment_support import Named, Settings, inside, opened, start
 

@@ -282,7 +282,7 @@ async def test_a_cancelled_shell_restores_the_terminal_and_ends_the_command(pers
 
 ATTACH = """
 import asyncio, sys
-from jupyter_mlenv.agentclient import AgentClient
+from jupyter_mlenv.agent_client import AgentClient
 from jupyter_mlenv.agent_client.routes import UnixRoute
 from jupyter_mlenv.cli.terminal import attach
 

@@ -43,11 +43,14 @@ def test_a_hubs_user_owns_the_environments(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_user_without_a_passwd_entry_has_a_name() -> None:
-    code = "import os; os.setuid(54321); from jupyter_mlenv import machine; print(machine.login(), machine.username())"
+    code = "import os; os.setuid(54321); from jupyter_mlenv import host_defaults as h; print(h.login(), h.username())"
     if os.getuid() != 0:
         code = code.replace("os.setuid(54321)", "os.getuid = lambda: 54321")
     run = subprocess.run(
-        [sys.executable, "-c", "import jupyter_mlenv.machine\n" + code], capture_output=True, text=True, check=True
+        [sys.executable, "-c", "import jupyter_mlenv.host_defaults\n" + code],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert run.stdout.split() == ["54321", "jovyan"]
 

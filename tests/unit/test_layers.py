@@ -15,6 +15,7 @@ import jupyter_mlenv
 ROOT = Path(jupyter_mlenv.__file__).parent
 PAGE = ROOT.parent / "docs" / "architecture.md"
 CORE = (
+    "urls",
     "plaintext",
     "errors",
     "model",

@@ -248,11 +248,11 @@ def test_a_place_where_nothing_can_be_made_is_told(root):
 
 FULL = """
 import os, sys
-from jupyter_mlenv import rundir
+from jupyter_mlenv.environments import run_directory
 from jupyter_mlenv.errors import DiskFull
 root = sys.argv[1] + "/run"
 try:
-    rundir.prepare(root, root + "/abc")
+    run_directory.prepare(root, root + "/abc")
 except DiskFull as error:
     print(error.message, error.hint, os.listdir(root))
 """
@@ -275,15 +275,16 @@ def test_a_disk_that_is_really_full_is_told_and_nothing_is_left(tmp_path):
 ORDINARY = """
 import os, socket, stat, sys
 from pathlib import Path
-from jupyter_mlenv import ownsockets, rundir, trash
+from jupyter_mlenv.agent_client import unix_sockets
+from jupyter_mlenv.environments import run_directory, trash
 root = sys.argv[1]
 run_dir = root + "/abc"
-rundir.prepare(root, run_dir)
+run_directory.prepare(root, run_dir)
 with socket.socket(socket.AF_UNIX) as sock:
     sock.bind(run_dir + "/in/k-1")
     sock.listen()
-    path = rundir.link_socket(run_dir, "k-1")
-    ownsockets.connect(path).close()
+    path = run_directory.link_socket(run_dir, "k-1")
+    unix_sockets.connect(path).close()
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(path)
 closed = Path(run_dir, "in", "closed", "again")
@@ -291,7 +292,7 @@ closed.mkdir(parents=True)
 (closed / "file").touch()
 closed.chmod(0)
 closed.parent.chmod(0)
-rundir.remove(root, run_dir)
+run_directory.remove(root, run_dir)
 trash.empty(root)
 print(os.getuid(), os.listdir(root))
 """

@@ -1,0 +1,50 @@
+"""Addresses below `<base_url>mlenv/envs/`: how one is written, and what may stand in it. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from .errors import EndpointNotFound, EnvironmentNotFound
+
+ENVIRONMENTS = "mlenv/envs/"
+"""What follows a server's base URL in the address of every environment."""
+
+LAST_PORT = 65535
+
+ENVIRONMENT_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+ENDPOINT_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
+def endpoint_url(server_base_url: str, environment: str, endpoint: str) -> str:
+    """The base URL under which a browser sees an endpoint, with a trailing slash: percent-encoding is kept as is."""
+    return f"{server_base_url.rstrip('/')}/{ENVIRONMENTS}{environment}/{endpoint}/"
+
+
+def is_port(name: str) -> bool:
+    """Is an endpoint of this name a TCP port, in the one way to write it (`8000`, not `08000` or other digits)?"""
+    return name.isascii() and name.isdecimal() and name[0] != "0" and len(name) <= 5 and int(name) <= LAST_PORT
+
+
+def environment_id(text: str) -> str:
+    """An id from a URL. What cannot be one is no environment of ours, and must not reach the engine's URLs.
+
+    Raises EnvironmentNotFound.
+    """
+    if not ENVIRONMENT_PATTERN.fullmatch(text):
+        raise EnvironmentNotFound(f"There is no environment {short(text)!r}.", details={"environment": short(text)})
+    return text
+
+
+def endpoint_name(text: str) -> str:
+    """An endpoint's name or port from a URL, in the one way to write it; other ways would be other addresses for it.
+
+    Raises EndpointNotFound.
+    """
+    if not (ENDPOINT_PATTERN.fullmatch(text) or is_port(text)):
+        raise EndpointNotFound(f"There is no endpoint {short(text)!r}.", details={"endpoint": short(text)})
+    return text
+
+
+def short(text: str) -> str:
+    """What a client sent: short, and printable whatever it was."""
+    return (text if len(text) <= 80 else text[:77] + "…").encode("utf-8", "replace").decode()
