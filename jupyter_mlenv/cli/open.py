@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 
 from ..errors import EndpointNotFound, MlenvError
 from ..model import Environment, State
-from ..server.openlink import sealed
+from ..proxy.open_link import sealed
 from ..urls import endpoint_url, is_port
 from . import output, usage
 from .command import Command, add_ids, add_json, find, follow
@@ -72,8 +72,8 @@ the extension is used; without one, this command serves it itself, to this machi
     async def _serve(
         self, environments: Environments, id: str, endpoint: str, page: str, args: argparse.Namespace
     ) -> int:
-        from ..server import scrub  # noqa: PLC0415
-        from .relay import Relay, new_secret  # noqa: PLC0415
+        from ..proxy import headers as scrub  # noqa: PLC0415
+        from ..proxy.local_server import Relay, new_secret  # noqa: PLC0415
 
         secret = new_secret()
 

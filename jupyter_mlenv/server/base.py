@@ -11,8 +11,8 @@ from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from tornado import web
 
 from ..errors import MlenvError, RequestInvalid
+from ..proxy.origin import OriginPolicy
 from . import requests
-from .crosssite import OriginPolicy
 
 if TYPE_CHECKING:
     from ..environments import Environments

@@ -17,11 +17,11 @@ from ..environments.jobs import Jobs
 from ..errors import MlenvError
 from ..kernels import background
 from ..kernels.notes import Notes
+from ..proxy.handler import Proxy, proxy_handlers
 from ..workers import off_loop
 from . import channels, ending, kernelrights, takeover, tuning
 from .handlers import api_handlers
 from .kernelspecs import KernelMenu
-from .proxy import Proxy, proxy_handlers
 from .watch import GOING_AWAY, WatchHandler
 
 STOP_SECONDS = 8.0

@@ -17,7 +17,7 @@ from aiohttp import web
 from jupyter_mlenv.cli import open as opening
 from jupyter_mlenv.errors import EndpointNotFound
 from jupyter_mlenv.model import Endpoint, Environment, State
-from jupyter_mlenv.server import openlink
+from jupyter_mlenv.proxy import open_link
 from tests.support.waiting import eventually
 
 ENVIRONMENT = Environment(
@@ -54,8 +54,8 @@ def test_the_server_s_token_goes_to_its_login_page_only() -> None:
     assert (parts.netloc, parts.path) == ("127.0.0.1:8888", "/user/a%40b/login")
     assert query["token"] == ["s3cret"]
     assert "s3cret" not in query["next"][0]
-    assert openlink.opened("s3cret", query["next"][0]) == "/user/a%40b/mlenv/envs/python-1/notebook/lab"
-    assert openlink.opened("another", query["next"][0]) == ""
+    assert open_link.opened("s3cret", query["next"][0]) == "/user/a%40b/mlenv/envs/python-1/notebook/lab"
+    assert open_link.opened("another", query["next"][0]) == ""
     without = opening.server_url({**server, "token": ""}, "python-1", "notebook", "lab")
     assert without == "http://127.0.0.1:8888/user/a%40b/mlenv/envs/python-1/notebook/lab"
 

@@ -14,9 +14,9 @@ from aiohttp import web
 
 from jupyter_mlenv.agent_client.routes import UnixRoute
 from jupyter_mlenv.agent_client.routes import connect as connect_route
-from jupyter_mlenv.cli.relay import Relay, new_secret
 from jupyter_mlenv.errors import EnvironmentNotRunning
-from jupyter_mlenv.server.scrub import CookieRule
+from jupyter_mlenv.proxy.headers import CookieRule
+from jupyter_mlenv.proxy.local_server import Relay, new_secret
 from tests.support.hostileservice import OK, SWITCHED, Hostile, answer, hostile
 from tests.support.inner import read_head, serve_raw
 

@@ -19,9 +19,9 @@ from jupyter_mlenv.agent_client import AgentClient, unix_sockets
 from jupyter_mlenv.agent_client.routes import TunnelRoute, UnixRoute, connect
 from jupyter_mlenv.errors import AgentUnreachable, EnvironmentFailed
 from jupyter_mlenv.kernels.notes import Notes
-from jupyter_mlenv.server.http1 import ProtocolError
-from jupyter_mlenv.server.splice import Splices
-from jupyter_mlenv.server.upstream import Pool, UpstreamLost
+from jupyter_mlenv.proxy.connection import Pool, UpstreamLost
+from jupyter_mlenv.proxy.http1 import ProtocolError
+from jupyter_mlenv.proxy.splice import Splices
 from tests.support import hostileagent as attacks
 from tests.support.hostileagent import OK, PATIENCE, Attack, Bomb, hostile, json_answer, pass_along
 from tests.support.waiting import eventually

@@ -9,8 +9,8 @@ import pytest
 from yarl import URL
 
 from jupyter_mlenv.agent_client.routes import UnixRoute
-from jupyter_mlenv.server import upstream
-from jupyter_mlenv.server.http1 import ProtocolError
+from jupyter_mlenv.proxy import connection as upstream
+from jupyter_mlenv.proxy.http1 import ProtocolError
 from tests.support.hostileservice import OK, SWITCHED, answer, hostile
 from tests.support.inner import read_head
 from tests.support.outer import OuterServer

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from jupyter_mlenv.server.openlink import sealed
+from jupyter_mlenv.proxy.open_link import sealed
 from tests.support.inner import Inner, serve
 from tests.support.outer import OuterServer
 from tests.support.proxied import BASE_URL, Browser, browser, inner, outer

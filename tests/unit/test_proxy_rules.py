@@ -6,19 +6,11 @@ import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from jupyter_mlenv.errors import ServiceExited
-from jupyter_mlenv.server import scrub
-from jupyter_mlenv.server.crosssite import OriginPolicy, needs_click, refusal
-from jupyter_mlenv.server.errorpage import error_page
-from jupyter_mlenv.server.http1 import (
-    ChunkedBody,
-    Head,
-    ProtocolError,
-    body_of,
-    parse_head,
-    request_head,
-    response_head,
-)
-from jupyter_mlenv.server.logins import Login, Logins, login_key
+from jupyter_mlenv.proxy import headers as scrub
+from jupyter_mlenv.proxy.error_page import error_page
+from jupyter_mlenv.proxy.http1 import ChunkedBody, Head, ProtocolError, body_of, parse_head, request_head, response_head
+from jupyter_mlenv.proxy.login_cache import Login, Logins, login_key
+from jupyter_mlenv.proxy.origin import OriginPolicy, needs_click, refusal
 
 RULE = scrub.CookieRule("login", "/b/mlenv/envs/e/app/")
 CLIENT = scrub.Client("host:1", "https", "10.0.0.1")

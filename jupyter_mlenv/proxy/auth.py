@@ -10,10 +10,10 @@ from jupyter_server.base.handlers import JupyterHandler
 from tornado import web
 
 from ..errors import MlenvError
-from .crosssite import OriginPolicy, needs_click, refusal
-from .errorpage import CONFIRM_POLICY, POLICY, confirm_page, error_page
-from .logins import Login, Logins, login_key
-from .openlink import opened
+from .error_page import CONFIRM_POLICY, POLICY, confirm_page, error_page
+from .login_cache import Login, Logins, login_key
+from .open_link import opened
+from .origin import OriginPolicy, needs_click, refusal
 
 CODES = {400: "request_invalid", 403: "forbidden"}
 

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from ..agent_client import routes
 from ..agent_client.routes import Route
-from .logins import TTL, Logins
+from .connection import Connect, Pool
+from .login_cache import TTL, Logins
 from .splice import Splices
-from .upstream import Connect, Pool
 
 
 class Resolver(Protocol):

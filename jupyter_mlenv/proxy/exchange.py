@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote
 
-from . import scrub
+from . import headers as scrub
 from .http1 import Head, Header, ProtocolError, checked, request_head, response_head
 
 SELF = "frame-ancestors 'self'"

@@ -20,13 +20,13 @@ from tornado.iostream import SSLIOStream, StreamClosedError
 
 from .. import urls
 from ..errors import AgentUnreachable, EnvironmentFailed, MlenvError
-from . import scrub
-from .admission import AdmissionHandler, reason_phrase
+from . import headers as scrub
+from .auth import AdmissionHandler, reason_phrase
+from .connection import Connection, UpstreamLost
 from .exchange import Exchange, framing, in_sandbox
 from .http1 import Head, ProtocolError
-from .proxystate import Proxy, Resolver
 from .splice import take_over
-from .upstream import Connection, UpstreamLost
+from .state import Proxy, Resolver
 
 __all__ = ["Proxy", "ProxyHandler", "proxy_handlers"]
 

@@ -1,7 +1,7 @@
 """Serves one endpoint of an environment to a browser on this machine, when no Jupyter server does.
 
 The address holds a secret, and only a request that names it is relayed. What passes, either way, is decided as in the
-server's own proxy (`server/exchange.py`, `server/upstream.py`): browsers send cookies to every port of a host, so what
+server's own proxy (`proxy/exchange.py`, `proxy/connection.py`): browsers send cookies to every port of a host, so what
 another Jupyter server on this machine has set must neither reach the container nor be overwritten by it.
 
 Every request gets a connection of its own (`Connection: close`); upgrades become a raw splice.
@@ -19,12 +19,12 @@ from collections.abc import Awaitable, Callable
 from tornado.httputil import HTTPHeaders
 
 from ..errors import MlenvError
-from ..server import scrub
-from ..server.crosssite import foreign
-from ..server.exchange import BODILESS, Exchange
-from ..server.http1 import ProtocolError, Request, body_of_request, parse_request, response_head
-from ..server.splice import Splices
-from ..server.upstream import READ_SIZE, Connection, UpstreamLost, over
+from . import headers as scrub
+from .connection import READ_SIZE, Connection, UpstreamLost, over
+from .exchange import BODILESS, Exchange
+from .http1 import ProtocolError, Request, body_of_request, parse_request, response_head
+from .origin import foreign
+from .splice import Splices
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of one request's head; tornado, which most services run, takes as many."""
