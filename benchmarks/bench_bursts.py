@@ -127,7 +127,7 @@ def main() -> None:
     """Print the table."""
     import asyncio
 
-    from jupyter_mlenv.kernels import background
+    from jupyter_mlenv.kernels import loop_thread
 
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}")
     folder = tempfile.mkdtemp(prefix="mlenv-bench-", dir="/tmp")
@@ -145,7 +145,7 @@ def main() -> None:
             else:
                 rounds(bench.workspace)
         finally:
-            background.close()
+            loop_thread.close()
             asyncio.run(removed(bench))
     finally:
         shutil.rmtree(folder)

@@ -101,7 +101,7 @@ class Bench:
         from jupyter_mlenv.config import MlenvConfig
         from jupyter_mlenv.environments import Environments
         from jupyter_mlenv.environments.jobs import Jobs
-        from jupyter_mlenv.kernels import kernelspec, specs
+        from jupyter_mlenv.kernels import kernelspec, kernelspec_store
 
         self.workspace = f"{folder}/project"
         settings = {"owner": new_owner(), "run_root": f"{folder}/run"}
@@ -114,7 +114,7 @@ class Bench:
             "JUPYTER_RUNTIME_DIR": f"{folder}/runtime",
         }
         host = next(preset for preset in presets.catalog() if preset.name == "host")
-        specs.write(f"{folder}/data/kernels", OURS, kernelspec.kernel_json(host), "host")
+        kernelspec_store.write(f"{folder}/data/kernels", OURS, kernelspec.kernel_json(host), "host")
         config = MlenvConfig(**settings)
         self.environments = Environments(config.engine(), config.settings(), Jobs())
         self.missed = False
@@ -297,13 +297,13 @@ async def channels(name: str, workspace: str) -> AsyncIterator[Any]:
 
 async def measure(folder: str) -> bool:
     """Whether all targets are met."""
-    from jupyter_mlenv.kernels import background
+    from jupyter_mlenv.kernels import loop_thread
 
     bench = Bench(folder)
     try:
         await bench.run()
     finally:
-        await asyncio.to_thread(background.close)
+        await asyncio.to_thread(loop_thread.close)
         for environment in await bench.environments.list():
             await bench.environments.remove(environment.id)
         await bench.environments.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
 from ..errors import MlenvError, NotFound
-from ..kernels import kernelspec, specs
+from ..kernels import kernelspec, kernelspec_store
 from ..model import Preset
 from ..presets import loader
 from . import output
@@ -78,7 +78,7 @@ project, which is started if it is not running."""
             name = kernelspec.spec_name(preset.name, args.name)
             title = args.display_name or (kernelspec.menu_name(preset, args.name) if args.name else "")
             content = kernelspec.kernel_json(preset, workspace=workspace, name=args.name, display_name=title)
-            path = specs.write(_folder(args), name, content, preset.icon)
+            path = kernelspec_store.write(_folder(args), name, content, preset.icon)
             about = {"name": name, "preset": preset.name, "display_name": content["display_name"], "path": str(path)}
             added.append({**about, "ready": ready.get(preset.name)})
         if args.json:
@@ -92,7 +92,9 @@ project, which is started if it is not running."""
         return 0
 
     def _list(self, args: argparse.Namespace) -> int:
-        there = [one for folder in specs.folders(jupyter_path()) for one in specs.installed(folder)]
+        there = [
+            one for folder in kernelspec_store.folders(jupyter_path()) for one in kernelspec_store.installed(folder)
+        ]
         if args.json:
             output.write_json(
                 [
@@ -124,13 +126,13 @@ project, which is started if it is not running."""
 
     def _remove(self, args: argparse.Namespace) -> int:
         chosen = args.user or args.sys_prefix or args.prefix
-        folders = [_folder(args)] if chosen else specs.folders(jupyter_path())
+        folders = [_folder(args)] if chosen else kernelspec_store.folders(jupyter_path())
         removed = []
         for word in args.names:
             found = [
                 (folder, one.name)
                 for folder in folders
-                for one in specs.installed(folder)
+                for one in kernelspec_store.installed(folder)
                 if one.name in (word, kernelspec.spec_name(word))
             ]
             if not found:
@@ -140,7 +142,7 @@ project, which is started if it is not running."""
                 )
             # One that a person has hides one of the system's; without a place named, the one that counts goes.
             folder, name = found[0]
-            specs.remove(folder, name)
+            kernelspec_store.remove(folder, name)
             removed.append({"name": name, "path": os.path.join(folder, name)})
         if args.json:
             output.write_json(removed)

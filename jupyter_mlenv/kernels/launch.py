@@ -26,12 +26,12 @@ from ..environments import Environments
 from ..environments.jobs import Jobs
 from ..errors import EnvironmentFailed, MlenvError, RequestInvalid
 from ..model import RUN_DIR
-from . import background, inside, places
-from .handover import socket_prefix
-from .kernelerror import KernelError
-from .life import Exit, follow
-from .places import Place, Wish
-from .relay import PORTS, Address, Relay
+from . import loop_thread, placement, remote_kernel
+from .exit_reason import Exit, follow
+from .kernel_error import KernelError
+from .launch_info import socket_prefix
+from .placement import Place, Wish
+from .socket_forwarder import PORTS, Address, Relay
 
 START_TIMEOUT = 60.0
 """Seconds from the start of a kernel's process to bound sockets."""
@@ -77,7 +77,7 @@ async def run(preset: str, file: str, workspace: str = "", name: str = "") -> Ex
     connection = read_connection(file)
     # The same at each start with this file, so that a kernel that is left over from the last one is found and ended.
     id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{os.path.realpath(file)} {connection['key']}"))  # noqa: ASYNC240
-    config = background.configured(Config())
+    config = loop_thread.configured(Config())
     environments = Environments(config.engine(), config.settings(), Jobs())
     kernel = Kernel(environments, Wish(preset, os.getcwd(), id, workspace, name), connection)
     loop = asyncio.get_running_loop()
@@ -151,9 +151,9 @@ class Kernel:
     async def serve(self) -> Exit:
         """From its start to its end, which a cancel brings about. Raises MlenvError."""
         environments, wish = self._environments, self._wish
-        place = found = await places.find(environments, wish)
+        place = found = await placement.find(environments, wish)
         try:
-            self._place = place = (await inside.start(environments, wish, found, self._options(found)))[0]
+            self._place = place = (await remote_kernel.start(environments, wish, found, self._options(found)))[0]
             names = [f"{socket_prefix(wish.kernel_id)}-{number}" for number in PORTS]
             relay = Relay(place.agent, dict(zip(addresses(self._connection), names, strict=True)))
             try:
@@ -162,7 +162,7 @@ class Kernel:
             finally:
                 await relay.close()
         finally:
-            await inside.end(environments, wish.kernel_id, place, logging.getLogger("jupyter_mlenv"))
+            await remote_kernel.end(environments, wish.kernel_id, place, logging.getLogger("jupyter_mlenv"))
 
     async def interrupt(self) -> None:
         """SIGINT to the kernel and what its cell has started; nothing where it is starting or has ended."""

@@ -21,13 +21,13 @@ from traitlets import Unicode
 
 from ..environments import run_directory
 from ..errors import EnvironmentFailed, MlenvError, NotFound
-from . import background, connection, inside, places
-from .handover import as_json, environment_variables, inner_connection, socket_prefix
-from .kernelerror import KernelError
+from . import connection_file, loop_thread, placement, remote_kernel
+from .exit_reason import Exit, follow, log_of, silent
+from .kernel_error import KernelError
 from .kernelspec import own_argv
-from .life import Exit, follow, log_of, silent
-from .places import Place, Wish
-from .relay import PORTS, Relay, links
+from .launch_info import as_json, environment_variables, inner_connection, socket_prefix
+from .placement import Place, Wish
+from .socket_forwarder import PORTS, Relay, links
 
 START_TIMEOUT = 60.0
 """Seconds from the start of a kernel's process to bound sockets."""
@@ -116,7 +116,7 @@ class MlenvProvisioner(KernelProvisionerBase):
             if place is not None:
                 await self._end(place)
         finally:
-            connection.over(self.parent)
+            connection_file.over(self.parent)
         if self._life is not None:
             self._life.cancel()
             self._life = None
@@ -132,13 +132,13 @@ class MlenvProvisioner(KernelProvisionerBase):
             return await self._take_over(info)
         self._wish = wish = Wish(self.preset, self._folder, self._id, self.workspace, self.name)
         try:
-            place = await self._background.run(lambda environments: places.find(environments, wish))
+            place = await self._background.run(lambda environments: placement.find(environments, wish))
         except MlenvError as error:
             raise self._failed(error) from None  # it is all in the text, and Jupyter logs tracebacks whole
         self._place = place
         prefix = os.path.join(place.sockets, socket_prefix(self._id))
         session = kwargs.get("env", {}).get("JPY_SESSION_NAME", "")
-        self.connection_info = connection.new(self.parent, prefix, session)
+        self.connection_info = connection_file.new(self.parent, prefix, session)
         kwargs.pop("transport_encryption", None)
         kwargs = await super().pre_launch(**kwargs)
         return {"cmd": [*self.kernel_spec.argv, *kwargs.pop("extra_arguments", [])], "cwd": place.cwd, **kwargs}
@@ -167,7 +167,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         }
         try:
             place, started = await self._background.run(
-                lambda environments: inside.start(environments, self._wish, found, options)
+                lambda environments: remote_kernel.start(environments, self._wish, found, options)
             )
             self._place = place
             await self._reach(place)
@@ -209,7 +209,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         id, cwd = provisioner_info["environment"], self._cwd
         try:
             self._place = place = await self._background.run(
-                lambda environments: inside.again(environments, self._id, id, cwd)
+                lambda environments: remote_kernel.again(environments, self._id, id, cwd)
             )
             await self._reach(place)
         except MlenvError as error:
@@ -236,7 +236,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         """What `pre_launch` gives for a kernel that lives already. Raises KernelError."""
         await self.load_provisioner_info(dict(info))
         self._taken = True
-        connection.given(self.parent, self.connection_info)
+        connection_file.given(self.parent, self.connection_info)
         return {"cmd": list(self.kernel_spec.argv), "cwd": self._cwd}
 
     @property
@@ -252,8 +252,8 @@ class MlenvProvisioner(KernelProvisionerBase):
         return str(getattr(self.parent, "kernel_name", ""))
 
     @property
-    def _background(self) -> background.Background:
-        return background.shared(self.config)
+    def _background(self) -> loop_thread.Background:
+        return loop_thread.shared(self.config)
 
     async def _reach(self, place: Place) -> None:
         """Have the kernel's sockets on this machine, where ZeroMQ finds them and no environment can write."""
@@ -277,7 +277,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         self._relay = relay
 
     async def _end(self, place: Place) -> None:
-        await self._background.run(lambda environments: inside.end(environments, self._id, place, self.log))
+        await self._background.run(lambda environments: remote_kernel.end(environments, self._id, place, self.log))
 
     def _hold(self, place: Place) -> None:
         self._life = self._background.start(

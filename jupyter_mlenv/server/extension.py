@@ -15,8 +15,8 @@ from ..config import MlenvConfig
 from ..environments import Environments
 from ..environments.jobs import Jobs
 from ..errors import MlenvError
-from ..kernels import background
-from ..kernels.notes import Notes
+from ..kernels import loop_thread
+from ..kernels.signed_record import Notes
 from ..proxy.handler import Proxy, proxy_handlers
 from ..workers import off_loop
 from . import channels, ending, kernelrights, takeover, tuning
@@ -51,7 +51,7 @@ class MlenvExtension(ExtensionApp):
         )
         self.proxy = Proxy(login_ttl=self.mlenv.login_cache_seconds)
         notes = Notes(self.server.cookie_secret, f"{self.server.base_url} {self.server.root_dir}")
-        self.kernels = background.use(self.mlenv, self.server.root_dir, notes, kernelrights.demand)
+        self.kernels = loop_thread.use(self.mlenv, self.server.root_dir, notes, kernelrights.demand)
         self.kernel_menu = KernelMenu(self.environments, self.log)
         self.settings["mlenv"] = self.environments
         if self.mlenv.tcp_nodelay:
@@ -101,7 +101,7 @@ class MlenvExtension(ExtensionApp):
         await self.kernel_menu.close()
         await self.proxy.close()
         # Side by side and bounded: a process that was told to end has 10 s until whoever told it loses patience.
-        closing = [self.environments.close(), off_loop(background.release, self.kernels)]
+        closing = [self.environments.close(), off_loop(loop_thread.release, self.kernels)]
         await asyncio.wait([asyncio.ensure_future(one) for one in closing], timeout=STOP_SECONDS)
 
     def current_activity(self) -> Any:

@@ -11,7 +11,7 @@ from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
 from ..environments import Environments
 from ..errors import MlenvError
-from ..kernels import kernelspec, places, specs
+from ..kernels import kernelspec, kernelspec_store, placement
 from ..model import ISOLATED, State
 from ..workers import off_loop
 
@@ -77,15 +77,15 @@ class KernelMenu:
             self._log.debug("Which presets can be kernels is not known: %s", error)
             return
         stopped = [e for e in there if e.name.startswith(ISOLATED) and e.state is State.STOPPED]
-        await places.sweep(self._environments, stopped)
+        await placement.sweep(self._environments, stopped)
         # The `host` preset's image is made in a moment, whenever one is needed.
         usable = [p for p in presets if p.image.host or ready.get(p.name) or p.name in used]
         wanted = {kernelspec.spec_name(p.name): (kernelspec.kernel_json(p, automatic=True), p.icon) for p in usable}
         folder = os.path.join(jupyter_data_dir(), "kernels")
         try:
-            written, removed = await off_loop(specs.sync, folder, wanted)
-            for other in specs.folders(jupyter_path()):
-                written += await off_loop(specs.renew, other)
+            written, removed = await off_loop(kernelspec_store.sync, folder, wanted)
+            for other in kernelspec_store.folders(jupyter_path()):
+                written += await off_loop(kernelspec_store.renew, other)
         except MlenvError as error:
             self._log.warning("The kernel menu cannot be kept: %s", error)
             return

@@ -20,10 +20,10 @@ from jupyter_server.services.kernels.kernelmanager import MappingKernelManager
 from jupyter_server.services.sessions.sessionmanager import SessionManager
 
 from ..agent_client.routes import within
-from ..kernels.adopt import orphans
-from ..kernels.background import Background
-from ..kernels.kernelerror import KernelError
+from ..kernels.kernel_error import KernelError
 from ..kernels.kernelspec import is_ours
+from ..kernels.loop_thread import Background
+from ..kernels.orphans import orphans
 from ..kernels.provisioner import MlenvProvisioner
 from ..model import Settings
 

@@ -15,7 +15,7 @@ from traitlets.config import Config
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Jobs
-from jupyter_mlenv.kernels import background
+from jupyter_mlenv.kernels import loop_thread
 from jupyter_mlenv.model import LABEL
 from tests.support.kernels import Home, remove_all
 
@@ -98,7 +98,7 @@ async def make_home(
         return home
 
     yield make
-    await asyncio.to_thread(background.close)
+    await asyncio.to_thread(loop_thread.close)
     for home in made:
         await remove_all(Environments(home.config.engine(), home.config.settings(), Jobs()))
 

@@ -14,8 +14,8 @@ from jupyter_mlenv.agent_client.routes import UnixRoute, connect
 from jupyter_mlenv.environments import Environments, run_directory
 from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.errors import MlenvError
-from jupyter_mlenv.kernels import places
-from jupyter_mlenv.kernels.kernelerror import KernelError
+from jupyter_mlenv.kernels import placement
+from jupyter_mlenv.kernels.kernel_error import KernelError
 from tests.engine.environment_support import BOX, Named, inside, start
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
@@ -60,7 +60,7 @@ async def other(environments: Environments, home: Home) -> AsyncIterator[Environ
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel that cannot start is given up soon."""
-    monkeypatch.setattr(places, "ENDING", places.ENDING[:2])
+    monkeypatch.setattr(placement, "ENDING", placement.ENDING[:2])
 
 
 class Precious:

@@ -20,7 +20,7 @@ import pytest
 
 from jupyter_mlenv.environments import engine_files, run_directory
 from jupyter_mlenv.errors import ContainerExited, EngineElsewhere
-from jupyter_mlenv.kernels.kernelerror import KernelError
+from jupyter_mlenv.kernels.kernel_error import KernelError
 from jupyter_mlenv.model import RUN_DIR, Mount, State, environment_id
 from tests.support.kernels import Home, kernel
 from tests.support.lab import PERSON, as_person

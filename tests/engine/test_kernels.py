@@ -16,8 +16,8 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.kernels import background
-from jupyter_mlenv.kernels.kernelerror import KernelError
+from jupyter_mlenv.kernels import loop_thread
+from jupyter_mlenv.kernels.kernel_error import KernelError
 from jupyter_mlenv.model import State
 from tests.engine.docker_support import Relay
 from tests.engine.environment_support import Named, by_hand, run_files, start
@@ -244,7 +244,7 @@ async def test_looking_whether_it_lives_asks_no_engine(
             await manager.restart_kernel()
             assert relay.requests - before <= 2
     finally:
-        await asyncio.to_thread(background.close)
+        await asyncio.to_thread(loop_thread.close)
         await relay.cut()
         (home.config).engine_url = ""
 
@@ -269,7 +269,7 @@ asyncio.run(main())
 async def test_a_kernel_outlives_a_killed_server_and_is_found_again(
     box: str, home: Home, workspace: Path, environments: Environments
 ) -> None:
-    from jupyter_mlenv.kernels.adopt import adopt
+    from jupyter_mlenv.kernels.orphans import adopt
 
     first = subprocess.Popen(  # noqa: ASYNC220
         [sys.executable, "-c", ADOPT, box, str(workspace)],

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from jupyter_mlenv.environments import Environments, run_directory
-from jupyter_mlenv.kernels import places
-from jupyter_mlenv.kernels.kernelerror import KernelError
+from jupyter_mlenv.kernels import placement
+from jupyter_mlenv.kernels.kernel_error import KernelError
 from jupyter_mlenv.model import State
 from tests.engine.environment_support import Left, Named, by_hand, run_files
 from tests.support.kernels import Home, kernel, said
@@ -113,7 +113,7 @@ async def test_an_environment_that_does_not_answer_is_named(
     box: str, workspace: Path, environments: Environments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when a cleaner of temporary files has been at its sockets: waiting does not help, restarting does."""
-    monkeypatch.setattr(places, "ENDING", places.ENDING[:2])
+    monkeypatch.setattr(placement, "ENDING", placement.ENDING[:2])
     async with kernel(box, workspace):
         [environment] = await environments.list()
     os.unlink(run_directory.agent_socket(environment.run_dir))

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from jupyter_mlenv.environments import Environments, run_directory
-from jupyter_mlenv.kernels import places
-from jupyter_mlenv.kernels.adopt import adopt
-from jupyter_mlenv.kernels.kernelerror import KernelError
+from jupyter_mlenv.kernels import placement
+from jupyter_mlenv.kernels.kernel_error import KernelError
+from jupyter_mlenv.kernels.orphans import adopt
 from jupyter_mlenv.model import State
 from tests.engine.environment_support import Named
 from tests.support.kernels import Home, kernel, said
@@ -114,7 +114,7 @@ async def test_an_isolated_environment_without_its_kernel_is_swept(
     async with killed(home, box, workspace) as ((_,), kill):
         [left] = await environments.list()
         # As if it had been there for longer than a start takes.
-        monkeypatch.setattr(places, "LEFTOVER_AGE", 0.0)
+        monkeypatch.setattr(placement, "LEFTOVER_AGE", 0.0)
         async with kernel(box, workspace):
             assert len(await environments.list()) == 2, "one with a living kernel is nobody's to remove"
         kill()

@@ -11,7 +11,7 @@ from shutil import which
 
 import pytest
 
-from jupyter_mlenv.kernels.kernelerror import KernelError
+from jupyter_mlenv.kernels.kernel_error import KernelError
 from tests.engine.environment_support import Left, Named
 from tests.engine.test_kernels_bursts import OUTPUTS, burst
 from tests.support.kernels import Home, kernel, said

@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Jobs
-from jupyter_mlenv.kernels import background
+from jupyter_mlenv.kernels import loop_thread
 from tests.support.kernels import Home, remove_all
 from tests.support.waiting import run_apart
 
@@ -92,7 +92,7 @@ def protocol_home(owner: str, run_root: str, engine_ready: str) -> Iterator[None
             os.chdir(folder)
             os.environ.clear()
             os.environ.update(before)
-            background.close()
+            loop_thread.close()
 
             async def sweep() -> None:
                 await remove_all(Environments(home.config.engine(), home.config.settings(), Jobs()))

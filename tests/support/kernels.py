@@ -14,7 +14,7 @@ from jupyter_client.ioloop import AsyncIOLoopKernelManager
 
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.kernels import kernelspec, specs
+from jupyter_mlenv.kernels import kernelspec, kernelspec_store
 from jupyter_mlenv.presets import loader
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,9 @@ class Home:
         chosen = loader.find(preset, found, broken)
         spec = kernelspec.kernel_json(chosen, **how)
         name = kernelspec.spec_name(preset, how.get("name", ""))
-        specs.write(str(self.folder / "data" / "kernels"), name, spec | ({"argv": argv} if argv else {}), chosen.icon)
+        kernelspec_store.write(
+            str(self.folder / "data" / "kernels"), name, spec | ({"argv": argv} if argv else {}), chosen.icon
+        )
         return name
 
 

@@ -16,7 +16,7 @@ import docker
 
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import MlenvError
-from jupyter_mlenv.kernels.kernelerror import KernelError
+from jupyter_mlenv.kernels.kernel_error import KernelError
 from jupyter_mlenv.model import LABEL, StartRequest, environment_id
 from tests.support.kernels import Home, kernel, said
 

@@ -13,7 +13,7 @@ import pytest
 
 from jupyter_mlenv import presets, treewalk
 from jupyter_mlenv.errors import ConsentRequired, MlenvError, PresetInvalid
-from jupyter_mlenv.kernels import places
+from jupyter_mlenv.kernels import placement
 from jupyter_mlenv.model import Preset, Settings
 from jupyter_mlenv.planning import agreements, consent
 from tests.support.agreeing import agreed
@@ -102,23 +102,23 @@ async def test_a_kernel_runs_nothing_of_a_repository_before_that(api: Api, fake:
     """JupyterLab starts a notebook's kernel as soon as the notebook is opened."""
     begun = await api.post("environments", {"preset": "small", "path": "project"})
     await api.ended(begun.body["job"]["id"])  # the image is there now
-    wish = places.Wish("project", str(project), "0123456789ab")
+    wish = placement.Wish("project", str(project), "0123456789ab")
     with pytest.raises(ConsentRequired) as refused:
-        await places.find(api.environments, wish)
+        await placement.find(api.environments, wish)
     assert f"jupyter mlenv agree {project}" in refused.value.hint
     assert fake.calls["create"] == 1
 
     agreed(api.environments, project)
-    place = await places.find(api.environments, wish)
+    place = await placement.find(api.environments, wish)
     assert place.options.argv == ()
     (project / "mlenv.toml").write_text(OWN + '[kernel]\nargv = ["evil", "{connection_file}"]\n')
     for _ in ("it runs", "it is stopped"):
-        again = await places.find(api.environments, wish)
+        again = await placement.find(api.environments, wish)
         assert (again.environment, again.options.argv) == (place.environment, ()), "as it was made"
         await api.environments.stop(place.environment)
     await api.environments.remove(place.environment)
     with pytest.raises(ConsentRequired):
-        await places.find(api.environments, wish)
+        await placement.find(api.environments, wish)
 
 
 @pytest.mark.parametrize(

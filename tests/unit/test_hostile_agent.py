@@ -18,7 +18,7 @@ import pytest
 from jupyter_mlenv.agent_client import AgentClient, unix_sockets
 from jupyter_mlenv.agent_client.routes import TunnelRoute, UnixRoute, connect
 from jupyter_mlenv.errors import AgentUnreachable, EnvironmentFailed
-from jupyter_mlenv.kernels.notes import Notes
+from jupyter_mlenv.kernels.signed_record import Notes
 from jupyter_mlenv.proxy.connection import Pool, UpstreamLost
 from jupyter_mlenv.proxy.http1 import ProtocolError
 from jupyter_mlenv.proxy.splice import Splices

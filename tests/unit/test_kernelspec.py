@@ -14,7 +14,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 
 from jupyter_mlenv.cli.app import main
 from jupyter_mlenv.errors import NotFound, PresetInvalid, RequestInvalid
-from jupyter_mlenv.kernels import handover, life, places, specs
+from jupyter_mlenv.kernels import exit_reason, kernelspec_store, launch_info, placement
 from jupyter_mlenv.kernels.kernelspec import IPYKERNEL, kernel_json, launcher_argv, marker, own_argv, spec_name
 from jupyter_mlenv.model import RUN_DIR, Mount, Preset
 from jupyter_mlenv.presets import loader
@@ -69,7 +69,7 @@ def test_a_kernel_can_be_tied_to_one_environment() -> None:
 
 @pytest.mark.parametrize("name", sorted(CATALOG))
 def test_jupyter_finds_every_preset_with_its_logo(name: str, tmp_path: Path) -> None:
-    specs.write(str(tmp_path), spec_name(name), kernel_json(preset(name)), preset(name).icon)
+    kernelspec_store.write(str(tmp_path), spec_name(name), kernel_json(preset(name)), preset(name).icon)
     found = KernelSpecManager(kernel_dirs=[str(tmp_path)]).get_kernel_spec(f"mlenv-{name}")
     assert found.display_name.endswith("(mlenv)")
     assert found.argv == launcher_argv(name)
@@ -79,60 +79,64 @@ def test_jupyter_finds_every_preset_with_its_logo(name: str, tmp_path: Path) -> 
 
 
 def test_logos_are_those_of_the_launcher() -> None:
-    root = Path(specs.__file__).parents[2]
-    for logo in (Path(specs.__file__).parent / "logos").iterdir():
+    root = Path(kernelspec_store.__file__).parents[2]
+    for logo in (Path(kernelspec_store.__file__).parent / "logos").iterdir():
         assert logo.read_text() == (root / "labextension" / "style" / "icons" / logo.name).read_text()
-    missing = {p.icon for p in CATALOG.values()} - {logo.stem for logo in Path(specs.__file__).parent.glob("logos/*")}
+    missing = {p.icon for p in CATALOG.values()} - {
+        logo.stem for logo in Path(kernelspec_store.__file__).parent.glob("logos/*")
+    }
     assert missing <= {"jupyter"}, "whose logo is part of JupyterLab; ours for it is that of an environment"
 
 
 def test_a_kernel_of_somebody_else_is_never_touched(tmp_path: Path) -> None:
     path = foreign(tmp_path, "mlenv-pytorch")
     with pytest.raises(RequestInvalid, match="did not make"):
-        specs.write(str(tmp_path), "mlenv-pytorch", kernel_json(preset()))
+        kernelspec_store.write(str(tmp_path), "mlenv-pytorch", kernel_json(preset()))
     with pytest.raises(NotFound):
-        specs.remove(str(tmp_path), "mlenv-pytorch")
-    assert specs.sync(str(tmp_path), wanted("pytorch")) == ([], [])
-    assert specs.sync(str(tmp_path), {}) == ([], [])
+        kernelspec_store.remove(str(tmp_path), "mlenv-pytorch")
+    assert kernelspec_store.sync(str(tmp_path), wanted("pytorch")) == ([], [])
+    assert kernelspec_store.sync(str(tmp_path), {}) == ([], [])
     assert json.loads(path.read_text()) == FOREIGN
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
-    target = specs.write(str(tmp_path / "elsewhere"), "mlenv-python", kernel_json(preset("python"), automatic=True))
+    target = kernelspec_store.write(
+        str(tmp_path / "elsewhere"), "mlenv-python", kernel_json(preset("python"), automatic=True)
+    )
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels" / "mlenv-python").symlink_to(target)
-    assert specs.sync(str(tmp_path / "kernels"), {}) == ([], [])
+    assert kernelspec_store.sync(str(tmp_path / "kernels"), {}) == ([], [])
     assert target.is_dir()
 
 
 def test_automatic_kernels_come_and_go(tmp_path: Path) -> None:
     folder = str(tmp_path / "kernels")
-    assert specs.sync(folder, wanted("python", "pytorch")) == (["mlenv-python", "mlenv-pytorch"], [])
-    assert specs.sync(folder, wanted("python", "pytorch")) == ([], [])
-    assert specs.sync(folder, wanted("python")) == ([], ["mlenv-pytorch"])
-    assert [one.name for one in specs.installed(folder)] == ["mlenv-python"]
+    assert kernelspec_store.sync(folder, wanted("python", "pytorch")) == (["mlenv-python", "mlenv-pytorch"], [])
+    assert kernelspec_store.sync(folder, wanted("python", "pytorch")) == ([], [])
+    assert kernelspec_store.sync(folder, wanted("python")) == ([], ["mlenv-pytorch"])
+    assert [one.name for one in kernelspec_store.installed(folder)] == ["mlenv-python"]
 
 
 def test_a_kernel_that_a_person_added_stays_as_it_is(tmp_path: Path) -> None:
     mine = kernel_json(preset("python"), display_name="Mine")
-    specs.write(str(tmp_path), "mlenv-python", mine)
-    assert specs.sync(str(tmp_path), wanted("python")) == ([], [])
-    assert specs.sync(str(tmp_path), {}) == ([], [])
-    assert specs.installed(str(tmp_path))[0].spec["display_name"] == "Mine"
+    kernelspec_store.write(str(tmp_path), "mlenv-python", mine)
+    assert kernelspec_store.sync(str(tmp_path), wanted("python")) == ([], [])
+    assert kernelspec_store.sync(str(tmp_path), {}) == ([], [])
+    assert kernelspec_store.installed(str(tmp_path))[0].spec["display_name"] == "Mine"
 
 
 def test_a_stale_or_damaged_kernel_is_repaired(tmp_path: Path) -> None:
-    specs.sync(str(tmp_path), wanted("python", "pytorch", "host"))
+    kernelspec_store.sync(str(tmp_path), wanted("python", "pytorch", "host"))
     old = json.loads((tmp_path / "mlenv-python" / "kernel.json").read_text())
     old["argv"] = ["/gone/python"]
     (tmp_path / "mlenv-python" / "kernel.json").write_text(json.dumps(old))
     (tmp_path / "mlenv-pytorch" / "kernel.json").write_text("{")
     (tmp_path / "mlenv-host" / "kernel.json").unlink()
-    written, removed = specs.sync(str(tmp_path), wanted("python", "pytorch"))
+    written, removed = kernelspec_store.sync(str(tmp_path), wanted("python", "pytorch"))
     assert written == ["mlenv-python", "mlenv-pytorch"]
     assert removed == ["mlenv-host"]
-    assert [one.broken for one in specs.installed(str(tmp_path))] == [False, False]
+    assert [one.broken for one in kernelspec_store.installed(str(tmp_path))] == [False, False]
 
 
 def test_what_is_marked_is_ours() -> None:
@@ -154,28 +158,28 @@ def test_another_language_brings_its_own_command() -> None:
 def test_only_what_was_asked_for_enters_the_environment() -> None:
     ours = {"PATH": "/host/bin", "SECRET": "token", "LANG": "C"}
     given = ours | {"JPY_SESSION_NAME": "a.ipynb", "LANG": "de_DE", "JPY_PARENT_PID": "1", "PATH": "/more:/host/bin"}
-    assert handover.environment_variables(given, ours) == {"JPY_SESSION_NAME": "a.ipynb", "LANG": "de_DE"}
+    assert launch_info.environment_variables(given, ours) == {"JPY_SESSION_NAME": "a.ipynb", "LANG": "de_DE"}
 
 
 def test_a_kernels_sockets_keep_their_names_and_fit() -> None:
     from jupyter_mlenv import host_defaults
 
-    prefix = handover.socket_prefix("k" * 200)
-    assert prefix == handover.socket_prefix("k" * 200) != handover.socket_prefix("other")
+    prefix = launch_info.socket_prefix("k" * 200)
+    assert prefix == launch_info.socket_prefix("k" * 200) != launch_info.socket_prefix("other")
     assert len(f"/0123456789/{prefix}-5") <= len(host_defaults.LONGEST_SOCKET)
     info = {"transport": "ipc", "ip": f"/host/run/0123456789/{prefix}", "key": b"secret", "shell_port": 1}
-    inner = handover.inner_connection(info, "mlenv-host")
+    inner = launch_info.inner_connection(info, "mlenv-host")
     assert inner["ip"] == f"{RUN_DIR}/{prefix}"
     assert json.loads(json.dumps(inner))["key"] == "secret"
 
 
 def test_a_folder_is_looked_for_in_the_mounts() -> None:
     mounts = [Mount("/w", "/w"), Mount("/data", "/inputs"), Mount("/data/deep", "/deep")]
-    assert places.mapped("/w", mounts) == "/w"
-    assert places.mapped("/w/a b", mounts) == "/w/a b"
-    assert places.mapped("/data/x", mounts) == "/inputs/x"
-    assert places.mapped("/data/deep/x", mounts) == "/deep/x"
-    assert places.mapped("/wrong", mounts) == ""
+    assert placement.mapped("/w", mounts) == "/w"
+    assert placement.mapped("/w/a b", mounts) == "/w/a b"
+    assert placement.mapped("/data/x", mounts) == "/inputs/x"
+    assert placement.mapped("/data/deep/x", mounts) == "/deep/x"
+    assert placement.mapped("/wrong", mounts) == ""
 
 
 def test_the_menu_tells_a_preset_from_its_gpu_twin() -> None:
@@ -186,10 +190,12 @@ def test_the_menu_tells_a_preset_from_its_gpu_twin() -> None:
 
 def test_an_end_says_why() -> None:
     event = {"event": "kernel_exited", "exit_code": -9, "oom": True, "memory_limit": 600 << 20}
-    assert "ran out of memory in the environment host-1, which may use 600 MiB" in life.told(event, "host-1").reason
-    assert "SIGSEGV" in life.told({"exit_code": -11, "oom": False}, "host-1").reason
-    assert "code 3" in life.told({"exit_code": 3}, "host-1").reason
-    assert life.told({"exit_code": 0}, "host-1") == life.Exit(0)
+    assert (
+        "ran out of memory in the environment host-1, which may use 600 MiB" in exit_reason.told(event, "host-1").reason
+    )
+    assert "SIGSEGV" in exit_reason.told({"exit_code": -11, "oom": False}, "host-1").reason
+    assert "code 3" in exit_reason.told({"exit_code": 3}, "host-1").reason
+    assert exit_reason.told({"exit_code": 0}, "host-1") == exit_reason.Exit(0)
 
 
 @pytest.fixture
@@ -238,11 +244,11 @@ def test_kernels_wrong_usage(home: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_an_argv_that_ran_kernels_on_this_machine_is_renewed(argv: list[str], tmp_path: Path) -> None:
     mine = kernel_json(preset("python"), workspace="/w", name="second", display_name="Mine")
     assert not any("ipykernel" in word for word in mine["argv"])
-    specs.write(str(tmp_path), "mlenv-mine", mine | {"argv": argv})
+    kernelspec_store.write(str(tmp_path), "mlenv-mine", mine | {"argv": argv})
     own = kernel_json(preset("python")) | {"argv": ["mine", "{connection_file}"]}
-    specs.write(str(tmp_path), "mlenv-own", own)
+    kernelspec_store.write(str(tmp_path), "mlenv-own", own)
     foreign(tmp_path, "foreign")
-    assert specs.sync(str(tmp_path), {}) == (["mlenv-mine"], [])
+    assert kernelspec_store.sync(str(tmp_path), {}) == (["mlenv-mine"], [])
     read = {name: json.loads((tmp_path / name / "kernel.json").read_text()) for name in os.listdir(tmp_path)}
     assert read == {"mlenv-mine": mine, "mlenv-own": own, "foreign": FOREIGN}
-    assert specs.sync(str(tmp_path), {}) == ([], [])
+    assert kernelspec_store.sync(str(tmp_path), {}) == ([], [])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_mlenv.kernels.notes import Notes
+from jupyter_mlenv.kernels.signed_record import Notes
 
 NOTES = Notes(b"secret", "/ /work")
 CONTENT = {"kernel_name": "mlenv-host", "sessions": [{"path": "näme.ipynb"}]}

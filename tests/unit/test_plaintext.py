@@ -19,7 +19,7 @@ from jupyter_mlenv import plaintext
 from jupyter_mlenv.cli import output
 from jupyter_mlenv.cli.progress import Bar, Lines
 from jupyter_mlenv.errors import BuildFailed
-from jupyter_mlenv.kernels.kernelerror import KernelError
+from jupyter_mlenv.kernels.kernel_error import KernelError
 from jupyter_mlenv.model import Progress
 
 ROOT = Path(__file__).parents[2]

@@ -31,7 +31,7 @@ from jupyter_mlenv.errors import (
     SourceMissing,
     WorkspaceForbidden,
 )
-from jupyter_mlenv.kernels import inside, places
+from jupyter_mlenv.kernels import placement, remote_kernel
 from jupyter_mlenv.model import LABEL, RUN_DIR, ContainerSpec, Environment, Settings, StartRequest, State
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually
@@ -285,18 +285,18 @@ async def test_a_kernel_waits_for_whoever_is_starting_its_environment(
 ) -> None:
     """Its agent is not talked to before what is mounted has been looked at; where it runs that costs nothing."""
     made = await started(environments, small)
-    wish = places.Wish("small", small.workspace, "k1")
+    wish = placement.Wish("small", small.workspace, "k1")
     other = Environments(engine, settings, Jobs())
     async with Locks(settings.run_root).held(made.id, 1):  # as a start holds it
-        finding = asyncio.create_task(places.find(other, wish))
-        again = asyncio.create_task(inside.again(other, "k1", made.id, "/"))
+        finding = asyncio.create_task(placement.find(other, wish))
+        again = asyncio.create_task(remote_kernel.again(other, "k1", made.id, "/"))
         done, _ = await asyncio.wait([finding, again], timeout=0.5)
         assert not done
     assert (await finding).environment == made.id
     with pytest.raises(NotFound, match="has ended"):
         await again
     before = engine.calls.copy()
-    await places.find(other, wish)
+    await placement.find(other, wish)
     assert engine.calls - before == {"list": 1}
 
 

@@ -24,7 +24,7 @@ import zmq.asyncio
 from jupyter_client.ioloop import AsyncIOLoopKernelManager
 from jupyter_client.manager import KernelManager
 
-from jupyter_mlenv.kernels import connection
+from jupyter_mlenv.kernels import connection_file
 from tests.support.hostileagent import Bomb, pass_along
 from tests.support.waiting import eventually, wait_until
 
@@ -51,7 +51,7 @@ def manager(folder: Path, name: str, context: Any = None) -> Any:
     """One that is about to connect to a kernel with the sockets `<folder>/<name>-<n>`."""
     given = {"context": context} if context else {}
     made = AsyncIOLoopKernelManager(connection_file=str(folder / f"{name}.json"), **given)
-    connection.new(made, str(folder / name), "")
+    connection_file.new(made, str(folder / name), "")
     return made
 
 
@@ -131,7 +131,7 @@ async def held(short: Path, shared: zmq.asyncio.Context) -> AsyncIterator[tuple[
     finally:
         stream.close()
         holder.close()
-        connection.over(victim)
+        connection_file.over(victim)
 
 
 async def test_a_kernel_that_holds_up_who_receives_from_it_holds_up_no_other(
@@ -147,14 +147,14 @@ async def test_a_kernel_that_holds_up_who_receives_from_it_holds_up_no_other(
         stream.close()
     assert answers == [[b"ping"]]
     assert held[2].unread(), "the hostile one holds up its own thread all the while"
-    connection.over(other)
+    connection_file.over(other)
     await eventually(lambda: other.context.closed, "the other one's context has ended")
 
 
 async def test_the_end_of_a_kernel_that_holds_somebody_up_is_not_waited_for(held: tuple[Any, Any, Holder]) -> None:
     victim, stream, holder = held
     stream.close()
-    connection.over(victim)
+    connection_file.over(victim)
     assert not victim.context.closed
     assert holder.unread()
     holder.release()
@@ -165,7 +165,7 @@ async def test_sockets_of_a_kernel_that_is_gone_are_closed_by_who_uses_them(shor
     """As a browser's, which finds out later: an error in each would be one without end."""
     kernel = manager(short, "a")
     stream = kernel.connect_hb()
-    connection.over(kernel)
+    connection_file.over(kernel)
     answers: list[Any] = []
     with echo(f"{short}/a-{kernel.hb_port}"):
         stream.on_recv(answers.append)
@@ -174,25 +174,25 @@ async def test_sockets_of_a_kernel_that_is_gone_are_closed_by_who_uses_them(shor
     assert not kernel.context.closed
     stream.close()
     await eventually(lambda: kernel.context.closed, "it has ended with its last socket")
-    connection.new(kernel, str(short / "a"), "")
+    connection_file.new(kernel, str(short / "a"), "")
     assert not kernel.context.closed, "a manager can start a kernel again"
 
 
 async def test_a_restart_keeps_the_context(short: Path) -> None:
     kernel = manager(short, "a")
     first = kernel.context
-    connection.new(kernel, str(short / "a"), "")
+    connection_file.new(kernel, str(short / "a"), "")
     assert kernel.context is first
     assert isinstance(first, zmq.asyncio.Context)
-    connection.over(kernel)
+    connection_file.over(kernel)
 
 
 def test_a_manager_without_asyncio_has_sockets_without(short: Path) -> None:
     kernel = KernelManager(connection_file=str(short / "a.json"))
-    connection.new(kernel, str(short / "a"), "")
+    connection_file.new(kernel, str(short / "a"), "")
     with kernel.connect_shell() as sock:
         assert type(sock) is zmq.Socket
-    connection.over(kernel)
+    connection_file.over(kernel)
 
 
 def usage() -> tuple[int, int]:
@@ -209,7 +209,7 @@ async def test_nothing_is_left_of_a_kernel(how: str, short: Path, shared: zmq.as
             stream.close()
         if how == "over":
             kernel._close_control_socket()
-            connection.over(kernel)
+            connection_file.over(kernel)
         stream.close()
 
     one("first")

@@ -6,7 +6,7 @@ from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 
-from . import zmqcontext
+from . import zmq_context
 
 
 def new(manager: Any, prefix: str, session: str) -> KernelConnectionInfo:
@@ -16,7 +16,7 @@ def new(manager: Any, prefix: str, session: str) -> KernelConnectionInfo:
     """
     manager.transport = "ipc"
     manager.cache_ports = False
-    zmqcontext.own(manager)
+    zmq_context.own(manager)
     if manager.ip != prefix:
         manager.ip = prefix
         manager.cleanup_connection_file()
@@ -27,11 +27,11 @@ def new(manager: Any, prefix: str, session: str) -> KernelConnectionInfo:
 
 def given(manager: Any, info: KernelConnectionInfo) -> None:
     """Take the sockets and the key of a kernel that lives already, and write the connection file."""
-    zmqcontext.own(manager)
+    zmq_context.own(manager)
     manager.load_connection_info(info)
     manager.write_connection_file()
 
 
 def over(manager: Any) -> None:
     """The kernel is shut down, and nobody will connect to it any more. Does not block."""
-    zmqcontext.over(manager)
+    zmq_context.over(manager)

@@ -14,8 +14,8 @@ from ..agent_client.routes import UnixRoute, within
 from ..environments import run_directory
 from ..errors import MlenvError
 from ..model import Settings
-from . import background
-from .notes import Notes
+from . import loop_thread
+from .signed_record import Notes
 
 PATIENCE = 2.0
 """Seconds that an agent has to say which kernels it has; a container that is paused says nothing."""
@@ -72,6 +72,6 @@ async def adopt(
     manager.kernel_id = info["kernel_id"]
     if connection_file:
         manager.connection_file = connection_file
-    background.shared(manager.config).offer(info)
+    loop_thread.shared(manager.config).offer(info)
     await manager.start_kernel(**(launch or {"cwd": info["cwd"]}))
     return manager

@@ -11,9 +11,9 @@ from ..agent_client import KernelStarted
 from ..environments import Environments
 from ..errors import EnvironmentFailed, KernelExists, KernelExited, KernelTimeout, MlenvError, NoKernelspec, NotFound
 from ..model import ISOLATED, KernelOptions
-from . import places
-from .life import not_started
-from .places import Place, Wish
+from . import placement
+from .exit_reason import not_started
+from .placement import Place, Wish
 
 
 async def start(
@@ -46,13 +46,13 @@ async def start(
                 f"jupyter mlenv start {wish.preset} --workspace '{place.workspace}' --recreate",
             ) from error
 
-    return await places.use(environments, wish, found, put), started[-1]
+    return await placement.use(environments, wish, found, put), started[-1]
 
 
 async def again(environments: Environments, kernel_id: str, environment_id: str, cwd: str) -> Place:
     """The place of a kernel that is there already, in this folder. Raises NotFound if it has ended."""
     environment = await environments.get(environment_id)
-    agent = await places.client(environments, environment)
+    agent = await placement.client(environments, environment)
     if kernel_id not in [kernel.id for kernel in await agent.kernels() if kernel.state != "exited"]:
         raise NotFound(f"The kernel {kernel_id} in the environment {environment_id} has ended.", hint="Start it anew.")
     presets, _ = await environments.presets(environment.workspace)
@@ -64,7 +64,7 @@ async def again(environments: Environments, kernel_id: str, environment_id: str,
         agent,
         cwd,
         options,
-        places.sockets(environments, environment),
+        placement.sockets(environments, environment),
         isolated=environment.name == f"{ISOLATED}{kernel_id}",
     )
 

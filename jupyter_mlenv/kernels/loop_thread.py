@@ -23,7 +23,7 @@ from traitlets.config import Config
 from ..config import MlenvConfig
 from ..environments import Environments
 from ..environments.jobs import Jobs
-from .notes import Notes
+from .signed_record import Notes
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from ..agent_client import AgentClient
 from ..environments import Environments
 from ..errors import AgentUnreachable, KernelExited, KernelTimeout, MlenvError, NotFound
 from ..model import ImageSource
-from . import places
+from . import placement
 
 PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts to hold again a kernel whose environment runs and whose agent does not answer."""
@@ -54,7 +54,7 @@ async def follow(environments: Environments, environment: str, agent: AgentClien
         except AgentUnreachable as error:
             if error.details.get("code") == "unauthorized":  # another container, with a token of its own
                 return Exit(-int(signal.SIGKILL), f"The environment {environment} was made anew without the kernel.")
-            reason = await places.why_gone(environments, environment)
+            reason = await placement.why_gone(environments, environment)
             if reason:
                 return Exit(-int(signal.SIGKILL), reason, gone=True)
         if pause is not None:
@@ -67,7 +67,7 @@ def told(event: Mapping[str, Any], environment: str) -> Exit:
     code = event.get("exit_code")
     code = int(code) if isinstance(code, int) else -int(signal.SIGKILL)
     if event.get("stopping"):
-        return Exit(code, places.was_stopped(environment), gone=True)
+        return Exit(code, placement.was_stopped(environment), gone=True)
     if event.get("oom"):
         limit = event.get("memory_limit")
         size = f", which may use {_size(limit)}" if isinstance(limit, int) else ""
@@ -84,7 +84,7 @@ def told(event: Mapping[str, Any], environment: str) -> Exit:
     return Exit(code, f"The kernel {how} in the environment {environment}. {log}")
 
 
-async def not_started(environments: Environments, place: places.Place, error: MlenvError) -> MlenvError:
+async def not_started(environments: Environments, place: placement.Place, error: MlenvError) -> MlenvError:
     """The agent's error about a kernel that did not start, as one that says where, why and what to do."""
     where = f"in the environment {place.environment}"
     about: dict[str, Any] = {"details": {**error.details, "environment": place.environment}, "log": error.log}
@@ -100,7 +100,7 @@ async def not_started(environments: Environments, place: places.Place, error: Ml
     return KernelExited(message, hint="The log says why.", **about)
 
 
-async def _add_ipykernel(environments: Environments, place: places.Place) -> str:
+async def _add_ipykernel(environments: Environments, place: placement.Place) -> str:
     """How to, which depends on where the image comes from."""
     name = preset_of(place.environment)
     presets, _ = await environments.presets(place.workspace)
