@@ -21,7 +21,7 @@ from tests.support.outer import ROOT, OuterServer
 OURS = "jupyter_mlenv"
 PEER = "jupyter-server-proxy"
 STOCK = "jupyter-server-proxy, stock"
-"""The peer as its users have it: without what our extension does for the whole server (`server/tuning.py`)."""
+"""The peer as its users have it: without what our extension does for the whole server (`server/performance.py`)."""
 
 
 @dataclass(frozen=True)

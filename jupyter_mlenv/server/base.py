@@ -12,7 +12,7 @@ from tornado import web
 
 from ..errors import MlenvError, RequestInvalid
 from ..proxy.origin import OriginPolicy
-from . import requests
+from . import validation
 
 if TYPE_CHECKING:
     from ..environments import Environments
@@ -118,7 +118,7 @@ class MlenvHandler(ErrorsAsJson, APIHandler):
 
     def body(self) -> dict[str, Any]:
         """The JSON object of the request. Raises RequestInvalid."""
-        return requests.json_object(self.request.body)
+        return validation.json_object(self.request.body)
 
     def argument(self, name: str, default: str = "") -> str:
         """A query argument as it was sent; tornado's own access turns control characters into spaces.
@@ -135,7 +135,7 @@ class MlenvHandler(ErrorsAsJson, APIHandler):
 
     def number(self, name: str, default: int, *, least: int, most: int) -> int:
         """A whole number of the query. Raises RequestInvalid."""
-        return requests.count(name, self.argument(name, str(default)), least=least, most=most)
+        return validation.count(name, self.argument(name, str(default)), least=least, most=most)
 
     def answer(self, body: object, status: int = 200) -> None:
         """Finish with a JSON body."""

@@ -19,9 +19,9 @@ from ..kernels import loop_thread
 from ..kernels.signed_record import Notes
 from ..proxy.handler import Proxy, proxy_handlers
 from ..workers import off_loop
-from . import channels, ending, kernelrights, takeover, tuning
+from . import kernel_recovery, kernel_rights, kernel_websocket, performance, shutdown
 from .handlers import api_handlers
-from .kernelspecs import KernelMenu
+from .kernel_menu import KernelMenu
 from .watch import GOING_AWAY, WatchHandler
 
 STOP_SECONDS = 8.0
@@ -51,13 +51,13 @@ class MlenvExtension(ExtensionApp):
         )
         self.proxy = Proxy(login_ttl=self.mlenv.login_cache_seconds)
         notes = Notes(self.server.cookie_secret, f"{self.server.base_url} {self.server.root_dir}")
-        self.kernels = loop_thread.use(self.mlenv, self.server.root_dir, notes, kernelrights.demand)
+        self.kernels = loop_thread.use(self.mlenv, self.server.root_dir, notes, kernel_rights.demand)
         self.kernel_menu = KernelMenu(self.environments, self.log)
         self.settings["mlenv"] = self.environments
         if self.mlenv.tcp_nodelay:
-            tuning.quick_channels(self.settings)
-        channels.tell_ends(self.settings)
-        kernelrights.ask_for_both(self.server)
+            performance.quick_channels(self.settings)
+        kernel_websocket.tell_ends(self.settings)
+        kernel_rights.ask_for_both(self.server)
         # A lab with this option has our server half; the one inside a container has not, and shows nothing of ours.
         self.server.web_app.settings.setdefault("page_config_data", {})["mlenv"] = "true"
 
@@ -67,7 +67,7 @@ class MlenvExtension(ExtensionApp):
         handlers: list[Any] = [*api_handlers(base_url), *proxy_handlers(base_url, self.proxy)]
         self.server.web_app.add_handlers(".*$", handlers)  # type: ignore[no-untyped-call]
         if self.mlenv.take_over_kernels:
-            takeover.take_over(self.server, self.environments.settings, self.kernels)
+            kernel_recovery.take_over(self.server, self.environments.settings, self.kernels)
 
     sweeping: asyncio.Task[None] | None = None
 
@@ -75,9 +75,9 @@ class MlenvExtension(ExtensionApp):
         """The server listens: now make it quick."""
         if self.mlenv.tcp_nodelay:
             sockets = cast("Mapping[int, socket.socket]", serverapp.http_server._sockets)
-            tuning.set_nodelay(sockets.values())
+            performance.set_nodelay(sockets.values())
         if self.mlenv.gc_freeze:
-            tuning.freeze_gc()
+            performance.freeze_gc()
         if self.mlenv.auto_kernels:
             self.kernel_menu.start()
         self.sweeping = asyncio.create_task(self._sweep())
@@ -92,7 +92,7 @@ class MlenvExtension(ExtensionApp):
 
     async def stop_extension(self) -> None:
         """Say goodbye to watchers, cancel jobs, let go of the engine. Environments keep running."""
-        ending.in_time(self.server.kernel_manager, self.log, time.monotonic())
+        shutdown.in_time(self.server.kernel_manager, self.log, time.monotonic())
         watchers: set[WatchHandler] = self.server.web_app.settings.get("mlenv_watchers", set())
         for watcher in list(watchers):
             watcher.close(GOING_AWAY, "The server stops.")

@@ -13,7 +13,7 @@ from ..workers import off_loop
 
 if TYPE_CHECKING:
     from ..environments import Environments
-    from .requests import Start
+    from .validation import Start
 
 
 async def workspace_of(start: Start, environments: Environments) -> str:

@@ -15,7 +15,7 @@ from tornado import web
 from .. import urls
 from ..errors import EngineError, MlenvError, WorkspaceForbidden, WorkspaceNotFound
 from ..model import Preset, to_plain
-from . import requests
+from . import validation
 from .base import MlenvHandler
 from .folders import workspace_at, workspace_of
 from .watch import WatchHandler
@@ -48,7 +48,7 @@ class Presets(MlenvHandler):
         """The workspace of the argument `path`; `None` where there can be none, which a start then says clearly."""
         if "path" not in self.request.query_arguments:
             return None
-        path = requests.contents_path(self.argument("path"))
+        path = validation.contents_path(self.argument("path"))
         try:
             return await workspace_at(path, self.environments)
         except (WorkspaceForbidden, WorkspaceNotFound):
@@ -67,7 +67,7 @@ class Consents(MlenvHandler):
     @web.authenticated
     @authorized
     async def post(self) -> None:
-        folder, digest = requests.consent(self.body())
+        folder, digest = validation.consent(self.body())
         await self.environments.agree(folder, digest)
         self.nothing()
 
@@ -82,7 +82,7 @@ class EnvironmentList(MlenvHandler):
     @web.authenticated
     @authorized
     async def post(self) -> None:
-        start = requests.start(self.body())
+        start = validation.start(self.body())
         workspace = await workspace_of(start, self.environments)
         self.accepted(*await self.environments.start(start.request(workspace), self.base_url))
 
@@ -105,7 +105,7 @@ class StartEnvironment(MlenvHandler):
     @web.authenticated
     @authorized
     async def post(self, id: str) -> None:
-        endpoint = requests.endpoint(self.body())
+        endpoint = validation.endpoint(self.body())
         self.accepted(*await self.environments.resume(urls.environment_id(id), self.base_url, endpoint))
 
 
@@ -113,7 +113,7 @@ class RestartEnvironment(MlenvHandler):
     @web.authenticated
     @authorized
     async def post(self, id: str) -> None:
-        endpoint = requests.endpoint(self.body())
+        endpoint = validation.endpoint(self.body())
         self.accepted(*await self.environments.restart(urls.environment_id(id), self.base_url, endpoint))
 
 
@@ -129,7 +129,7 @@ class EnvironmentLogs(MlenvHandler):
     @web.authenticated
     @authorized
     async def get(self, id: str) -> None:
-        tail = self.number("tail", 200, least=1, most=requests.MAX_TAIL)
+        tail = self.number("tail", 200, least=1, most=validation.MAX_TAIL)
         lines = self.environments.logs(urls.environment_id(id), tail=tail)
         self.answer({"lines": [line async for line in lines]})
 
@@ -145,12 +145,12 @@ class OneJob(MlenvHandler):
     @web.authenticated
     @authorized
     async def get(self, id: str) -> None:
-        self.answer(self.environments.jobs.get(requests.job_id(id)).to_json())
+        self.answer(self.environments.jobs.get(validation.job_id(id)).to_json())
 
     @web.authenticated
     @authorized
     async def delete(self, id: str) -> None:
-        self.environments.jobs.get(requests.job_id(id)).cancel()
+        self.environments.jobs.get(validation.job_id(id)).cancel()
         self.nothing()
 
 
@@ -159,7 +159,7 @@ class JobLog(MlenvHandler):
     @authorized
     async def get(self, id: str) -> None:
         since = self.number("since", 0, least=0, most=10**15 - 1)
-        first, lines = self.environments.jobs.get(requests.job_id(id)).since(since)
+        first, lines = self.environments.jobs.get(validation.job_id(id)).since(since)
         self.answer({"lines": lines, "next": first + len(lines)})
 
 

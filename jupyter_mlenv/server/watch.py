@@ -22,7 +22,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from ..environments.change_feed import Message
 from ..environments.jobs import Job
 from ..errors import MlenvError, RequestInvalid
-from . import requests
+from . import validation
 from .base import ErrorsAsJson
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class WatchHandler(WebSocketMixin, ErrorsAsJson, WebSocketHandler, JupyterHandle
             self.close(TOO_BIG, "A message may have 4096 bytes.")
             return
         try:
-            self.obey(requests.json_object(message.encode() if isinstance(message, str) else message))
+            self.obey(validation.json_object(message.encode() if isinstance(message, str) else message))
         except MlenvError as error:
             self.spawn(self.send({"type": "error", "error": error.to_json()}))
 
@@ -96,7 +96,7 @@ class WatchHandler(WebSocketMixin, ErrorsAsJson, WebSocketHandler, JupyterHandle
 
     def obey(self, message: dict[str, Any]) -> None:
         """Do what the client asks. Raises RequestInvalid, JobNotFound."""
-        wish = requests.follow(message)
+        wish = validation.follow(message)
         running = self.followed.pop(wish.job, None)
         if running is not None:
             running.cancel()

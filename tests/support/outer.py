@@ -63,7 +63,7 @@ class OuterServer:
     def start(self, extensions: Sequence[str] = ("tests.support.outerext",), *, tuned: bool = False) -> None:
         """Returns when it answers. It sees no configuration of this machine and writes nothing outside its folder.
 
-        `tuned` flips the switches of `server/tuning.py`, as the real extension does.
+        `tuned` flips the switches of `server/performance.py`, as the real extension does.
         """
         enabled = ", ".join(f'"{name}": True' for name in extensions)
         command = [

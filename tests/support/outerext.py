@@ -12,7 +12,7 @@ from typing import Any
 from jupyter_mlenv.agent_client.routes import Route, TcpRoute, UnixRoute
 from jupyter_mlenv.errors import EndpointNotFound, EnvironmentNotFound, EnvironmentNotRunning, ServiceExited
 from jupyter_mlenv.proxy.handler import Proxy, proxy_handlers
-from jupyter_mlenv.server.tuning import freeze_gc, set_nodelay
+from jupyter_mlenv.server.performance import freeze_gc, set_nodelay
 
 
 class FolderResolver:

@@ -15,7 +15,7 @@ from jupyter_mlenv.engines.base import EngineFacts
 from jupyter_mlenv.errors import MlenvError, MountForbidden, PresetInvalid, RequestInvalid
 from jupyter_mlenv.model import Mount, Preset, Settings, StartRequest
 from jupyter_mlenv.planning import plan as planning
-from jupyter_mlenv.server import requests
+from jupyter_mlenv.server import validation
 
 FACTS = EngineFacts(kind="docker", version="20.10", url="unix:///x")
 ANN = Settings(
@@ -71,7 +71,7 @@ def by_preset(target: str) -> None:
 
 
 def by_rest(target: str) -> None:
-    requests.start({"preset": "small", "mounts": [{"source": "/data", "target": target}]})
+    validation.start({"preset": "small", "mounts": [{"source": "/data", "target": target}]})
 
 
 def by_plan(target: str, workspace: str = WORKSPACE, settings: Settings = ANN, source: str = "/data") -> Any:

@@ -14,7 +14,7 @@ from jupyter_mlenv.engines.base import EngineFacts
 from jupyter_mlenv.environments.jobs import Job
 from jupyter_mlenv.errors import MlenvError
 from jupyter_mlenv.model import Consent, Endpoint, Environment, ImageSource, Mount, Preset, State
-from jupyter_mlenv.server import requests
+from jupyter_mlenv.server import validation
 from jupyter_mlenv.server.handlers import ROUTES, document
 from tests.support.fuzz import CASES, fuzz, served_document
 from tests.support.outer import OuterServer
@@ -74,11 +74,11 @@ def test_an_object_has_exactly_the_documented_members(name: str, body: Any) -> N
 @pytest.mark.parametrize(
     ("name", "fields"),
     [
-        ("StartRequest", requests.START_FIELDS),
-        ("EndpointRequest", requests.ENDPOINT_FIELDS),
-        ("ConsentRequest", requests.CONSENT_FIELDS),
-        ("Mount", requests.MOUNT_FIELDS),
-        ("Wish", requests.FOLLOW_FIELDS),
+        ("StartRequest", validation.START_FIELDS),
+        ("EndpointRequest", validation.ENDPOINT_FIELDS),
+        ("ConsentRequest", validation.CONSENT_FIELDS),
+        ("Mount", validation.MOUNT_FIELDS),
+        ("Wish", validation.FOLLOW_FIELDS),
     ],
 )
 def test_a_request_has_exactly_the_documented_fields(name: str, fields: tuple[str, ...]) -> None:
@@ -89,10 +89,10 @@ def test_a_request_has_exactly_the_documented_fields(name: str, fields: tuple[st
 def test_the_documents_limits_are_the_codes_limits() -> None:
     properties = SCHEMAS["StartRequest"]["properties"]
     size = properties["memory"]["oneOf"][0]
-    assert (size["minimum"], size["maximum"]) == (requests.SMALLEST_MEMORY, requests.MAX_MEMORY)
-    assert properties["name"]["maxLength"] == requests.MAX_NAME
-    assert properties["path"]["maxLength"] == requests.MAX_TEXT
-    assert {field.name for field in dataclasses.fields(Mount)} == set(requests.MOUNT_FIELDS)
+    assert (size["minimum"], size["maximum"]) == (validation.SMALLEST_MEMORY, validation.MAX_MEMORY)
+    assert properties["name"]["maxLength"] == validation.MAX_NAME
+    assert properties["path"]["maxLength"] == validation.MAX_TEXT
+    assert {field.name for field in dataclasses.fields(Mount)} == set(validation.MOUNT_FIELDS)
     states = SCHEMAS["Environment"]["properties"]["state"]["enum"]
     assert states == [state.value for state in State]
 

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from jupyter_mlenv.server.tuning import freeze_gc, quick_channels, set_nodelay
+from jupyter_mlenv.server.performance import freeze_gc, quick_channels, set_nodelay
 
 
 def test_connections_inherit_nodelay_from_their_listening_socket(tmp_path: Path) -> None:

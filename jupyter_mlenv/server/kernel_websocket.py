@@ -19,7 +19,7 @@ from tornado.websocket import WebSocketClosedError
 
 from ..kernels.kernelspec import MARKER
 from ..kernels.provisioner import MlenvProvisioner
-from . import kernelrights
+from . import kernel_rights
 
 BINARY = "v1.kernel.websocket.jupyter.org"
 """The subprotocol whose messages are bytes; without it they are JSON texts
@@ -54,7 +54,7 @@ class _Telling(ZMQChannelsWebsocketConnection):
     async def prepare(self) -> None:
         """A page that opens a notebook starts its kernel where the server has none, so also where it has a dead one."""
         if self._provisioner is not None:
-            await kernelrights.demand(self.websocket_handler)
+            await kernel_rights.demand(self.websocket_handler)
             async with _reviving.setdefault(self.kernel_manager, asyncio.Lock()):
                 if self.kernel_manager.execution_state == "dead":
                     await self.multi_kernel_manager.restart_kernel(self.kernel_id)
