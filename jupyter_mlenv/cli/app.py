@@ -9,23 +9,23 @@ from typing import Any
 from jupyter_core.application import JupyterApp, NoStart
 
 from .._version import __version__
-from . import usage
+from . import arguments
 
 COMMANDS = {
-    "presets": ("show.PresetsCommand", "what can be started here"),
-    "list": ("show.ListCommand", "your environments and their state"),
+    "presets": ("listing.PresetsCommand", "what can be started here"),
+    "list": ("listing.ListCommand", "your environments and their state"),
     "start": ("start.StartCommand", "start the environment of a preset for this project, or reuse it"),
     "agree": ("agree.AgreeCommand", "see what a project's own preset would run, and agree to it"),
     "stop": ("manage.StopCommand", "stop environments; what is installed in them stays"),
     "restart": ("manage.RestartCommand", "stop and start environments, or start stopped ones"),
     "rm": ("manage.RemoveCommand", "remove environments; the files of the project stay"),
-    "logs": ("inside.LogsCommand", "what an environment, or one of its services, has printed"),
-    "shell": ("inside.ShellCommand", "a shell, or one command, inside an environment"),
+    "logs": ("logs.LogsCommand", "what an environment, or one of its services, has printed"),
+    "shell": ("shell.ShellCommand", "a shell, or one command, inside an environment"),
     "open": ("open.OpenCommand", "open JupyterLab, TensorBoard or a port of an environment in the browser"),
     "kernels": ("kernels.KernelsCommand", "the kernels of presets in the kernel menu: add, list, remove"),
-    "doctor": ("doctor.DoctorCommand", "check this machine, and say what to do about each problem"),
-    "base": ("base.BaseCommand", "make a base image from Debian's packages, with no image registry"),
-    "version": ("show.VersionCommand", "the versions of jupyter_mlenv and what it runs on"),
+    "doctor": ("doctor.command.DoctorCommand", "check this machine, and say what to do about each problem"),
+    "base": ("base_image.BaseCommand", "make a base image from Debian's packages, with no image registry"),
+    "version": ("listing.VersionCommand", "the versions of jupyter_mlenv and what it runs on"),
 }
 
 DESCRIPTION = """\
@@ -73,11 +73,11 @@ class MlenvApp(JupyterApp):
             print("\n".join(help_lines()), file=sys.stderr)
         else:
             kind = "option" if word.startswith("-") else "command"
-            guess = usage.nearest(word, self.subcommands)
+            guess = arguments.nearest(word, self.subcommands)
             print("usage: jupyter mlenv COMMAND …", file=sys.stderr)
             print(f"error: there is no {kind} {word}" + (f"; did you mean {guess}?" if guess else ""), file=sys.stderr)
             print("See `jupyter mlenv --help`.", file=sys.stderr)
-        self.exit(usage.USAGE)
+        self.exit(arguments.USAGE)
 
 
 def help_lines() -> list[str]:

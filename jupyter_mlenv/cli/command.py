@@ -19,7 +19,8 @@ from ..config import MlenvConfig
 from ..errors import JobCancelled, MlenvError
 from ..model import Environment, State
 from ..workers import off_loop
-from . import output, usage
+from . import arguments as usage
+from . import output
 
 if TYPE_CHECKING:
     from ..environments import Environments

@@ -21,7 +21,8 @@ from ..errors import EndpointNotFound, MlenvError
 from ..model import Environment, State
 from ..proxy.open_link import sealed
 from ..urls import endpoint_url, is_port
-from . import output, usage
+from . import arguments as usage
+from . import output
 from .command import Command, add_ids, add_json, find, follow
 
 if TYPE_CHECKING:

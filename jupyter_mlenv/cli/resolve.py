@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..errors import EnvironmentNotFound, RequestInvalid
 from ..model import Environment
-from .usage import nearest
+from .arguments import nearest
 
 
 def resolve(word: str, environments: Sequence[Environment], workspace: str = "") -> Environment:

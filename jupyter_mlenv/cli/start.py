@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ..errors import ConsentRequired
 from ..model import Environment, StartRequest
 from ..presets import loader
-from . import output, usage
+from . import arguments as usage
+from . import output
 from .agree import ask
 from .command import Command, add_json, follow, here
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv.cli import checks
-from jupyter_mlenv.cli.enginechecks import registries as ask_registries
+from jupyter_mlenv.cli.doctor.command import host_checks
+from jupyter_mlenv.cli.doctor.engine_checks import registries as ask_registries
 from jupyter_mlenv.errors import PresetInvalid
 from jupyter_mlenv.model import ImageSource, Settings
 from tests.support.waiting import free_port
@@ -16,8 +16,8 @@ from tests.support.waiting import free_port
 SETTINGS = Settings(owner="o", uid=1, gid=1, username="u", run_root="/nowhere")
 
 
-def run_directory(path: Path) -> checks.Check:
-    (check,) = checks.run_directory(replace(SETTINGS, run_root=str(path)))
+def run_directory(path: Path) -> host_checks.Check:
+    (check,) = host_checks.run_directory(replace(SETTINGS, run_root=str(path)))
     return check
 
 
@@ -54,7 +54,7 @@ def test_registries_are_those_that_images_really_come_from() -> None:
         ImageSource(dockerfile="Dockerfile"),
     ]
     aliases = {"python": "mirror.example:5000/python", "nvcr.io": "mirror.example:5000/nvcr"}
-    assert checks.registries(sources, aliases) == [
+    assert host_checks.registries(sources, aliases) == [
         "docker.io",
         "mirror.example:5000",
         "quay.io",
@@ -71,7 +71,9 @@ async def test_a_registry_that_does_not_answer_is_only_information() -> None:
 
 
 def test_broken_presets_are_problems() -> None:
-    good, bad = checks.presets([], [PresetInvalid("/p/x.toml:3: image.apt must be a list", hint="Write apt = [...]")])
+    good, bad = host_checks.presets(
+        [], [PresetInvalid("/p/x.toml:3: image.apt must be a list", hint="Write apt = [...]")]
+    )
     assert good.status == "problem"
     assert bad.status == "problem"
     assert "/p/x.toml:3" in bad.message
@@ -79,4 +81,4 @@ def test_broken_presets_are_problems() -> None:
 
 @pytest.mark.parametrize(("url", "told"), [("unix:///var/run/docker.sock", True), ("tcp://far:2376", False)])
 def test_the_disk_of_a_far_engine_is_not_ours_to_judge(url: str, told: bool) -> None:
-    assert bool(list(checks.disk(url))) is told
+    assert bool(list(host_checks.disk(url))) is told

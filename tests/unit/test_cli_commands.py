@@ -205,7 +205,7 @@ def test_settings_of_the_server_and_of_our_own_file_both_count(mlenv: Run, tmp_p
 def test_no_command_imports_what_it_does_not_need() -> None:
     code = (
         "import sys\n"
-        "import jupyter_mlenv.cli.show, jupyter_mlenv.cli.output, jupyter_mlenv.environments.manager\n"
+        "import jupyter_mlenv.cli.listing, jupyter_mlenv.cli.output, jupyter_mlenv.environments.manager\n"
         "heavy = {'docker', 'aiohttp', 'rich', 'tornado', 'jupyter_server', 'jupyterlab', 'jsonschema'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -9,7 +9,7 @@ import pytest
 from traitlets import Unicode
 from traitlets.config import Configurable
 
-from jupyter_mlenv.cli import usage
+from jupyter_mlenv.cli import arguments
 from jupyter_mlenv.model import Mount
 
 
@@ -25,13 +25,13 @@ from jupyter_mlenv.model import Mount
     ],
 )
 def test_memory_is_read_as_docker_reads_it(text: str, expected: int) -> None:
-    assert usage.memory(text) == expected
+    assert arguments.memory(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "8x", "g", "-1g", "1m", "8 gigabytes"])
 def test_a_memory_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="8g"):
-        usage.memory(text)
+        arguments.memory(text)
 
 
 @pytest.mark.parametrize(
@@ -39,24 +39,24 @@ def test_a_memory_that_is_none_is_refused(text: str) -> None:
     [("all", "all"), ("2", "2"), ("device=0,1", "device=0,1"), ("device=GPU-5a-b", "device=GPU-5a-b"), ("none", "")],
 )
 def test_gpu_requests(text: str, expected: str) -> None:
-    assert usage.gpus(text) == expected
+    assert arguments.gpus(text) == expected
 
 
 @pytest.mark.parametrize("text", ["some", "device=", "device=0;rm", "-1", "1.5"])
 def test_a_gpu_request_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="device=0,1"):
-        usage.gpus(text)
+        arguments.gpus(text)
 
 
 def test_mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
     here = str(tmp_path / "data")
-    assert usage.mount("data") == Mount(here, here, False)
-    assert usage.mount(f"{here}:ro") == Mount(here, here, True)
-    assert usage.mount("data:/data") == Mount(here, "/data", False)
-    assert usage.mount("data:/data:ro") == Mount(here, "/data", True)
-    assert usage.mount("data:/data:rw") == Mount(here, "/data", False)
+    assert arguments.mount("data") == Mount(here, here, False)
+    assert arguments.mount(f"{here}:ro") == Mount(here, here, True)
+    assert arguments.mount("data:/data") == Mount(here, "/data", False)
+    assert arguments.mount("data:/data:ro") == Mount(here, "/data", True)
+    assert arguments.mount("data:/data:rw") == Mount(here, "/data", False)
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,13 @@ def test_a_mount_that_cannot_be_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(argparse.ArgumentTypeError, match=why):
-        usage.mount(text)
+        arguments.mount(text)
 
 
 def test_settings_are_split_from_the_command_s_own_arguments() -> None:
-    traits, own = usage.split_traits(["python", "--MlenvConfig.owner=a b", "--name", "x", "--MlenvConfig.network", "n"])
+    traits, own = arguments.split_traits(
+        ["python", "--MlenvConfig.owner=a b", "--name", "x", "--MlenvConfig.network", "n"]
+    )
     assert traits == ["--MlenvConfig.owner=a b", "--MlenvConfig.network=n"]
     assert own == ["python", "--name", "x"]
 
@@ -93,13 +95,13 @@ class Knobs(Configurable):
     ],
 )
 def test_a_misspelt_setting_is_noticed(token: str, why: str) -> None:
-    said = usage.unknown_trait(token, [Knobs])
+    said = arguments.unknown_trait(token, [Knobs])
     assert why in said
     assert bool(why) == bool(said)
 
 
-def parser() -> usage.Parser:
-    made = usage.Parser(prog="jupyter mlenv thing")
+def parser() -> arguments.Parser:
+    made = arguments.Parser(prog="jupyter mlenv thing")
     made.add_argument("id")
     made.add_argument("endpoint", nargs="?")
     made.add_argument("--workspace")

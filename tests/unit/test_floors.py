@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv import safe_versions
-from jupyter_mlenv.cli import checks
+from jupyter_mlenv.cli.doctor.command import host_checks
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -42,12 +42,12 @@ def test_what_is_too_old(name: str, number: str, old: bool) -> None:
 
 
 def test_doctor_names_an_old_jupyter_and_what_to_do() -> None:
-    check = checks.old_jupyter({"jupyterlab": "4.5.0", "jupyter_server": version("jupyter_server")})
+    check = host_checks.old_jupyter({"jupyterlab": "4.5.0", "jupyter_server": version("jupyter_server")})
     assert check is not None
     assert (check.status, "4.5.0" in check.message) == ("problem", True)
     assert "'jupyterlab>=4.6.2'" in check.hint
     assert "jupyter_server" not in check.hint
-    assert checks.old_jupyter({"jupyterlab": "4.6.2", "jupyter_server": "2.21.0"}) is None
+    assert host_checks.old_jupyter({"jupyterlab": "4.6.2", "jupyter_server": "2.21.0"}) is None
 
 
 def test_a_person_is_told_about_the_jupyter_of_an_environment() -> None:

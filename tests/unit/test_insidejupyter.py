@@ -6,7 +6,7 @@ import getpass
 import os
 from pathlib import Path
 
-from jupyter_mlenv.cli import enginechecks
+from jupyter_mlenv.cli.doctor.command import engine_checks
 from jupyter_mlenv.environments import Environments, jupyter_version
 from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.model import Settings, StartRequest
@@ -57,7 +57,7 @@ async def test_an_old_jupyter_inside_is_a_warning(tmp_path: Path, run_root: str,
         _, job = await environments.start(StartRequest("old", str(workspace)))
         environment = await job.wait()
         assert environment.warnings == ()
-        assert [check.status for check in await enginechecks.old_jupyters(environments)] == ["warning"]
+        assert [check.status for check in await engine_checks.old_jupyters(environments)] == ["warning"]
         await environments.service(environment.id, jupyter_version.ENDPOINT, "/")
 
         async def warned() -> tuple[str, ...]:
@@ -71,7 +71,7 @@ async def test_an_old_jupyter_inside_is_a_warning(tmp_path: Path, run_root: str,
         _, job = await environments.restart(environment.id)
         await job.wait()
         await environments.service(environment.id, jupyter_version.ENDPOINT, "/")
-        assert await enginechecks.old_jupyters(environments) == []
+        assert await engine_checks.old_jupyters(environments) == []
         assert (await environments.get(environment.id)).warnings == ()
         await environments.remove(environment.id)
     finally:

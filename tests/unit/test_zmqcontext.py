@@ -230,9 +230,9 @@ def ended() -> list[str]:
 EXITS = """
 import sys
 from jupyter_client.manager import AsyncKernelManager
-from jupyter_mlenv.kernels import connection
+from jupyter_mlenv.kernels import connection_file
 kept = AsyncKernelManager(connection_file=sys.argv[1] + "/a.json")
-connection.new(kept, sys.argv[1] + "/a", "")
+connection_file.new(kept, sys.argv[1] + "/a", "")
 kept._connect_control_socket()
 """
 

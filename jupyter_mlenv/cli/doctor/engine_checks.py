@@ -11,11 +11,11 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .. import safe_versions, workspaces
-from ..engines.base import EngineFacts
-from ..environments import Environments, jupyter_version
-from ..environments.jobs import Jobs
-from ..errors import (
+from ... import safe_versions, workspaces
+from ...engines.base import EngineFacts
+from ...environments import Environments, jupyter_version
+from ...environments.jobs import Jobs
+from ...errors import (
     EngineElsewhere,
     EnginePermission,
     EngineUnavailable,
@@ -24,10 +24,10 @@ from ..errors import (
     MlenvError,
     PresetNotFound,
 )
-from ..model import Environment, Mount, Settings, StartRequest, State
-from ..workers import off_loop
-from . import output
-from .checks import Check, broken
+from ...model import Environment, Mount, Settings, StartRequest, State
+from ...workers import off_loop
+from .. import output
+from .host_checks import Check, broken
 
 NO_ENGINE = (
     "Without an engine nothing can be started on this machine; everything else works: "

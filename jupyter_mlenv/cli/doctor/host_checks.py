@@ -12,11 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from .. import safe_versions
-from ..errors import MlenvError, PresetInvalid
-from ..model import ImageSource, Preset, Settings
-from ..planning.image_names import apply_alias, normalize
-from . import output
+from ... import safe_versions
+from ...errors import MlenvError, PresetInvalid
+from ...model import ImageSource, Preset, Settings
+from ...planning.image_names import apply_alias, normalize
+from .. import output
 
 LOW_DISK = 5_000_000_000
 """Bytes under which a warning is due: the usual deep-learning images unpack to more."""

@@ -6,10 +6,11 @@ import argparse
 import contextlib
 import os
 
-from ..errors import EngineUnavailable, MlenvError
-from . import checks, enginechecks, output
-from .checks import Check
-from .command import Command, add_json, here
+from ...errors import EngineUnavailable, MlenvError
+from .. import output
+from ..command import Command, add_json, here
+from . import engine_checks, host_checks
+from .host_checks import Check
 
 STYLES = {"ok": "green", "info": "bright_black", "warning": "yellow", "problem": "bold red"}
 
@@ -32,26 +33,26 @@ each problem it says what to do. The exit status is 1 if something is broken."""
             for check in () if args.json else checked:
                 write_check(check)
 
-        report(*checks.python(), *checks.jupyter())
+        report(*host_checks.python(), *host_checks.jupyter())
         async with self.environments() as environments:
-            findings, facts = await enginechecks.engine(environments, self.engine_origin())
+            findings, facts = await engine_checks.engine(environments, self.engine_origin())
             report(*findings)
             if facts is not None:
-                report(*checks.disk(facts.url))
-            report(*checks.run_directory(environments.settings))
+                report(*host_checks.disk(facts.url))
+            report(*host_checks.run_directory(environments.settings))
             workspace = ""
             with contextlib.suppress(MlenvError):  # standing in a forbidden folder is no finding about this machine
                 workspace = await here(environments)
             if facts is not None:
                 await environments.sweep()
-                report(*await enginechecks.container(environments, workspace))
-                report(await enginechecks.gpu(environments))
-                report(*await enginechecks.old_jupyters(environments))
+                report(*await engine_checks.container(environments, workspace))
+                report(await engine_checks.gpu(environments))
+                report(*await engine_checks.old_jupyters(environments))
             presets, invalid = await environments.presets(workspace)
-            report(*checks.presets(presets, invalid), *checks.aliases(environments.settings))
+            report(*host_checks.presets(presets, invalid), *host_checks.aliases(environments.settings))
             if facts is not None:
                 aliases = environments.settings.image_aliases
-                report(*await enginechecks.registries(checks.registries([p.image for p in presets], aliases)))
+                report(*await engine_checks.registries(host_checks.registries([p.image for p in presets], aliases)))
         problems = sum(check.status == "problem" for check in found)
         warnings = sum(check.status == "warning" for check in found)
         if args.json:
@@ -64,7 +65,7 @@ each problem it says what to do. The exit status is 1 if something is broken."""
 
     def engine_origin(self) -> str:
         """Who said where the engine is, in words."""
-        from ..engines.docker.endpoint import find_endpoint  # noqa: PLC0415
+        from ...engines.docker.endpoint import find_endpoint  # noqa: PLC0415
 
         try:
             return find_endpoint(self.config.MlenvConfig.get("engine_url") or None, os.environ).origin
