@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv.cli.doctor.command import host_checks
+from jupyter_mlenv.cli.doctor import host_checks
 from jupyter_mlenv.cli.doctor.engine_checks import registries as ask_registries
 from jupyter_mlenv.errors import PresetInvalid
 from jupyter_mlenv.model import ImageSource, Settings

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv import safe_versions
-from jupyter_mlenv.cli.doctor.command import host_checks
+from jupyter_mlenv.cli.doctor import host_checks
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 

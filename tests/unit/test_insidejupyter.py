@@ -6,7 +6,7 @@ import getpass
 import os
 from pathlib import Path
 
-from jupyter_mlenv.cli.doctor.command import engine_checks
+from jupyter_mlenv.cli.doctor import engine_checks
 from jupyter_mlenv.environments import Environments, jupyter_version
 from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.model import Settings, StartRequest
