@@ -8,7 +8,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jupyter_mlenv.model import LABEL, Progress
+from jupyter_mlenv.container_layout import LABEL
+from jupyter_mlenv.engines.model import Progress
 
 OWNER = f"{LABEL}.owner"
 

@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks._common import OWNER, Comparison, Silent, new_owner
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.engines.docker import DockerEngine
+from jupyter_mlenv.engines.model import BuildRecipe, ContainerSpec, FileEntry
 from jupyter_mlenv.images import debootstrap
-from jupyter_mlenv.model import BuildRecipe, ContainerSpec, FileEntry
 from jupyter_mlenv.planning import dockerfile, host_python
 
 PACKAGES = ("numpy", "pandas", "scikit-learn", "matplotlib")

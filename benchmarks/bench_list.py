@@ -24,9 +24,10 @@ ROUNDS = 15
 async def measure() -> Comparison:
     import docker
 
+    from jupyter_mlenv.container_layout import LABEL
     from jupyter_mlenv.engines.docker import DockerEngine
     from jupyter_mlenv.engines.docker.containers import pack
-    from jupyter_mlenv.model import LABEL, ContainerSpec, FileEntry
+    from jupyter_mlenv.engines.model import ContainerSpec, FileEntry
 
     owner = new_owner()
     mine = {OWNER: owner}

@@ -23,7 +23,7 @@ async def _measure() -> tuple[list[float], list[float]]:
     from jupyter_mlenv.config import MlenvConfig
     from jupyter_mlenv.environments import Environments
     from jupyter_mlenv.environments.jobs import Jobs
-    from jupyter_mlenv.model import StartRequest
+    from jupyter_mlenv.planning.model import StartRequest
 
     owner = f"bench-{uuid.uuid4().hex[:8]}"
     run_root = tempfile.mkdtemp(prefix="mlenv-bench-", dir="/tmp")

@@ -12,8 +12,9 @@ from traitlets import TraitError, default, validate
 
 from . import host_defaults
 from .config_traits import Knobs
+from .engines.model import Resources
 from .errors import RequestInvalid
-from .model import Resources, Settings
+from .settings import Settings
 from .sizes import SMALLEST_MEMORY, parse_size
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import os
 import posixpath
 from collections.abc import Iterable, Sequence
 
+from .container_layout import AGENT_PATH, RUN_DIR
+from .engines.model import Mount
 from .errors import MountForbidden
-from .model import AGENT_PATH, RUN_DIR, Mount
 
 _OURS = (RUN_DIR, os.path.dirname(AGENT_PATH))
 _SYSTEM = ("/etc", "/usr", "/proc", "/sys", "/dev", "/boot", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from .errors import WorkspaceForbidden, WorkspaceNotFound
-from .model import Settings
+from .settings import Settings
 
 MARKERS = (
     "mlenv.toml",

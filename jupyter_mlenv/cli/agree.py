@@ -8,8 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..errors import RequestInvalid
-from ..model import Preset
 from ..planning import consent as consents
+from ..presets.model import Preset
 from . import output
 from .command import Command, here
 from .question import can_ask, yes

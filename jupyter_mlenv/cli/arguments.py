@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from ..model import Mount
+from ..engines.model import Mount
 from ..sizes import SMALLEST_MEMORY, parse_size
 
 USAGE = 2

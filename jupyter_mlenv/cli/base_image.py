@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..model import Progress
+from ..engines.model import Progress
 from . import output
 from .command import Command, add_json
 from .progress import display

@@ -16,8 +16,8 @@ from jupyter_core.application import JupyterApp
 from traitlets import TraitError
 
 from ..config import MlenvConfig
+from ..environments.model import Environment, State
 from ..errors import JobCancelled, MlenvError
-from ..model import Environment, State
 from ..workers import off_loop
 from . import arguments as usage
 from . import output

@@ -12,8 +12,8 @@ from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
 from ..errors import MlenvError, NotFound
 from ..kernels import kernelspec, kernelspec_store
-from ..model import Preset
 from ..presets import loader
+from ..presets.model import Preset
 from . import output
 from .agree import ask
 from .command import Command, add_json, here

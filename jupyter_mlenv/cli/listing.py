@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from .._version import __version__
 from ..errors import EnginePermission, EngineUnavailable, MlenvError, PresetInvalid, WorkspaceForbidden
-from ..model import Preset
+from ..presets.model import Preset
 from . import output
 from .command import Command, add_json, here
 from .output import Cell, Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ..model import Environment
+from ..environments.model import Environment
 from . import output
 from .command import Command, add_ids, add_json, find, follow
 from .question import yes

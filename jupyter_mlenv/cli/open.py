@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
+from ..environments.model import Environment, State
 from ..errors import EndpointNotFound, MlenvError
-from ..model import Environment, State
 from ..proxy.open_link import sealed
 from ..urls import endpoint_url, is_port
 from . import arguments as usage

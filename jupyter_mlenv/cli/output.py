@@ -15,8 +15,9 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import plaintext
+from ..environments.model import Environment, State
 from ..errors import MlenvError
-from ..model import Environment, State, to_plain
+from ..serialization import to_plain
 
 if TYPE_CHECKING:
     from rich.console import Console

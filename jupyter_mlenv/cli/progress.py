@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from .. import plaintext
-from ..model import Progress
+from ..engines.model import Progress
 from . import output
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..environments.model import Environment
 from ..errors import EnvironmentNotFound, RequestInvalid
-from ..model import Environment
 from .arguments import nearest
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from ..environments.model import Environment
 from ..errors import ConsentRequired
-from ..model import Environment, StartRequest
+from ..planning.model import StartRequest
 from ..presets import loader
 from . import arguments as usage
 from . import output

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from ..model import BuildRecipe, ContainerSpec, FileEntry, Reporter, Resources
+from .model import BuildRecipe, ContainerSpec, FileEntry, Reporter, Resources
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
+from ..container_layout import LABEL
 from ..engines.base import Engine, EngineEvent
 from ..errors import MlenvError
-from ..model import LABEL, Environment
 from .jobs import Job, Jobs
+from .model import Environment
 
 LOG = logging.getLogger("jupyter_mlenv")
 

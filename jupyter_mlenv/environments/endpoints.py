@@ -11,9 +11,10 @@ from .. import workspaces
 from ..agent_client import AgentClient
 from ..agent_client.routes import Route, UnixRoute
 from ..errors import EndpointNotFound, ServiceExited, ServiceTimeout
-from ..model import Endpoint, Environment, State
+from ..presets.model import Endpoint
 from ..urls import endpoint_url, is_port
 from . import from_container, run_directory
+from .model import Environment, State
 
 Key = tuple[str, str, str]
 """Environment id, endpoint name or port, the server's base URL."""

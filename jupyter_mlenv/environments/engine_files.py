@@ -14,9 +14,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from ..agent_client import AgentClient
+from ..container_layout import RUN_DIR
 from ..engines.base import Engine
+from ..engines.model import Mount
 from ..errors import EngineElsewhere, EngineError, FileMissing, SourceMissing
-from ..model import RUN_DIR, Mount
 from ..planning import mount_sources
 from ..planning.mount_sources import Source
 from ..workers import off_loop

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from ..container_layout import LABEL, TOKEN_PATH
 from ..engines.base import ContainerInfo
+from ..engines.model import Resources
 from ..errors import EnvironmentNotRunning
-from ..model import LABEL, TOKEN_PATH, Environment, Plan, Resources, State
 from ..planning import plan as planning
+from ..planning.model import Plan
+from .model import Environment, State
 
 _STATES = {
     "created": State.STARTING,

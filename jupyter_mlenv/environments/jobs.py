@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from ..engines.model import Progress
 from ..errors import JobCancelled, JobNotFound, MlenvError
-from ..model import Environment, Progress
+from .model import Environment
 
 RING = 2000
 """Log lines kept per job."""

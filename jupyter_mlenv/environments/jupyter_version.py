@@ -10,7 +10,7 @@ from contextlib import suppress
 from .. import safe_versions
 from ..agent_client import AgentClient
 from ..errors import MlenvError
-from ..model import Environment, State
+from .model import Environment, State
 
 ENDPOINT = "notebook"
 """The endpoint whose start is the time to ask: only pages of a Jupyter can do harm."""

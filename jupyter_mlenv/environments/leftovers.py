@@ -7,9 +7,9 @@ import re
 from contextlib import suppress
 
 from ..agent_client import unix_sockets
+from ..container_layout import LABEL
 from ..engines.base import Engine
 from ..errors import EnvironmentBusy
-from ..model import LABEL
 from ..workers import off_loop
 from . import run_directory, trash
 from .locks import Locks

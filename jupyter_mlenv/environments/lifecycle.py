@@ -12,7 +12,9 @@ from typing import Any
 
 from ..agent_client import AgentClient
 from ..agent_client.routes import TcpRoute, UnixRoute
+from ..container_layout import AGENT_PORT, LABEL, TOKEN_PATH
 from ..engines.base import ContainerInfo, Engine
+from ..engines.model import FileEntry, Progress, Reporter
 from ..errors import (
     AgentUnreachable,
     ContainerNotFound,
@@ -23,8 +25,9 @@ from ..errors import (
     NameConflict,
 )
 from ..images import Images, with_twin
-from ..model import AGENT_PORT, LABEL, TOKEN_PATH, FileEntry, Plan, Progress, Reporter, Settings
 from ..planning import plan as planning
+from ..planning.model import Plan
+from ..settings import Settings
 from ..workers import off_loop
 from . import from_container, run_directory, start_check, start_failure, trash
 from .locks import Locks

@@ -9,21 +9,14 @@ from typing import Any
 
 from ..agent_client import AgentClient
 from ..agent_client.routes import Route
+from ..container_layout import LABEL
 from ..engines.base import ContainerInfo, Engine, EngineEvent
+from ..engines.model import Progress
 from ..errors import ContainerNotFound, EnvironmentNotFound, PresetInvalid
-from ..model import (
-    LABEL,
-    Environment,
-    Plan,
-    Preset,
-    Progress,
-    Settings,
-    StartRequest,
-    State,
-    container_name,
-    environment_id,
-)
 from ..planning import plan as planning
+from ..planning.model import Plan, StartRequest, container_name, environment_id
+from ..presets.model import Preset
+from ..settings import Settings
 from ..treewalk import OutOfTime
 from . import from_container, jupyter_version, leftovers
 from .change_feed import Changes, EnvironmentChanged, EnvironmentRemoved, KernelsChanged, Snapshot
@@ -32,6 +25,7 @@ from .jobs import Job, Jobs
 from .jupyter_version import InsideJupyter
 from .lifecycle import Lifecycle
 from .locks import Locks
+from .model import Environment, State
 from .planner import LOOK_SECONDS, Planner
 
 CLEAN_UP, LET_GO = 4.0, 1.0

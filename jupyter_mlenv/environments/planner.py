@@ -9,12 +9,15 @@ from functools import partial
 from typing import TypeVar
 
 from .. import workspaces
+from ..container_layout import LABEL
 from ..engines.base import Engine, ImageInfo
 from ..errors import MlenvError, PresetInvalid
-from ..model import LABEL, Plan, Preset, Settings, StartRequest
 from ..planning import consent, image_plan
 from ..planning import plan as planning
+from ..planning.model import Plan, StartRequest
 from ..presets import loader
+from ..presets.model import Preset
+from ..settings import Settings
 from ..treewalk import Budget, OutOfTime
 from ..workers import Workers
 from . import start_check

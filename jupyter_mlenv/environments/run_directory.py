@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..agent_client import unix_sockets
+from ..container_layout import INSIDE, inside
 from ..errors import DiskFull, MlenvError
-from ..model import INSIDE, inside
 from . import trash
 
 __all__ = [

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 
 from .. import workspaces
 from ..agent_client import AgentClient
+from ..container_layout import LABEL, RUN_DIR
 from ..engines.base import Engine
+from ..engines.model import Mount
 from ..errors import MountForbidden, SourceMissing, WorkspaceForbidden
-from ..model import LABEL, RUN_DIR, Mount, Plan, Settings
 from ..planning import allowed_images, limits, mount_sources
 from ..planning import plan as planning
+from ..planning.model import Plan
 from ..planning.mount_sources import Identity, Source
+from ..settings import Settings
 from ..workers import off_loop
 from . import engine_files
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from ..container_layout import LABEL
 from ..engines.base import ContainerInfo, Engine
 from ..errors import ContainerExited
-from ..model import LABEL, Settings
 from ..planning import plan as planning
+from ..settings import Settings
 from . import engine_files
 
 CANNOT_RUN = (126, 127)

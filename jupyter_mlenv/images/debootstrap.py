@@ -19,9 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from ..container_layout import LABEL
 from ..engines.base import Engine, ImageInfo
+from ..engines.model import Progress, Reporter
 from ..errors import MlenvError
-from ..model import LABEL, Progress, Reporter
 
 REFERENCE = "mlenv/base:bookworm"
 SUITE = "bookworm"

@@ -7,11 +7,14 @@ import secrets
 from dataclasses import dataclass
 from functools import partial
 
+from ..container_layout import LABEL
 from ..engines.base import Engine
+from ..engines.model import BuildRecipe, ContainerSpec, Progress, Reporter, Resources
 from ..errors import EngineError, GpuUnavailable
-from ..model import LABEL, BuildRecipe, ContainerSpec, Plan, Progress, Reporter, Resources, Settings
 from ..planning import host_python
 from ..planning.dockerfile import KIT
+from ..planning.model import Plan
+from ..settings import Settings
 from ..workers import off_loop
 
 

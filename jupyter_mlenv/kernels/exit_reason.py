@@ -15,7 +15,7 @@ from traitlets.config import Application
 from ..agent_client import AgentClient
 from ..environments import Environments
 from ..errors import AgentUnreachable, KernelExited, KernelTimeout, MlenvError, NotFound
-from ..model import ImageSource
+from ..presets.model import ImageSource
 from . import placement
 
 PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._version import __version__
-from ..model import Preset
+from ..presets.model import Preset
 
 PROVISIONER = "mlenv-provisioner"
 """Our entry point in the group `jupyter_client.kernel_provisioners`."""

@@ -22,10 +22,10 @@ from typing import Any, NoReturn
 
 from traitlets.config import Config
 
+from ..container_layout import RUN_DIR
 from ..environments import Environments
 from ..environments.jobs import Jobs
 from ..errors import EnvironmentFailed, MlenvError, RequestInvalid
-from ..model import RUN_DIR
 from . import loop_thread, placement, remote_kernel
 from .exit_reason import Exit, follow
 from .kernel_error import KernelError

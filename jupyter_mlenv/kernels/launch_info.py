@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ..model import RUN_DIR
+from ..container_layout import RUN_DIR
 
 STAYS = frozenset(
     (

@@ -13,7 +13,7 @@ from ..agent_client import AgentClient
 from ..agent_client.routes import UnixRoute, within
 from ..environments import run_directory
 from ..errors import MlenvError
-from ..model import Settings
+from ..settings import Settings
 from . import loop_thread
 from .signed_record import Notes
 

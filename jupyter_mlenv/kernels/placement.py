@@ -12,7 +12,10 @@ from typing import TypeVar
 from .. import workspaces
 from ..agent_client import AgentClient
 from ..agent_client.routes import UnixRoute
+from ..container_layout import LABEL, RUN_DIR
+from ..engines.model import Mount
 from ..environments import Environments, run_directory
+from ..environments.model import Environment, State
 from ..errors import (
     AgentUnreachable,
     ContainerNotFound,
@@ -23,21 +26,10 @@ from ..errors import (
     MlenvError,
     WorkspaceForbidden,
 )
-from ..model import (
-    ISOLATED,
-    LABEL,
-    RUN_DIR,
-    Environment,
-    KernelOptions,
-    Mount,
-    Preset,
-    StartRequest,
-    State,
-    container_name,
-    environment_id,
-)
 from ..planning import consent, label
+from ..planning.model import ISOLATED, StartRequest, container_name, environment_id
 from ..presets import loader
+from ..presets.model import KernelOptions, Preset
 from ..workers import off_loop
 
 LEFTOVER_AGE = 120.0

@@ -10,7 +10,8 @@ from typing import Any
 from ..agent_client import KernelStarted
 from ..environments import Environments
 from ..errors import EnvironmentFailed, KernelExists, KernelExited, KernelTimeout, MlenvError, NoKernelspec, NotFound
-from ..model import ISOLATED, KernelOptions
+from ..planning.model import ISOLATED
+from ..presets.model import KernelOptions
 from . import placement
 from .exit_reason import not_started
 from .placement import Place, Wish

@@ -14,8 +14,9 @@ from dataclasses import replace
 
 from .. import presets
 from ..errors import ConsentRequired, PresetInvalid, PresetNotFound
-from ..model import Consent, Endpoint, Preset, Settings
 from ..plaintext import one_line
+from ..presets.model import Consent, Endpoint, Preset
+from ..settings import Settings
 from . import agreements
 from .dockerfile import fold_requirements
 from .dockerfile_steps import directives, steps

@@ -9,7 +9,9 @@ import os
 from collections.abc import Mapping
 
 from .. import agent
-from ..model import AGENT_PATH, RUN_DIR, FileEntry, Settings
+from ..container_layout import AGENT_PATH, RUN_DIR
+from ..engines.model import FileEntry
+from ..settings import Settings
 from . import host_python, package_index
 
 AGENT_FILES = (

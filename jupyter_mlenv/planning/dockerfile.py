@@ -25,7 +25,8 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..model import LABEL, BuildRecipe, FileEntry
+from ..container_layout import LABEL
+from ..engines.model import BuildRecipe, FileEntry
 
 DOORS = ("jupyterlab>=4.2,<5", "ipykernel>=6.29", "tensorboard>=2.16")
 """The first group of every image, so that all presets on one base share its layer."""

@@ -12,7 +12,7 @@ import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..model import FileEntry
+from ..engines.model import FileEntry
 
 FOLDERS = ("etc", "share/jupyter/lab/settings", "condarc.d")
 """Folders of configuration below a prefix. `etc` is nothing else by definition

@@ -19,8 +19,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ..engines.model import BuildRecipe, FileEntry, Mount
 from ..errors import MlenvError
-from ..model import BuildRecipe, FileEntry, Mount, Settings
+from ..settings import Settings
 from .dockerfile import CARRIER, INDEX, KIT, carried, env_file
 
 IMAGE = "mlenv/host"

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 from .. import treewalk
 from ..engines.base import EngineFacts
+from ..engines.model import BuildRecipe
 from ..errors import PresetInvalid
-from ..model import BuildRecipe, ImagePlan, Preset, Settings
 from ..presets import project_files
+from ..presets.model import Preset
+from ..settings import Settings
 from . import allowed_images, dockerfile, host_python, user_dockerfile
 from .image_names import apply_alias
+from .model import ImagePlan
 
 
 def make(

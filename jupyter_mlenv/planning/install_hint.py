@@ -9,8 +9,9 @@ import json
 import os
 import shlex
 
-from ..model import ISOLATED, Preset, StartRequest
 from ..presets import DEFAULT_NAME, WORKSPACE_FILE
+from ..presets.model import Preset
+from .model import ISOLATED, StartRequest
 
 _START = ("jupyter", "mlenv", "start")
 _ADD_KERNEL = ("jupyter", "mlenv", "kernels", "add")

@@ -8,7 +8,10 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..model import ContainerSpec, Endpoint, ImagePlan, KernelOptions, Mount, Plan, Resources, to_plain
+from ..engines.model import ContainerSpec, Mount, Resources
+from ..presets.model import Endpoint, KernelOptions
+from ..serialization import to_plain
+from .model import ImagePlan, Plan
 
 T = TypeVar("T")
 

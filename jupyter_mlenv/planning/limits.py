@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..engines.model import Resources
 from ..errors import LimitExceeded
-from ..model import Resources
 
 NO_GPU = {"NVIDIA_VISIBLE_DEVICES": "void"}
 """What keeps NVIDIA's runtime, where it is the engine's default, from giving every GPU to whoever asks for none.

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from .. import workspaces
+from ..engines.model import Mount
 from ..errors import MountForbidden, MountMissing
-from ..model import Mount
 from ..mounts import inside
 
 Identity: TypeAlias = tuple[int, int]

@@ -10,7 +10,9 @@ import json
 import os
 from collections.abc import Mapping
 
-from ..model import AGENT_PATH, FileEntry, Settings
+from ..container_layout import AGENT_PATH
+from ..engines.model import FileEntry
+from ..settings import Settings
 from .dockerfile import CA_VARIABLES
 
 CA_PATH = f"{os.path.dirname(AGENT_PATH)}/ca.pem"

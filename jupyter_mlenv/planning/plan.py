@@ -11,25 +11,12 @@ from typing import Any
 
 from .. import mounts as targets
 from .._version import __version__
+from ..container_layout import AGENT_PORT, AGENT_START, LABEL, RUN_DIR, TOKEN_PATH, inside
 from ..engines.base import EngineFacts, ImageInfo
-from ..model import (
-    AGENT_PORT,
-    AGENT_START,
-    LABEL,
-    RUN_DIR,
-    TOKEN_PATH,
-    ContainerSpec,
-    Mount,
-    Plan,
-    Preset,
-    Resources,
-    Settings,
-    StartRequest,
-    container_name,
-    environment_id,
-    inside,
-    to_plain,
-)
+from ..engines.model import ContainerSpec, Mount, Resources
+from ..presets.model import Preset
+from ..serialization import to_plain
+from ..settings import Settings
 from . import (
     container_files,
     host_config,
@@ -43,6 +30,7 @@ from . import (
 )
 from .image_names import apply_alias
 from .label import from_label, makes_sense, to_label
+from .model import Plan, StartRequest, container_name, environment_id
 
 __all__ = ["apply_alias", "from_label", "make", "makes_sense", "to_label"]
 

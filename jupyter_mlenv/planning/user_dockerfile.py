@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .. import treewalk
-from ..model import LABEL, BuildRecipe
+from ..container_layout import LABEL
+from ..engines.model import BuildRecipe
 from .dockerfile import FORMAT, count_steps, digest
 from .dockerignore import Ignore, lines_of, part
 

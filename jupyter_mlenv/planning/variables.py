@@ -12,7 +12,10 @@ import os
 import re
 from collections.abc import Mapping
 
-from ..model import AGENT_PATH, FileEntry, Preset, Settings
+from ..container_layout import AGENT_PATH
+from ..engines.model import FileEntry
+from ..presets.model import Preset
+from ..settings import Settings
 
 FILE = f"{os.path.dirname(AGENT_PATH)}/environ"
 """`NAME=value` with a zero byte behind each, as in `/proc/PID/environ`."""

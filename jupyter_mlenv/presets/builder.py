@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..model import Endpoint, ImageSource, KernelOptions, Mount, Preset, Resources
+from ..engines.model import Mount, Resources
 from ..sizes import parse_size
+from .model import Endpoint, ImageSource, KernelOptions, Preset
 from .rules import merge_tables
 
 

@@ -22,11 +22,12 @@ from typing import Any
 
 from .. import treewalk
 from ..errors import PresetInvalid, PresetNotFound
-from ..model import Preset, Settings
 from ..plaintext import one_line
+from ..settings import Settings
 from . import project_files, toml_scan
 from .builder import build
 from .document import MOST_BYTES, nearest, read
+from .model import Preset
 from .rules import absolute, check, lent, merge
 
 WORKSPACE_FILE = "mlenv.toml"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from .. import treewalk
-from ..model import Preset, Project
+from .model import Preset, Project
 
 
 def project(folder: str, preset: Preset, text: str) -> Project:

@@ -17,7 +17,7 @@ from . import validation
 if TYPE_CHECKING:
     from ..environments import Environments
     from ..environments.jobs import Job
-    from ..model import Environment
+    from ..environments.model import Environment
 
 CODES = {
     400: "request_invalid",

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .. import workspaces
+from ..environments.model import State
 from ..errors import EngineError
-from ..model import State
 from ..workers import off_loop
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from tornado import web
 
 from .. import urls
 from ..errors import EngineError, MlenvError, WorkspaceForbidden, WorkspaceNotFound
-from ..model import Preset, to_plain
+from ..presets.model import Preset
+from ..serialization import to_plain
 from . import validation
 from .base import MlenvHandler
 from .folders import workspace_at, workspace_of

@@ -10,9 +10,10 @@ from contextlib import aclosing, suppress
 from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
 from ..environments import Environments
+from ..environments.model import State
 from ..errors import MlenvError
 from ..kernels import kernelspec, kernelspec_store, placement
-from ..model import ISOLATED, State
+from ..planning.model import ISOLATED
 from ..workers import off_loop
 
 PAUSE = 1.0

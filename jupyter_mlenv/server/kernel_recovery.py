@@ -25,7 +25,7 @@ from ..kernels.kernelspec import is_ours
 from ..kernels.loop_thread import Background
 from ..kernels.orphans import orphans
 from ..kernels.provisioner import MlenvProvisioner
-from ..model import Settings
+from ..settings import Settings
 
 SESSION = ("id", "path", "name", "type")
 """What a session is made of, besides its kernel."""

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 from .. import mounts as targets
 from .. import urls
+from ..engines.model import Mount
 from ..errors import JobNotFound, RequestInvalid
-from ..model import Mount, StartRequest
+from ..planning.model import StartRequest
 from ..sizes import SMALLEST_MEMORY, parse_size
 
 T = TypeVar("T")

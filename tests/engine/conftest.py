@@ -13,10 +13,10 @@ import pytest
 from traitlets.config import Config
 
 from jupyter_mlenv.config import MlenvConfig
+from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.kernels import loop_thread
-from jupyter_mlenv.model import LABEL
 from tests.support.kernels import Home, remove_all
 
 

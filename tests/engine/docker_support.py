@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.docker import DockerEngine
-from jupyter_mlenv.model import LABEL, ContainerSpec
+from jupyter_mlenv.engines.model import ContainerSpec
 
 DOCKER_SOCKET = "/var/run/docker.sock"
 

@@ -17,8 +17,9 @@ from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.engines.base import Engine
 from jupyter_mlenv.environments import Environments, run_directory
 from jupyter_mlenv.environments.jobs import Job, Jobs
+from jupyter_mlenv.environments.model import Environment
 from jupyter_mlenv.errors import MlenvError
-from jupyter_mlenv.model import Environment, StartRequest
+from jupyter_mlenv.planning.model import StartRequest
 from tests.support.waiting import eventually
 
 Named = Callable[[str, str], str]

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv.agent_client.routes import connect
+from jupyter_mlenv.engines.model import Mount
 from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import (
     ContainerExited,
     DiskFull,
@@ -26,7 +28,7 @@ from jupyter_mlenv.errors import (
     WorkspaceForbidden,
     WorkspaceNotFound,
 )
-from jupyter_mlenv.model import Mount, StartRequest, State
+from jupyter_mlenv.planning.model import StartRequest
 
 from .environment_support import BOX, Left, Named, Settings, by_hand, failure, opened, start, watching
 

@@ -11,8 +11,9 @@ import pytest
 
 from jupyter_mlenv.agent_client.routes import connect
 from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import EngineUnavailable, MlenvError
-from jupyter_mlenv.model import StartRequest, State
+from jupyter_mlenv.planning.model import StartRequest
 from tests.support.waiting import eventually
 
 from .docker_support import DOCKER_SOCKET, Relay

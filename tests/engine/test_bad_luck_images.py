@@ -14,10 +14,12 @@ import pytest
 
 from jupyter_mlenv.engines.base import ContainerInfo
 from jupyter_mlenv.engines.docker import DockerEngine
+from jupyter_mlenv.engines.model import BuildRecipe, ContainerSpec, FileEntry, Progress
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Job
+from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import BuildFailed, ImageNotFound, JobCancelled, RegistryUnreachable
-from jupyter_mlenv.model import BuildRecipe, ContainerSpec, FileEntry, Progress, StartRequest, State
+from jupyter_mlenv.planning.model import StartRequest
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually, free_port
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import EnvironmentNotFound
-from jupyter_mlenv.model import State
 
 from .environment_support import BOX, Left, Named, Settings, inspected, opened, start
 from .gate_support import gate

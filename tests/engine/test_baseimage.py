@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.errors import MlenvError
 from jupyter_mlenv.images import debootstrap
-from jupyter_mlenv.model import LABEL
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually
 

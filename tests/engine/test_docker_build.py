@@ -16,9 +16,10 @@ from typing import Any
 import docker
 import pytest
 
+from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.docker import DockerEngine
+from jupyter_mlenv.engines.model import BuildRecipe, FileEntry
 from jupyter_mlenv.errors import BuildFailed, EngineError, EngineUnavailable, ImageNotFound, RegistryUnreachable
-from jupyter_mlenv.model import LABEL, BuildRecipe, FileEntry
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually, free_port
 

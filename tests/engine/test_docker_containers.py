@@ -15,7 +15,9 @@ from pathlib import Path
 import docker
 import pytest
 
+from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.docker import DockerEngine
+from jupyter_mlenv.engines.model import BuildRecipe, FileEntry, Mount, Resources
 from jupyter_mlenv.errors import (
     ContainerNotFound,
     EngineError,
@@ -23,7 +25,6 @@ from jupyter_mlenv.errors import (
     ImageNotFound,
     NameConflict,
 )
-from jupyter_mlenv.model import LABEL, BuildRecipe, FileEntry, Mount, Resources
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually
 

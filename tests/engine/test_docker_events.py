@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.base import EngineEvent
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.engines.docker.containers import pack
-from jupyter_mlenv.model import LABEL, ContainerSpec, FileEntry
+from jupyter_mlenv.engines.model import ContainerSpec, FileEntry
 from tests.support.waiting import eventually
 
 from .docker_support import DOCKER_SOCKET, Relay, cleaning_engine, make_spec

@@ -14,10 +14,11 @@ from pathlib import Path
 import docker
 import pytest
 
+from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.engines.docker.containers import pack
+from jupyter_mlenv.engines.model import BuildRecipe, FileEntry
 from jupyter_mlenv.errors import ImageNotFound, RegistryUnreachable
-from jupyter_mlenv.model import LABEL, BuildRecipe, FileEntry
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually, free_port
 

@@ -18,10 +18,13 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_mlenv.container_layout import RUN_DIR
+from jupyter_mlenv.engines.model import Mount
 from jupyter_mlenv.environments import engine_files, run_directory
+from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import ContainerExited, EngineElsewhere
 from jupyter_mlenv.kernels.kernel_error import KernelError
-from jupyter_mlenv.model import RUN_DIR, Mount, State, environment_id
+from jupyter_mlenv.planning.model import environment_id
 from tests.support.kernels import Home, kernel
 from tests.support.lab import PERSON, as_person
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv.agent_client.routes import Route, connect
+from jupyter_mlenv.container_layout import RUN_DIR
 from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import EnvironmentNotFound, EnvironmentNotRunning
-from jupyter_mlenv.model import RUN_DIR, State
 from jupyter_mlenv.planning import host_python
 from tests.support.events import write_scalars
 

@@ -14,10 +14,12 @@ from pathlib import Path
 import docker
 import pytest
 
+from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.docker import DockerEngine
+from jupyter_mlenv.engines.model import BuildRecipe
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Job
-from jupyter_mlenv.model import LABEL, BuildRecipe, State
+from jupyter_mlenv.environments.model import State
 from tests.support.reporting import Recorder
 
 from .environment_support import Named, Settings, inside, inspected, lines_of, opened, start

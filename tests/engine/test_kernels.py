@@ -16,9 +16,9 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.kernels import loop_thread
 from jupyter_mlenv.kernels.kernel_error import KernelError
-from jupyter_mlenv.model import State
 from tests.engine.docker_support import Relay
 from tests.engine.environment_support import Named, by_hand, run_files, start
 from tests.support.kernels import Home, kernel, said

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.model import State
+from jupyter_mlenv.environments.model import State
 from tests.engine.environment_support import Named
 from tests.engine.server_support import Channels, Server, serving
 from tests.support.kernels import Home

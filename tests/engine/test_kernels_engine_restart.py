@@ -11,8 +11,8 @@ import docker.errors
 import pytest
 
 from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.kernels.kernel_error import KernelError
-from jupyter_mlenv.model import State
 from tests.engine.daemon_support import Daemon, running_daemon
 from tests.engine.environment_support import Named, inspected, run_files
 from tests.support.kernels import Home, kernel, said

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from jupyter_mlenv.environments import Environments, run_directory
+from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.kernels import placement
 from jupyter_mlenv.kernels.kernel_error import KernelError
 from jupyter_mlenv.kernels.orphans import adopt
-from jupyter_mlenv.model import State
 from tests.engine.environment_support import Named
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually

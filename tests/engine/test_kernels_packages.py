@@ -22,10 +22,10 @@ import pytest
 import tomllib
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
+from jupyter_mlenv.container_layout import RUN_DIR
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.kernels.socket_forwarder import PORTS, Relay
-from jupyter_mlenv.model import RUN_DIR
 from tests.engine.environment_support import Named, inside, inspected, start
 from tests.engine.person_support import launch, person_at
 from tests.support.kernels import Home, kernel, said

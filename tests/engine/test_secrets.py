@@ -10,8 +10,8 @@ from pathlib import Path
 import docker
 import pytest
 
+from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.model import LABEL
 from tests.support.kernels import Home, kernel, said
 
 from .environment_support import BOX, Named, Settings, inside, inspected, opened, start

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv.engines.base import ContainerInfo
+from jupyter_mlenv.engines.model import Mount
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Jobs
+from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.errors import EngineElsewhere, JobCancelled, MlenvError, MountForbidden, WorkspaceForbidden
-from jupyter_mlenv.model import Environment, Mount, State
 from tests.support.lab import PERSON, as_person
 
 from .environment_support import Named, Settings, by_hand, inside, opened, start

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jupyter_mlenv import presets
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.model import Settings
 from jupyter_mlenv.planning import consent
+from jupyter_mlenv.settings import Settings
 
 
 def agree(settings: Settings, folder: Path | str) -> None:

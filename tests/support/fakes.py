@@ -24,7 +24,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+from jupyter_mlenv.container_layout import AGENT_PATH, AGENT_START, LABEL, RUN_DIR, TOKEN_PATH
 from jupyter_mlenv.engines.base import ContainerInfo, EngineEvent, EngineFacts, ImageInfo
+from jupyter_mlenv.engines.model import BuildRecipe, ContainerSpec, FileEntry, Progress, Reporter, Resources
 from jupyter_mlenv.errors import (
     BuildFailed,
     ContainerNotFound,
@@ -35,19 +37,6 @@ from jupyter_mlenv.errors import (
     MlenvError,
     NameConflict,
     SourceMissing,
-)
-from jupyter_mlenv.model import (
-    AGENT_PATH,
-    AGENT_START,
-    LABEL,
-    RUN_DIR,
-    TOKEN_PATH,
-    BuildRecipe,
-    ContainerSpec,
-    FileEntry,
-    Progress,
-    Reporter,
-    Resources,
 )
 from jupyter_mlenv.planning import variables
 from jupyter_mlenv.planning.container_files import AGENT_FILES

@@ -20,8 +20,8 @@ from typing import Any
 import docker
 import docker.errors
 
+from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.docker.endpoint import find_endpoint
-from jupyter_mlenv.model import LABEL
 
 from .waiting import wait_until
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_mlenv.model import Progress
+from jupyter_mlenv.engines.model import Progress
 
 
 class Recorder:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import docker
 
+from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import MlenvError
 from jupyter_mlenv.kernels.kernel_error import KernelError
-from jupyter_mlenv.model import LABEL, StartRequest, environment_id
+from jupyter_mlenv.planning.model import StartRequest, environment_id
 from tests.support.kernels import Home, kernel, said
 
 OPERATIONS = 52

@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 
-from jupyter_mlenv.model import LABEL
+from jupyter_mlenv.container_layout import LABEL
 from tests.support.lab import Lab, running_lab
 from tests.support.leftovers import connect, new_owner
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.base import EngineEvent
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.environments import change_feed as module
 from jupyter_mlenv.environments.change_feed import Changes, EnvironmentChanged, EnvironmentRemoved, Snapshot
 from jupyter_mlenv.environments.jobs import Jobs
-from jupyter_mlenv.model import LABEL
 from tests.support import fakedocker
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually

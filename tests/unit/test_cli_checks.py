@@ -10,7 +10,8 @@ import pytest
 from jupyter_mlenv.cli.doctor import host_checks
 from jupyter_mlenv.cli.doctor.engine_checks import registries as ask_registries
 from jupyter_mlenv.errors import PresetInvalid
-from jupyter_mlenv.model import ImageSource, Settings
+from jupyter_mlenv.presets.model import ImageSource
+from jupyter_mlenv.settings import Settings
 from tests.support.waiting import free_port
 
 SETTINGS = Settings(owner="o", uid=1, gid=1, username="u", run_root="/nowhere")

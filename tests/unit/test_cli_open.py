@@ -15,8 +15,9 @@ import pytest
 from aiohttp import web
 
 from jupyter_mlenv.cli import open as opening
+from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.errors import EndpointNotFound
-from jupyter_mlenv.model import Endpoint, Environment, State
+from jupyter_mlenv.presets.model import Endpoint
 from jupyter_mlenv.proxy import open_link
 from tests.support.waiting import eventually
 

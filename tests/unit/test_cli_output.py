@@ -10,8 +10,10 @@ import pytest
 
 from jupyter_mlenv.cli import output
 from jupyter_mlenv.cli.progress import Rate, describe
+from jupyter_mlenv.engines.model import Progress
+from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.errors import BuildFailed
-from jupyter_mlenv.model import Endpoint, Environment, Progress, State
+from jupyter_mlenv.presets.model import Endpoint
 
 NOW = datetime(2025, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from jupyter_mlenv.cli.resolve import resolve
+from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.errors import EnvironmentNotFound, RequestInvalid
-from jupyter_mlenv.model import Environment, State
 
 
 def made(id: str, workspace: str = "/w", name: str = "") -> Environment:

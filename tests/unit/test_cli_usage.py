@@ -10,7 +10,7 @@ from traitlets import Unicode
 from traitlets.config import Configurable
 
 from jupyter_mlenv.cli import arguments
-from jupyter_mlenv.model import Mount
+from jupyter_mlenv.engines.model import Mount
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ import pytest
 from jupyter_mlenv import presets, treewalk
 from jupyter_mlenv.errors import ConsentRequired, MlenvError, PresetInvalid
 from jupyter_mlenv.kernels import placement
-from jupyter_mlenv.model import Preset, Settings
 from jupyter_mlenv.planning import agreements, consent
+from jupyter_mlenv.presets.model import Preset
+from jupyter_mlenv.settings import Settings
 from tests.support.agreeing import agreed
 from tests.support.api import Api
 from tests.support.fakes import FakeEngine
@@ -309,8 +310,8 @@ def test_what_it_says_is_bounded_and_harmless(tmp_path: Path, load: Callable[[],
 def test_what_was_agreed_to_is_what_is_built(tmp_path: Path, load: Callable[[], Preset]) -> None:
     """Between the question and the build code in another environment may change the file."""
     from jupyter_mlenv.engines.base import EngineFacts
-    from jupyter_mlenv.model import StartRequest
     from jupyter_mlenv.planning import plan
+    from jupyter_mlenv.planning.model import StartRequest
 
     work = tmp_path / "work"
     (work / "mlenv.toml").write_text(BUILT)

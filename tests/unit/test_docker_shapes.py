@@ -11,8 +11,8 @@ import pytest
 from jupyter_mlenv.engines.docker.containers import applied_resources, create_body, gpu_request, timestamp
 from jupyter_mlenv.engines.docker.context import IN_MEMORY, MAX_BYTES, OWN_DOCKERFILE, write_context
 from jupyter_mlenv.engines.docker.images import label_changes
+from jupyter_mlenv.engines.model import BuildRecipe, ContainerSpec, FileEntry, Resources
 from jupyter_mlenv.errors import EngineError, RequestInvalid
-from jupyter_mlenv.model import BuildRecipe, ContainerSpec, FileEntry, Resources
 
 
 def body(**fields: object) -> dict[str, object]:

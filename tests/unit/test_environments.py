@@ -16,6 +16,7 @@ import pytest
 from jupyter_mlenv.agent_client import routes
 from jupyter_mlenv.environments import Environments, run_directory
 from jupyter_mlenv.environments.jobs import Jobs
+from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import (
     ContainerExited,
     DiskFull,
@@ -30,7 +31,8 @@ from jupyter_mlenv.errors import (
     ServiceExited,
     WorkspaceForbidden,
 )
-from jupyter_mlenv.model import Settings, StartRequest, State, container_name
+from jupyter_mlenv.planning.model import StartRequest, container_name
+from jupyter_mlenv.settings import Settings
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually
 

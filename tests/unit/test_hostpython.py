@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_mlenv.engines.model import BuildRecipe, FileEntry, Mount
 from jupyter_mlenv.errors import MlenvError
-from jupyter_mlenv.model import BuildRecipe, FileEntry, Mount, Settings
 from jupyter_mlenv.planning import host_python
+from jupyter_mlenv.settings import Settings
 
 
 @pytest.fixture

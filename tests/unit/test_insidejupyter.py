@@ -9,7 +9,8 @@ from pathlib import Path
 from jupyter_mlenv.cli.doctor import engine_checks
 from jupyter_mlenv.environments import Environments, jupyter_version
 from jupyter_mlenv.environments.jobs import Jobs
-from jupyter_mlenv.model import Settings, StartRequest
+from jupyter_mlenv.planning.model import StartRequest
+from jupyter_mlenv.settings import Settings
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually
 

@@ -16,8 +16,9 @@ import tomllib
 import jupyter_mlenv.agent
 from jupyter_mlenv import presets
 from jupyter_mlenv.agent import installed
-from jupyter_mlenv.model import KernelOptions, Preset, StartRequest
 from jupyter_mlenv.planning import container_files, install_hint
+from jupyter_mlenv.planning.model import StartRequest
+from jupyter_mlenv.presets.model import KernelOptions, Preset
 
 from .test_plan import make, preset
 

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
+from jupyter_mlenv.engines.model import Progress
 from jupyter_mlenv.environments.jobs import RING, Job, Jobs
+from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.errors import DiskFull, JobCancelled, JobNotFound, MlenvError
-from jupyter_mlenv.model import Environment, Progress, State
 
 DONE = Environment("p-1", "p", "P", "", "me", "/w", State.RUNNING, "image")
 

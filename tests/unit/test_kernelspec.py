@@ -13,11 +13,13 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 
 from jupyter_mlenv.cli.app import main
+from jupyter_mlenv.container_layout import RUN_DIR
+from jupyter_mlenv.engines.model import Mount
 from jupyter_mlenv.errors import NotFound, PresetInvalid, RequestInvalid
 from jupyter_mlenv.kernels import exit_reason, kernelspec_store, launch_info, placement
 from jupyter_mlenv.kernels.kernelspec import IPYKERNEL, kernel_json, launcher_argv, marker, own_argv, spec_name
-from jupyter_mlenv.model import RUN_DIR, Mount, Preset
 from jupyter_mlenv.presets import loader
+from jupyter_mlenv.presets.model import Preset
 
 CATALOG = {preset.name: preset for preset in loader.catalog()}
 FOREIGN = {"argv": ["mine"], "display_name": "Mine", "language": "python"}

@@ -3,47 +3,22 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import jupyter_mlenv
 
 ROOT = Path(jupyter_mlenv.__file__).parent
 PAGE = ROOT.parent / "docs" / "architecture.md"
-CORE = (
-    "urls",
-    "plaintext",
-    "errors",
-    "model",
-    "sizes",
-    "presets.document",
-    "presets.rules",
-    "presets.loader",
-    "workspaces",
-    "planning.dockerfile",
-)
-CORE += (
-    "safe_versions",
-    "planning.user_dockerfile",
-    "planning.image_names",
-    "planning.label",
-    "planning.plan",
-    "planning.host_python",
-    "planning.package_index",
-    "planning.install_hint",
-)
-CORE += ("mounts", "treewalk", "planning.variables", "planning.container_files")
-CORE += ("planning.limits", "planning.allowed_images", "planning.mount_sources")
-CORE += ("presets.project_files",)
-CORE += ("planning.dockerignore", "planning.image_plan")
-CORE += ("planning.host_config",)
-CORE += ("presets.toml_scan", "presets.builder", "planning.dockerfile_steps")
+
+FOREIGN = {"tornado", "docker", "traitlets", "jupyter_server", "jupyter_client", "jupyter_core", "aiohttp"}
+"""What the core does without."""
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Dotted name below the package -> file, without the package's own entry point and what runs in other places."""
     found = {}
@@ -111,12 +86,26 @@ def test_imports_only_point_upward() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("name", CORE)
-def test_the_core_knows_no_server_and_no_engine(name: str) -> None:
-    foreign = {target.split(".")[0] for target, ours in imports(name, modules()[name]) if not ours}
-    assert foreign & {"tornado", "docker", "traitlets", "jupyter_server", "jupyter_core", "aiohttp"} == set()
-    ours = {target for target, ours in imports(name, modules()[name]) if ours}
-    assert ours <= {*CORE, "presets", "agent", "engines.base", "_version"}
+def test_no_import_goes_in_a_circle() -> None:
+    """Also within a folder, and whether at the top of a file or in a function."""
+    left = {name: {target for target, ours in imports(name, file) if ours} for name, file in modules().items()}
+    # What imports nothing that is left, or is imported by nothing that is left, is in no circle.
+    while done := {name for name, targets in left.items() if not targets & left.keys()}:
+        left = {name: targets for name, targets in left.items() if name not in done}
+    while left and (top := left.keys() - set().union(*left.values())):
+        left = {name: targets for name, targets in left.items() if name not in top}
+    assert {name: sorted(targets & left.keys()) for name, targets in left.items()} == {}
+
+
+def test_the_core_knows_no_server_and_no_engine() -> None:
+    """All that stands above the first adapter of an engine."""
+    order = layout()
+    core = [name for name in modules() if (level(name, order) or 0) < order["engines.docker"]]
+    assert {"presets.loader", "planning.plan", "planning.dockerfile", "agent_client.client"} <= set(core)
+    known = {
+        name: {target.split(".")[0] for target, ours in imports(name, modules()[name]) if not ours} for name in core
+    }
+    assert {name: targets & FOREIGN for name, targets in known.items() if targets & FOREIGN} == {}
 
 
 def test_only_the_docker_adapter_imports_docker() -> None:

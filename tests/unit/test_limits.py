@@ -9,10 +9,13 @@ import pytest
 
 from jupyter_mlenv import presets
 from jupyter_mlenv.engines.base import EngineFacts
+from jupyter_mlenv.engines.model import Resources
 from jupyter_mlenv.errors import LimitExceeded
-from jupyter_mlenv.model import Plan, Preset, Resources, Settings, StartRequest
 from jupyter_mlenv.planning import allowed_images, limits
 from jupyter_mlenv.planning import plan as planning
+from jupyter_mlenv.planning.model import Plan, StartRequest
+from jupyter_mlenv.presets.model import Preset
+from jupyter_mlenv.settings import Settings
 
 FACTS = EngineFacts(kind="docker", version="20.10", url="unix:///x")
 G = 2**30

@@ -11,8 +11,9 @@ from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.engines.docker.calls import split_lines
 from jupyter_mlenv.engines.docker.classic import ClassicProgress
 from jupyter_mlenv.engines.docker.lines import LINE, MESSAGE, Lines, messages
+from jupyter_mlenv.engines.model import BuildRecipe
 from jupyter_mlenv.environments.jobs import RING, Job, Jobs
-from jupyter_mlenv.model import BuildRecipe, Environment, State
+from jupyter_mlenv.environments.model import Environment, State
 from tests.support import fakedocker
 from tests.support.reporting import Recorder
 

@@ -12,10 +12,13 @@ import pytest
 
 from jupyter_mlenv import mounts, presets
 from jupyter_mlenv.engines.base import EngineFacts
+from jupyter_mlenv.engines.model import Mount
 from jupyter_mlenv.errors import MlenvError, MountForbidden, PresetInvalid, RequestInvalid
-from jupyter_mlenv.model import Mount, Preset, Settings, StartRequest
 from jupyter_mlenv.planning import plan as planning
+from jupyter_mlenv.planning.model import StartRequest
+from jupyter_mlenv.presets.model import Preset
 from jupyter_mlenv.server import validation
+from jupyter_mlenv.settings import Settings
 
 FACTS = EngineFacts(kind="docker", version="20.10", url="unix:///x")
 ANN = Settings(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_mlenv.engines.model import Mount
 from jupyter_mlenv.errors import MountForbidden, MountMissing
-from jupyter_mlenv.model import Mount
 from jupyter_mlenv.planning import mount_sources
 
 

@@ -10,19 +10,13 @@ from typing import Any
 import pytest
 
 from jupyter_mlenv.engines.base import ContainerInfo
+from jupyter_mlenv.engines.model import ContainerSpec, Mount, Resources
 from jupyter_mlenv.environments import from_container
-from jupyter_mlenv.model import (
-    ContainerSpec,
-    Endpoint,
-    ImagePlan,
-    KernelOptions,
-    Mount,
-    Plan,
-    Resources,
-    State,
-)
+from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.planning import dockerfile
 from jupyter_mlenv.planning import label as planlabel
+from jupyter_mlenv.planning.model import ImagePlan, Plan
+from jupyter_mlenv.presets.model import Endpoint, KernelOptions
 
 PLAN = Plan(
     id="box-0123456789",

@@ -11,9 +11,11 @@ import pytest
 from schemathesis import GenerationMode
 
 from jupyter_mlenv.engines.base import EngineFacts
+from jupyter_mlenv.engines.model import Mount
 from jupyter_mlenv.environments.jobs import Job
+from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.errors import MlenvError
-from jupyter_mlenv.model import Consent, Endpoint, Environment, ImageSource, Mount, Preset, State
+from jupyter_mlenv.presets.model import Consent, Endpoint, ImageSource, Preset
 from jupyter_mlenv.server import validation
 from jupyter_mlenv.server.handlers import ROUTES, document
 from tests.support.fuzz import CASES, fuzz, served_document

@@ -18,9 +18,9 @@ import pytest
 from jupyter_mlenv import plaintext
 from jupyter_mlenv.cli import output
 from jupyter_mlenv.cli.progress import Bar, Lines
+from jupyter_mlenv.engines.model import Progress
 from jupyter_mlenv.errors import BuildFailed
 from jupyter_mlenv.kernels.kernel_error import KernelError
-from jupyter_mlenv.model import Progress
 
 ROOT = Path(__file__).parents[2]
 CLIPBOARD = "\x1b]52;c;Y2FuYXJ5\x07"

@@ -12,10 +12,13 @@ import pytest
 
 from jupyter_mlenv import agent, presets
 from jupyter_mlenv.engines.base import EngineFacts, ImageInfo
+from jupyter_mlenv.engines.model import Mount, Resources
 from jupyter_mlenv.errors import PresetInvalid
-from jupyter_mlenv.model import Mount, Plan, Preset, Resources, Settings, StartRequest, environment_id
 from jupyter_mlenv.planning import container_files
 from jupyter_mlenv.planning import plan as planning
+from jupyter_mlenv.planning.model import Plan, StartRequest, environment_id
+from jupyter_mlenv.presets.model import Preset
+from jupyter_mlenv.settings import Settings
 
 LOCAL = EngineFacts("docker", "28", "unix:///var/run/docker.sock")
 REMOTE = replace(LOCAL, shares_filesystem=False, url="tcp://far.test:2376")

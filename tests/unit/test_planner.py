@@ -13,9 +13,12 @@ import pytest
 from jupyter_mlenv import environments as module
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Jobs
+from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import PresetInvalid
-from jupyter_mlenv.model import Preset, Settings, StartRequest, State
 from jupyter_mlenv.planning import user_dockerfile
+from jupyter_mlenv.planning.model import StartRequest
+from jupyter_mlenv.presets.model import Preset
+from jupyter_mlenv.settings import Settings
 from jupyter_mlenv.treewalk import EVERY
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually

@@ -13,9 +13,9 @@ import pytest
 
 from jupyter_mlenv import presets
 from jupyter_mlenv.errors import PresetInvalid, PresetNotFound
-from jupyter_mlenv.model import Settings
 from jupyter_mlenv.presets import toml_scan
 from jupyter_mlenv.presets.document import MOST_BYTES, schema
+from jupyter_mlenv.settings import Settings
 
 HOST = "[image]\nhost = true\n"
 SOON = 10.0

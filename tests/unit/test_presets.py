@@ -9,9 +9,11 @@ import jsonschema
 import pytest
 
 from jupyter_mlenv import presets
+from jupyter_mlenv.engines.model import Mount
 from jupyter_mlenv.errors import PresetInvalid, PresetNotFound
-from jupyter_mlenv.model import Mount, Preset, Settings
 from jupyter_mlenv.presets.document import read, schema
+from jupyter_mlenv.presets.model import Preset
+from jupyter_mlenv.settings import Settings
 
 CATALOG = Path(presets.__file__).parent / "catalog"
 HOST = "[image]\nhost = true\n"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from jupyter_server.auth.authorizer import Authorizer
 
+from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.errors import GpuUnavailable
-from jupyter_mlenv.model import LABEL
 from jupyter_mlenv.server.handlers import ROUTES
 from tests.support.api import BASE_URL, TOKEN, Api
 from tests.support.fakes import FakeEngine

@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 from jupyter_mlenv import agent_client, workspaces
+from jupyter_mlenv.container_layout import LABEL, RUN_DIR
 from jupyter_mlenv.engines.base import ContainerInfo
+from jupyter_mlenv.engines.model import ContainerSpec
 from jupyter_mlenv.environments import Environments, lifecycle
 from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.environments.locks import Locks
+from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.errors import (
     AgentUnreachable,
     EngineElsewhere,
@@ -32,7 +35,8 @@ from jupyter_mlenv.errors import (
     WorkspaceForbidden,
 )
 from jupyter_mlenv.kernels import placement, remote_kernel
-from jupyter_mlenv.model import LABEL, RUN_DIR, ContainerSpec, Environment, Settings, StartRequest, State
+from jupyter_mlenv.planning.model import StartRequest
+from jupyter_mlenv.settings import Settings
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually
 

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 
 from jupyter_mlenv.environments.jobs import Job
-from jupyter_mlenv.model import Environment, State
+from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.server.handlers import document
 from jupyter_mlenv.server.watch import LOG_CHARACTERS, MAX_MESSAGE, paced
 from tests.support.api import TOKEN, Api

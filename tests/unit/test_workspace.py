@@ -9,7 +9,7 @@ import pytest
 
 from jupyter_mlenv import workspaces
 from jupyter_mlenv.errors import WorkspaceForbidden, WorkspaceNotFound
-from jupyter_mlenv.model import Settings
+from jupyter_mlenv.settings import Settings
 
 
 @pytest.fixture

@@ -13,8 +13,10 @@ from dataclasses import replace
 
 from ... import safe_versions, workspaces
 from ...engines.base import EngineFacts
+from ...engines.model import Mount
 from ...environments import Environments, jupyter_version
 from ...environments.jobs import Jobs
+from ...environments.model import Environment, State
 from ...errors import (
     EngineElsewhere,
     EnginePermission,
@@ -24,7 +26,8 @@ from ...errors import (
     MlenvError,
     PresetNotFound,
 )
-from ...model import Environment, Mount, Settings, StartRequest, State
+from ...planning.model import StartRequest
+from ...settings import Settings
 from ...workers import off_loop
 from .. import output
 from .host_checks import Check, broken

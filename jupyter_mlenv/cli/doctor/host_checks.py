@@ -14,8 +14,9 @@ from typing import Literal
 
 from ... import safe_versions
 from ...errors import MlenvError, PresetInvalid
-from ...model import ImageSource, Preset, Settings
 from ...planning.image_names import apply_alias, normalize
+from ...presets.model import ImageSource, Preset
+from ...settings import Settings
 from .. import output
 
 LOW_DISK = 5_000_000_000

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...errors import BuildFailed, EngineError
-from ...model import BuildRecipe, Progress
 from ...planning.dockerfile import step_text
+from ..model import BuildRecipe, Progress
 from .buildkit import BuildKitProgress
 from .classic import ClassicProgress
 from .connection import Connection

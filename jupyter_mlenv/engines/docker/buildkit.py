@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...model import Progress
 from ...planning.dockerfile import step_text
+from ..model import Progress
 from .lines import Lines
 
 TAIL = 20

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ...errors import EngineError
-from ...model import ContainerSpec, FileEntry
 from ..base import ContainerInfo, ImageInfo
+from ..model import ContainerSpec, FileEntry
 from . import containers as shapes
 from . import images as image_shapes
 from .connection import Connection

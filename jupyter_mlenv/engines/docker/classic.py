@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from ...model import Progress
 from ...planning.dockerfile import step_text
+from ..model import Progress
 from .buildkit import COLOUR, TAIL
 from .lines import Lines
 from .pull import PullProgress

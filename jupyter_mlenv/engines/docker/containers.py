@@ -13,8 +13,8 @@ from datetime import datetime, timezone
 from typing import Any, Literal, cast
 
 from ...errors import EngineError, RequestInvalid
-from ...model import ContainerSpec, FileEntry, Resources
 from ..base import ContainerInfo
+from ..model import ContainerSpec, FileEntry, Resources
 
 ROOT_DROPS = ("AUDIT_WRITE", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT")
 """Docker's default capabilities that a notebook never needs, even as root. Those for files and users stay."""

@@ -13,8 +13,8 @@ from typing import IO, Any
 
 from ... import treewalk
 from ...errors import EngineError
-from ...model import BuildRecipe
 from ...planning.dockerignore import Ignore, lines_of
+from ..model import BuildRecipe
 from .containers import tar_info
 
 IN_MEMORY = 8 << 20

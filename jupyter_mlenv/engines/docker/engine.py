@@ -18,8 +18,8 @@ from ...errors import (
     ImageNotFound,
     RegistryUnreachable,
 )
-from ...model import BuildRecipe, ContainerSpec, FileEntry, Progress, Reporter
 from ..base import ContainerInfo, EngineEvent, EngineFacts, ImageInfo
+from ..model import BuildRecipe, ContainerSpec, FileEntry, Progress, Reporter
 from . import calls
 from .build import base_images, build_error, read_build
 from .buildkit import BuildKitProgress

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, Literal, TypeVar, cast
 
-from ...model import LABEL
+from ...container_layout import LABEL
 from ..base import EngineEvent
 from .connection import Connection
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...model import Progress
+from ..model import Progress
 from .connection import Connection
 
 DOWNLOAD_SHARE = 0.7

@@ -1,0 +1,28 @@
+"""Names, paths and the port that every container of ours has. Pure."""
+
+from __future__ import annotations
+
+LABEL = "jupyter-mlenv"
+"""Prefix of every label we set: `.id .owner .preset .workspace .name .plan .run .version`."""
+
+AGENT_PORT = 8700
+"""TCP port of the agent inside a container whose unix sockets the host cannot reach."""
+
+RUN_DIR = "/run/mlenv"
+"""Where sockets are, inside every container: what the host mounts there holds nothing that it trusts."""
+
+INSIDE = "in"
+"""The name, in a run directory on the host, of what is mounted there."""
+
+AGENT_PATH = "/opt/jupyter-mlenv/agent.py"
+
+AGENT_START = "/opt/jupyter-mlenv/start.py"
+"""Where the agent is, inside every container."""
+
+TOKEN_PATH = "/opt/jupyter-mlenv/token"  # noqa: S105  a path
+"""Where the agent reads its token: a file that is put in before each start, in no directory that the host mounts."""
+
+
+def inside(run_dir: str) -> str:
+    """The part of a run directory that is mounted in the environment; all else in it stays on the host."""
+    return f"{run_dir}/{INSIDE}"

@@ -1,0 +1,108 @@
+"""The nouns of engines: what one is asked for, in no engine's own words. Frozen dataclasses, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Limits of one environment; `None` means the engine's default.
+
+    `memory` and `shm` in bytes, `cpus` in cores, `pids` a count. `gpus`: `"all"`, a count as digits (`"2"`),
+    or a comma-separated list of device ids (`"device=0,1"`); empty for none.
+    """
+
+    memory: int | None = None
+    cpus: float | None = None
+    pids: int | None = None
+    shm: int | None = None
+    gpus: str = ""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A directory or file of the engine's host, bind-mounted. Both paths absolute."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file (or, with `data=None`, a directory) put into a container before it starts. Absolute `path`."""
+
+    path: str
+    data: bytes | None
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True)
+class BuildRecipe:
+    """One image build. `tag` carries the content hash, so an image of that tag never needs building again.
+
+    `files` are added to the context (path inside the context → content); `context` is a directory or empty, and no
+    link in its path may lead out of `root`.
+    `groups` are the package groups of the Dockerfile, one RUN each, kept as a label so that a later image that only
+    adds packages reuses the layers of this one.
+    """
+
+    tag: str
+    dockerfile: str
+    context: str = ""
+    root: str = "/"
+    files: tuple[FileEntry, ...] = ()
+    target: str = ""
+    args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """What an engine is asked to create, in no engine's own words."""
+
+    name: str
+    image: str
+    command: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""  # "uid:gid"
+    workdir: str = ""
+    hostname: str = ""
+    mounts: tuple[Mount, ...] = ()
+    empty_folders: tuple[str, ...] = ()  # what a mount brings along and the container is to find empty
+    empty_files: tuple[str, ...] = ()
+    resources: Resources = Resources()
+    network: str = ""
+    publish: tuple[int, ...] = ()  # container ports published on the engine host's loopback, random host port
+    stop_timeout: int = 10  # seconds between SIGTERM and SIGKILL
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job is. `current` of `total` in `unit` (`bytes`, `steps`, `layers`) within `phase`; total 0: unknown."""
+
+    phase: Literal["queued", "plan", "pull", "build", "create", "start", "service", "stop", "done"]
+    message: str = ""
+    current: int = 0
+    total: int = 0
+    unit: str = ""
+
+    @property
+    def fraction(self) -> float | None:
+        """Between 0 and 1 within the phase, `None` when the total is unknown."""
+        return min(1.0, self.current / self.total) if self.total > 0 else None
+
+
+class Reporter(Protocol):
+    """Where long work says how far it is. Cheap to call often; both are called from the event loop's thread."""
+
+    def progress(self, progress: Progress) -> None: ...
+
+    def log(self, line: str) -> None: ...

@@ -1,0 +1,74 @@
+"""The nouns of planning: what a person asks for, and the plan that answers it. Frozen dataclasses, no I/O."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from ..engines.model import BuildRecipe, ContainerSpec, FileEntry, Mount
+from ..presets.model import Endpoint, KernelOptions
+
+ISOLATED = "kernel-"
+"""What the name of an environment that belongs to one kernel starts with; the kernel's id follows."""
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """How the image gets onto the engine: `host` imports a tar of a few bytes, `pull` pulls, `build` builds."""
+
+    kind: Literal["host", "pull", "build"]
+    reference: str
+    recipe: BuildRecipe | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Preset + workspace + engine facts, fully resolved. Pure data; `hash` covers all that the container sees."""
+
+    id: str
+    preset: str
+    title: str
+    owner: str
+    workspace: str
+    name: str
+    image: ImagePlan
+    container: ContainerSpec
+    endpoints: tuple[Endpoint, ...]
+    files: tuple[FileEntry, ...] = ()
+    icon: str = ""
+    gpu: bool = False
+    twin: str = ""
+    python: str = "python3"
+    hash: str = ""
+    kernel: KernelOptions = KernelOptions()
+
+
+@dataclass(frozen=True)
+class StartRequest:
+    """What a person asked for. Overrides are empty or `None` where the preset decides.
+
+    `workspace` is an absolute directory, already resolved by `workspaces.py`. `endpoint`: also wait until this
+    endpoint answers.
+    """
+
+    preset: str
+    workspace: str
+    name: str = ""
+    gpus: str | None = None
+    memory: int | None = None
+    cpus: float | None = None
+    mounts: tuple[Mount, ...] = ()
+    recreate: bool = False
+    endpoint: str = ""
+
+
+def environment_id(owner: str, workspace: str, preset: str, name: str = "") -> str:
+    """The deterministic id `<preset>-<10 hex digits>`; the same four inputs always name the same environment."""
+    digest = hashlib.sha256("\0".join((owner, workspace, preset, name)).encode()).hexdigest()
+    return f"{preset}-{digest[:10]}"
+
+
+def container_name(environment: str) -> str:
+    """The engine-side name; its uniqueness is what makes two simultaneous starts end in one environment."""
+    return f"mlenv-{environment}"

@@ -1,0 +1,150 @@
+"""The nouns of presets. Frozen dataclasses, no I/O. See `docs/architecture.md` for the words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..engines.model import Mount, Resources
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A named web service inside an environment, started by the agent on the first request.
+
+    `command` is an argv with the placeholders `{python} {socket} {port} {base_url} {base_url_noslash} {path_prefix}
+    {workspace} {logdir}` (`path_prefix` is `base_url_noslash` percent-decoded, as WSGI servers want it); it listens on
+    the unix socket `{socket}` or on `127.0.0.1:{port}` inside the container, never on another address.
+    `ready` and `open` are paths below the base URL: the first answers below 500 once the service is up, the second is
+    where a browser is sent (a preset writes `{id}` for the environment's id). `timeout` in seconds from start to ready.
+    """
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    ready: str = ""
+    open: str = ""
+    icon: str = ""
+    timeout: float = 60.0
+    env: Mapping[str, str] = field(default_factory=dict)
+    hint: str = ""  # what to do if it exits at once, e.g. how to install it
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Where a preset's image comes from. Exactly one of `host`, `reference`, `base`, `dockerfile` is set.
+
+    reference: pulled (jupyter added on top if `add_jupyter`); base: a generated Dockerfile on that image;
+    dockerfile: a path, absolute or relative to the preset's directory, with `context` (default: its folder).
+    """
+
+    host: bool = False
+    reference: str = ""
+    base: str = ""
+    dockerfile: str = ""
+    context: str = ""
+    target: str = ""
+    args: Mapping[str, str] = field(default_factory=dict)
+    apt: tuple[str, ...] = ()
+    pip: tuple[str, ...] = ()
+    pip_index: str = ""  # an extra index, e.g. the CPU wheels of PyTorch
+    requirements: str = ""  # a requirements file, relative to the preset's directory
+    add_jupyter: bool = False
+    python: str = "python3"  # the interpreter inside the image that runs agent, kernels and services
+
+    @property
+    def origin(self) -> str:
+        """Where the image comes from, in a few words for a person."""
+        if self.host:
+            return "this machine's Python"
+        if self.reference:
+            return _short(self.reference) + (" + JupyterLab" if self.add_jupyter else "")
+        return f"built on {_short(self.base)}" if self.base else f"built from {self.dockerfile}"
+
+
+@dataclass(frozen=True)
+class KernelOptions:
+    """How kernels of a preset start (used by the kernel provisioner).
+
+    `spec` is the name of a kernelspec that the image brings; where it brings a kernel without one, `argv` and
+    `interrupt_mode` are what it would say. Without either a kernel is the ipykernel of the image's Python.
+    """
+
+    display_name: str = ""
+    spec: str = ""
+    argv: tuple[str, ...] = ()
+    language: str = "python"
+    interrupt_mode: str = "signal"
+    preload: tuple[str, ...] = ()
+    isolate: bool = False
+    fork: bool = True
+
+
+@dataclass(frozen=True)
+class Project:
+    """The files of a project that say how its preset is built, read once: what is used is what a person agreed to.
+
+    `folder` has no links in its path. `texts`: what was read, by absolute path. `digest`: SHA-256 of the files' names
+    and bytes, 64 hex digits.
+    """
+
+    folder: str
+    digest: str
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What a person has to agree to before the preset of a project is used.
+
+    `file` is the preset's file, `folder` the project's. `says`: what it would run and see, a plain sentence each.
+    """
+
+    file: str
+    folder: str
+    digest: str
+    says: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The consent object of the REST API."""
+        return {"file": self.file, "folder": self.folder, "digest": self.digest, "says": list(self.says)}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named recipe that a tile shows. Parsed from TOML by `presets/loader.py`; `source` is the file, or `catalog`.
+
+    `project`: set if it comes with the workspace, and may so have come with a cloned repository. `consent`: set if
+    nothing of it may be used before a person has agreed to it.
+    """
+
+    name: str
+    title: str
+    image: ImageSource
+    description: str = ""
+    icon: str = ""
+    gpu: bool = False
+    twin: str = ""  # the same preset for the other processor: CPU for a GPU preset and the reverse
+    resources: Resources = Resources()
+    mounts: tuple[Mount, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    endpoints: tuple[Endpoint, ...] = ()
+    kernel: KernelOptions = KernelOptions()
+    network: str = ""
+    source: str = "catalog"
+    directory: str = ""  # what relative paths in it are relative to
+    project: Project | None = None
+    consent: Consent | None = None
+
+    def to_json(self, ready: bool | None) -> dict[str, Any]:
+        """The preset object of the REST API and of `--json`. `ready`: its image is on the engine; `None`: not known."""
+        names = ("name", "title", "description", "icon", "gpu", "twin", "source")
+        consent = self.consent.to_json() if self.consent else None
+        more = {"image": self.image.origin, "ready": ready, "consent": consent}
+        return {name: getattr(self, name) for name in names} | more
+
+
+def _short(reference: str) -> str:
+    """An image's name as people know it: `docker.io/library/python:3.12` is `python:3.12`."""
+    return reference.removeprefix("docker.io/").removeprefix("library/")
