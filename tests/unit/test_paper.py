@@ -55,6 +55,11 @@ def test_every_setting_says_what_it_is_for() -> None:
     assert silent == []
 
 
+def test_the_index_of_the_docs_names_every_page() -> None:
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages == set(re.findall(r"\]\(([a-z-]+\.md)\)", read("docs/README.md")))
+
+
 def test_the_changelog_knows_this_version() -> None:
     assert __version__ in read("CHANGELOG.md")
 
