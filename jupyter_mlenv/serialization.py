@@ -5,11 +5,20 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Textual(Protocol):
+    """A value whose JSON is one text."""
+
+    def to_text(self) -> str: ...
 
 
 def to_plain(value: Any) -> Any:
     """Dataclasses, enums, tuples and mappings as JSON-serializable values; `bytes` are refused (TypeError)."""
+    if isinstance(value, Textual):
+        return value.to_text()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, enum.Enum):

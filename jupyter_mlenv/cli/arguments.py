@@ -10,7 +10,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+from ..engines.gpus import GpuRequest
+from ..engines.gpus import parse as parse_gpus
 from ..engines.model import Mount
+from ..errors import RequestInvalid
 from ..sizes import SMALLEST_MEMORY, parse_size
 
 USAGE = 2
@@ -111,13 +114,14 @@ def cores(text: str) -> float:
     return value
 
 
-def gpus(text: str) -> str:
-    """`all`, a count, `device=0,1` (ids or UUIDs), or `none`, in the form of `model.Resources.gpus`."""
-    if text in ("none", "0"):
-        return ""
-    if not re.fullmatch(r"all|\d+|device=[\w.:-]+(,[\w.:-]+)*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a GPU request; write all, none, a number, or device=0,1")
-    return text
+def gpus(text: str) -> GpuRequest:
+    """`all`, a count, `device=0,1` (ids or UUIDs), or `none`."""
+    try:
+        if text:
+            return parse_gpus(text)
+    except RequestInvalid:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a GPU request; write all, none, a number, or device=0,1")
 
 
 def mount(text: str) -> Mount:

@@ -6,20 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from .gpus import NONE, GpuRequest
+
 
 @dataclass(frozen=True)
 class Resources:
     """Limits of one environment; `None` means the engine's default.
 
-    `memory` and `shm` in bytes, `cpus` in cores, `pids` a count. `gpus`: `"all"`, a count as digits (`"2"`),
-    or a comma-separated list of device ids (`"device=0,1"`); empty for none.
+    `memory` and `shm` in bytes, `cpus` in cores, `pids` a count.
     """
 
     memory: int | None = None
     cpus: float | None = None
     pids: int | None = None
     shm: int | None = None
-    gpus: str = ""
+    gpus: GpuRequest = NONE
 
 
 @dataclass(frozen=True)

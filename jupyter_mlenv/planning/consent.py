@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from .. import presets
+from ..engines.gpus import EVERY, NONE
 from ..errors import ConsentRequired, PresetInvalid, PresetNotFound
 from ..plaintext import one_line
 from ..presets.model import Consent, Endpoint, Preset
@@ -194,9 +195,9 @@ def _service(endpoint: Endpoint) -> Iterator[str]:
 
 def _resources(preset: Preset) -> Iterator[str]:
     limits = preset.resources
-    gpus = limits.gpus or ("all" if preset.gpu else "")
+    gpus = limits.gpus or (EVERY if preset.gpu else NONE)
     if gpus:
-        yield "all GPUs" if gpus == "all" else f"GPUs ({gpus})"
+        yield "all GPUs" if gpus == EVERY else f"GPUs ({gpus})"
     for size, what in ((limits.memory, "memory"), (limits.shm, "shared memory")):
         if size is not None:
             yield f"{size / 1024**3:.3g} GiB of {what}"

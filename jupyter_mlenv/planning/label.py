@@ -8,7 +8,10 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..engines import gpus
+from ..engines.gpus import GpuRequest
 from ..engines.model import ContainerSpec, Mount, Resources
+from ..errors import RequestInvalid
 from ..presets.model import Endpoint, KernelOptions
 from ..serialization import to_plain
 from .model import ImagePlan, Plan
@@ -85,6 +88,13 @@ def _resources(value: object) -> Resources:
     return Resources(**_known(Resources, value))
 
 
+def _gpus(value: object) -> GpuRequest | None:
+    try:
+        return gpus.parse(value)
+    except RequestInvalid:
+        return None
+
+
 def _kernel(value: object) -> KernelOptions:
     return KernelOptions(**_known(KernelOptions, value))
 
@@ -154,6 +164,7 @@ READERS: dict[str, Callable[[object], Any]] = {
     "tuple[int, ...]": lambda value: _several(_whole, value),
     "tuple[Mount, ...]": lambda value: _several(_mount, value),
     "Resources": _resources,
+    "GpuRequest": _gpus,
     "Literal['host', 'pull', 'build']": lambda value: value if value in ("host", "pull", "build") else None,
 }
 """By annotation, as the dataclasses of `model` have them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..engines.gpus import EVERY, GpuRequest
 from ..engines.model import Resources
 from ..errors import LimitExceeded
 
@@ -52,7 +53,7 @@ def granted(asked: Resources, defaults: Resources, maxima: Maxima, gpu: bool = F
     if result.shm is None:
         result = replace(result, shm=defaults.shm)
     if gpu and not asked.gpus:
-        result = replace(result, gpus="all" if maxima.gpus is None else str(maxima.gpus))
+        result = replace(result, gpus=EVERY if maxima.gpus is None else GpuRequest(maxima.gpus))
         if maxima.gpus == 0:
             raise _exceeded("gpus", "1", "0")
     _check_gpus(asked.gpus, maxima.gpus)
@@ -68,15 +69,9 @@ def check(applied: Resources, maxima: Maxima) -> None:
     _check_gpus(applied.gpus, maxima.gpus, anew=True)
 
 
-def _check_gpus(asked: str, most: int | None, *, anew: bool = False) -> None:
-    """`device=all` is one word for all of them, so ids that are words count as too many."""
-    if most is None or not asked:
-        return
-    ids = [id for id in asked.removeprefix("device=").split(",") if id]
-    words = {"all", "none", "void"} & {id.lower() for id in ids}
-    count = int(asked) if asked.isdigit() else len(ids)
-    if words or count > most:
-        raise _exceeded("gpus", asked, str(most), anew=anew)
+def _check_gpus(asked: GpuRequest, most: int | None, *, anew: bool = False) -> None:
+    if most is not None and asked.exceeds(most):
+        raise _exceeded("gpus", asked.to_text(), str(most), anew=anew)
 
 
 def _shown(name: str, value: float) -> str:

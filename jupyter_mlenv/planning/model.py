@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+from ..engines.gpus import GpuRequest
 from ..engines.model import BuildRecipe, ContainerSpec, FileEntry, Mount
 from ..presets.model import Endpoint, KernelOptions
 
@@ -55,7 +56,7 @@ class StartRequest:
     preset: str
     workspace: str
     name: str = ""
-    gpus: str | None = None
+    gpus: GpuRequest | None = None
     memory: int | None = None
     cpus: float | None = None
     mounts: tuple[Mount, ...] = ()

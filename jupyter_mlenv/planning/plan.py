@@ -13,6 +13,7 @@ from .. import mounts as targets
 from .._version import __version__
 from ..container_layout import AGENT_PORT, AGENT_START, LABEL, RUN_DIR, TOKEN_PATH, inside
 from ..engines.base import EngineFacts, ImageInfo
+from ..engines.gpus import NONE
 from ..engines.model import ContainerSpec, Mount, Resources
 from ..presets.model import Preset
 from ..serialization import to_plain
@@ -160,9 +161,9 @@ def _resources(preset: Preset, request: StartRequest, settings: Settings) -> Res
 
 
 def _set(source: Resources | StartRequest) -> dict[str, Any]:
-    """The limits that are really set here. An empty `gpus` of a request says: none."""
+    """The limits that are really set here. A request for no GPU is one, too."""
     values = {f.name: getattr(source, f.name, None) for f in dataclasses.fields(Resources)}
-    unset = (None,) if isinstance(source, StartRequest) else (None, "")
+    unset = (None,) if isinstance(source, StartRequest) else (None, NONE)
     return {name: value for name, value in values.items() if value not in unset}
 
 

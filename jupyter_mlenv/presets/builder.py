@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..engines import gpus
 from ..engines.model import Mount, Resources
 from ..sizes import parse_size
 from .model import Endpoint, ImageSource, KernelOptions, Preset
@@ -43,7 +44,7 @@ def _resources(table: Mapping[str, Any]) -> Resources:
         key: parse_size(str(value)) if key in ("memory", "shm") else value for key, value in table.items()
     }
     if "gpus" in values:
-        values["gpus"] = "" if values["gpus"] in (0, "0") else str(values["gpus"])
+        values["gpus"] = gpus.parse(values["gpus"])
     return Resources(**values)
 
 

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from .. import mounts as targets
 from .. import urls
+from ..engines import gpus
+from ..engines.gpus import GpuRequest
 from ..engines.model import Mount
 from ..errors import JobNotFound, RequestInvalid
 from ..planning.model import StartRequest
@@ -36,7 +38,6 @@ MAX_MEMORY = 2**50
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_GPUS = re.compile(r"(?:all|[0-9]{1,4}|device=[A-Za-z0-9_.:-]+(?:,[A-Za-z0-9_.:-]+)*)?")
 
 FOLLOW_FIELDS = ("type", "job", "since")
 ENDPOINT_FIELDS = ("endpoint",)
@@ -64,7 +65,7 @@ class Start:
     path: str = ""
     workspace: str = ""
     name: str = ""
-    gpus: str | None = None
+    gpus: GpuRequest | None = None
     memory: int | None = None
     cpus: float | None = None
     mounts: tuple[Mount, ...] = ()
@@ -229,11 +230,11 @@ def _optional(body: Mapping[str, Any], field: str, check: Callable[[str, Any], T
     return None if body.get(field) is None else check(field, body[field])
 
 
-def _gpus(field: str, value: Any) -> str:
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not _GPUS.fullmatch(text):
-        raise _invalid(field, "is no GPU request", 'Write "all", a number, "device=0,1", or "" for none.')
-    return "" if text == "0" else text
+def _gpus(field: str, value: Any) -> GpuRequest:
+    try:
+        return gpus.parse(value)
+    except RequestInvalid as error:
+        raise _invalid(field, "is no GPU request", error.hint) from error
 
 
 def _memory(field: str, value: Any) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv.agent_client.routes import connect
+from jupyter_mlenv.engines.gpus import NONE
 from jupyter_mlenv.engines.model import Mount
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.model import State
@@ -79,7 +80,7 @@ async def test_a_gpu_that_is_not_there_names_the_preset_without(
     assert f'"{twin}"' in error.hint
     assert left() == []
     # The same preset, asked to do without, starts.
-    environment, _ = await start(environments, preset, workspace, gpus="")
+    environment, _ = await start(environments, preset, workspace, gpus=NONE)
     assert environment.state is State.RUNNING
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.docker import DockerEngine
+from jupyter_mlenv.engines.gpus import EVERY
 from jupyter_mlenv.engines.model import BuildRecipe, FileEntry, Mount, Resources
 from jupyter_mlenv.errors import (
     ContainerNotFound,
@@ -217,9 +218,9 @@ async def test_what_the_engine_refuses_is_said_plainly(engine: DockerEngine, own
 async def test_a_gpu_that_is_not_there_is_an_error_at_the_start(
     engine: DockerEngine, owner: str, base_image: str
 ) -> None:
-    made = await engine.create(make_spec(owner, base_image, "gpu", SLEEP, resources=Resources(gpus="all")))
+    made = await engine.create(make_spec(owner, base_image, "gpu", SLEEP, resources=Resources(gpus=EVERY)))
     assert made.applied is not None
-    assert made.applied.gpus == "all"
+    assert made.applied.gpus == EVERY
     with pytest.raises(GpuUnavailable) as caught:
         await engine.start(made.id)
     assert "NVIDIA Container Toolkit" in caught.value.hint

@@ -39,7 +39,7 @@ def test_a_memory_that_is_none_is_refused(text: str) -> None:
     [("all", "all"), ("2", "2"), ("device=0,1", "device=0,1"), ("device=GPU-5a-b", "device=GPU-5a-b"), ("none", "")],
 )
 def test_gpu_requests(text: str, expected: str) -> None:
-    assert arguments.gpus(text) == expected
+    assert arguments.gpus(text).to_text() == expected
 
 
 @pytest.mark.parametrize("text", ["some", "device=", "device=0;rm", "-1", "1.5"])

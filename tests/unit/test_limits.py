@@ -9,6 +9,7 @@ import pytest
 
 from jupyter_mlenv import presets
 from jupyter_mlenv.engines.base import EngineFacts
+from jupyter_mlenv.engines.gpus import EVERY, NONE, GpuRequest, parse
 from jupyter_mlenv.engines.model import Resources
 from jupyter_mlenv.errors import LimitExceeded
 from jupyter_mlenv.planning import allowed_images, limits
@@ -42,9 +43,9 @@ def make(preset: Preset, settings: Settings = SITE, **wishes: object) -> Plan:
 
 
 def test_where_nobody_asks_the_maximum_is_the_limit() -> None:
-    assert make(small()).container.resources == Resources(8 * G, 4, 1000, None, "")
+    assert make(small()).container.resources == Resources(8 * G, 4, 1000, None)
     low = replace(SITE, resources=Resources(memory=G, pids=9))
-    assert make(small(), low).container.resources == Resources(G, 4, 9, None, "")
+    assert make(small(), low).container.resources == Resources(G, 4, 9, None)
 
 
 @pytest.mark.parametrize(
@@ -52,10 +53,10 @@ def test_where_nobody_asks_the_maximum_is_the_limit() -> None:
     [
         ("memory", 8 * G + 1),
         ("cpus", 4.5),
-        ("gpus", "2"),
-        ("gpus", "all"),
-        ("gpus", "device=0,1"),
-        ("gpus", "device=all"),
+        ("gpus", parse("2")),
+        ("gpus", parse("all")),
+        ("gpus", parse("device=0,1")),
+        ("gpus", parse("device=all")),
     ],
 )
 def test_more_than_the_maximum_is_refused_by_name(field: str, wish: object) -> None:
@@ -72,11 +73,11 @@ def test_a_preset_does_not_get_more_either(line: str) -> None:
 
 
 def test_a_gpu_preset_gets_the_maximum_and_nothing_where_that_is_none() -> None:
-    assert make(small(gpu=True)).container.resources.gpus == "1"
-    assert make(small(gpu=True), gpus="device=0").container.resources.gpus == "device=0"
+    assert make(small(gpu=True)).container.resources.gpus == GpuRequest(1)
+    assert make(small(gpu=True), gpus=parse("device=0")).container.resources.gpus == parse("device=0")
     with pytest.raises(LimitExceeded, match="max_gpus is 0"):
         make(small(gpu=True), replace(SITE, max_gpus=0))
-    assert make(small(gpu=True), replace(SITE, max_gpus=0), gpus="").container.resources.gpus == ""
+    assert make(small(gpu=True), replace(SITE, max_gpus=0), gpus=NONE).container.resources.gpus == NONE
 
 
 def test_a_variable_is_no_way_around_the_number_of_gpus() -> None:
@@ -93,7 +94,7 @@ def test_a_variable_is_no_way_around_the_number_of_gpus() -> None:
         Resources(None, 1, 1),
         Resources(G, 5, 1),
         Resources(G, 1, None),
-        Resources(G, 1, 1, gpus="all"),
+        Resources(G, 1, 1, gpus=EVERY),
     ],
 )
 def test_what_exists_already_is_measured_too(has: Resources) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from jupyter_mlenv.engines.base import ContainerInfo
+from jupyter_mlenv.engines.gpus import EVERY
 from jupyter_mlenv.engines.model import ContainerSpec, Mount, Resources
 from jupyter_mlenv.environments import from_container
 from jupyter_mlenv.environments.model import State
@@ -31,7 +32,7 @@ PLAN = Plan(
         image="mlenv/box:1",
         command=("python3", "/opt/jupyter-mlenv/start.py", "--token", "/opt/jupyter-mlenv/token"),
         mounts=(Mount("/w", "/w"), Mount("/d", "/d", read_only=True)),
-        resources=Resources(memory=1 << 30, cpus=1.5, pids=100, gpus="all"),
+        resources=Resources(memory=1 << 30, cpus=1.5, pids=100, gpus=EVERY),
         publish=(8700,),
     ),
     endpoints=(Endpoint("web", "Web", ("python3", "{socket}")),),

@@ -12,6 +12,7 @@ import pytest
 
 from jupyter_mlenv import agent, presets
 from jupyter_mlenv.engines.base import EngineFacts, ImageInfo
+from jupyter_mlenv.engines.gpus import EVERY, NONE, GpuRequest, parse
 from jupyter_mlenv.engines.model import Mount, Resources
 from jupyter_mlenv.errors import PresetInvalid
 from jupyter_mlenv.planning import container_files
@@ -153,14 +154,15 @@ def test_root_is_only_root() -> None:
 
 def test_limits_request_over_preset_over_settings() -> None:
     assert make(preset()).container.resources == Resources(memory=8, cpus=2, pids=4096)
-    assert make(preset(), cpus=0.5, memory=9, gpus="2").container.resources == Resources(9, 0.5, 4096, None, "2")
+    made = make(preset(), cpus=0.5, memory=9, gpus=GpuRequest(2))
+    assert made.container.resources == Resources(9, 0.5, 4096, None, GpuRequest(2))
 
 
 def test_gpus() -> None:
-    assert make(preset(gpu=True)).container.resources.gpus == "all"
-    assert make(preset(gpu=True), gpus="device=1").container.resources.gpus == "device=1"
-    assert make(preset(gpu=True), gpus="").container.resources.gpus == ""
-    assert make(preset()).container.resources.gpus == ""
+    assert make(preset(gpu=True)).container.resources.gpus == EVERY
+    assert make(preset(gpu=True), gpus=parse("device=1")).container.resources.gpus == parse("device=1")
+    assert make(preset(gpu=True), gpus=NONE).container.resources.gpus == NONE
+    assert make(preset()).container.resources.gpus == NONE
     assert make(preset(gpu=True)).twin == "other"
 
 

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from jupyter_mlenv import presets
+from jupyter_mlenv.engines.gpus import EVERY, GpuRequest
 from jupyter_mlenv.engines.model import Mount
 from jupyter_mlenv.errors import PresetInvalid, PresetNotFound
 from jupyter_mlenv.presets.document import read, schema
@@ -99,7 +100,7 @@ def test_everything_a_preset_can_say() -> None:
     assert preset.image.add_jupyter
     assert preset.resources.memory == 1536 * 1024**2
     assert preset.resources.shm == 512 * 1024**2
-    assert preset.resources.gpus == "2"
+    assert preset.resources.gpus == GpuRequest(2)
     assert preset.mounts == (
         Mount(str(Path("~/data").expanduser()), "/data", read_only=True),
         Mount("/presets/shared", "/presets/shared"),
@@ -315,7 +316,7 @@ def test_the_catalog_is_complete_and_consistent() -> None:
         assert len(preset.title) <= 24
         assert preset.description
         assert "\n" not in preset.description
-        assert preset.gpu == (preset.resources.gpus == "all")
+        assert preset.gpu == (preset.resources.gpus == EVERY)
         image = preset.image.base or preset.image.reference
         assert preset.image.host or (":" in image and not image.endswith(":latest")), f"{preset.name} pins no tag"
         if preset.gpu:

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ... import safe_versions, workspaces
 from ...engines.base import EngineFacts
+from ...engines.gpus import EVERY, GpuRequest
 from ...engines.model import Mount
 from ...environments import Environments, jupyter_version
 from ...environments.jobs import Jobs
@@ -99,7 +100,7 @@ async def gpu(environments: Environments) -> Check:
         return Check(name, "warning", f"nvidia-smi is there and finds no GPU: {text.strip()[:200]}", hint)
     count = len(text.strip().splitlines())
     try:
-        said = await _in_container(environments, "all", [program, "-L"])
+        said = await _in_container(environments, EVERY, [program, "-L"])
     except PresetNotFound:
         return Check(name, "info", f"{count} on this machine; not tried in a container: there is no preset `host`")
     except GpuUnavailable as error:
@@ -149,7 +150,9 @@ async def old_jupyters(environments: Environments) -> list[Check]:
     return [check for check in await asyncio.gather(*map(look, running)) if check]
 
 
-async def _in_container(environments: Environments, gpus: str | None, command: list[str], workspace: str = "") -> str:
+async def _in_container(
+    environments: Environments, gpus: GpuRequest | None, command: list[str], workspace: str = ""
+) -> str:
     """What the command prints in a fresh environment of the preset `host`, which is then removed.
 
     The workspace is there to be read only.

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, Literal, cast
 
-from ...errors import EngineError, RequestInvalid
+from ...errors import EngineError
 from ..base import ContainerInfo
+from ..gpus import ALL, NONE, GpuRequest
 from ..model import ContainerSpec, FileEntry, Resources
 
 ROOT_DROPS = ("AUDIT_WRITE", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT")
@@ -57,7 +58,7 @@ def create_body(spec: ContainerSpec, *, publish_host: str, swap_accounting: bool
     if limits.shm:
         host["ShmSize"] = limits.shm
     if limits.gpus:
-        host["DeviceRequests"] = [gpu_request(limits.gpus)]
+        host["DeviceRequests"] = [device_request(limits.gpus)]
     body: dict[str, Any] = {
         "Image": spec.image,
         "Entrypoint": [],
@@ -83,17 +84,10 @@ def _bind(source: str, target: str, read_only: bool) -> dict[str, Any]:
     return {"Type": "bind", "Source": source, "Target": target, "ReadOnly": read_only}
 
 
-def gpu_request(gpus: str) -> dict[str, Any]:
-    """`all`, a count such as `2`, or `device=0,1`, as `docker run --gpus` takes them. Raises RequestInvalid."""
-    request: dict[str, Any] = {"Driver": "", "Capabilities": [["gpu"]], "Options": {}}
-    if gpus == "all":
-        return {**request, "Count": -1}
-    if gpus.isdecimal() and int(gpus) > 0:
-        return {**request, "Count": int(gpus)}
-    devices = [device for device in gpus.removeprefix("device=").split(",") if device]
-    if gpus.startswith("device=") and devices:
-        return {**request, "Count": 0, "DeviceIDs": devices}
-    raise RequestInvalid(f"{gpus!r} is no GPU request.", hint="Use `all`, a count such as `2`, or `device=0,1`.")
+def device_request(gpus: GpuRequest) -> dict[str, Any]:
+    """A `DeviceRequest` of the engine's API, as `docker run --gpus` makes it."""
+    devices = {"DeviceIDs": list(gpus.devices)} if gpus.devices else {}
+    return {"Driver": "", "Capabilities": [["gpu"]], "Options": {}, "Count": gpus.count, **devices}
 
 
 def from_list(entry: Mapping[str, Any]) -> ContainerInfo:
@@ -139,11 +133,11 @@ def from_inspect(raw: Mapping[str, Any], warnings: Sequence[str] = ()) -> Contai
 
 def applied_resources(host: Mapping[str, Any]) -> Resources:
     """What the engine says it applies; a limit that it dropped is `None`."""
-    gpus = ""
+    gpus = NONE
     for request in host.get("DeviceRequests") or []:
         if any("gpu" in group for group in request.get("Capabilities") or []):
-            devices, count = request.get("DeviceIDs") or [], request.get("Count", 0)
-            gpus = f"device={','.join(devices)}" if devices else "all" if count < 0 else str(count)
+            devices = tuple(request.get("DeviceIDs") or ())
+            gpus = GpuRequest(0 if devices else max(request.get("Count", 0), ALL), devices)
     return Resources(
         memory=host.get("Memory") or None,
         cpus=(host.get("NanoCpus") or 0) / 1e9 or None,
