@@ -1,4 +1,4 @@
-"""What this machine says about its person, certificates, proxies and package index: the defaults of `config.py`.
+"""What this machine says about its person, certificates, proxies and package index: the defaults of the configuration.
 
 Every function takes what it reads (`env` is a mapping such as `os.environ`), so that nothing is decided at import.
 """

@@ -1,4 +1,4 @@
-"""Settings as plain data: the core sees only this, `config.py` makes it from traits."""
+"""Settings as plain data: the core sees only this, the configuration makes it from traits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .engines.model import Resources
 
 @dataclass(frozen=True)
 class Settings:
-    """Every knob, as plain data; `config.py` makes it from traits. Core modules see only this."""
+    """Every setting, as plain data."""
 
     owner: str
     uid: int

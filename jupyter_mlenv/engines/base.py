@@ -90,6 +90,9 @@ class Engine(Protocol):
     what has no class of its own. Containers and images are named by engine id or name.
     """
 
+    def origin(self) -> str:
+        """Who said where the engine is, in words for a person, as "the default socket"; without a call."""
+
     async def facts(self) -> EngineFacts:
         """Ask the engine once and remember (until it was unreachable)."""
 

@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 MARK = "<!-- Written from the traits by `python -m tests.support.configdoc`. -->"
 
 GROUPS = {
-    "The engine": ("engine_url", "engine_threads", "shared_filesystem", "publish_host", "network"),
+    "The engine": ("engine_kind", "engine_url", "engine_threads", "shared_filesystem", "publish_host", "network"),
     "Who, and which folders": ("owner", "allowed_workspaces", "allow_home", "run_root"),
     "Presets and images": ("preset_paths", "image_aliases", "builder", "host_python"),
     "Certificates, proxies, package index": (

@@ -130,6 +130,9 @@ class FakeEngine:
 
     # The protocol
 
+    def origin(self) -> str:
+        return "a test"
+
     async def facts(self) -> EngineFacts:
         await self._called("facts")
         return self._facts

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 
-from ...errors import EngineUnavailable, MlenvError
+from ...errors import MlenvError
 from .. import output
 from ..command import Command, add_json, here
 from . import engine_checks, host_checks
@@ -35,7 +34,7 @@ each problem it says what to do. The exit status is 1 if something is broken."""
 
         report(*host_checks.python(), *host_checks.jupyter())
         async with self.environments() as environments:
-            findings, facts = await engine_checks.engine(environments, self.engine_origin())
+            findings, facts = await engine_checks.engine(environments, environments.engine.origin())
             report(*findings)
             if facts is not None:
                 report(*host_checks.disk(facts.url))
@@ -62,15 +61,6 @@ each problem it says what to do. The exit status is 1 if something is broken."""
         else:
             output.write("\nNothing is broken." if warnings else "\nAll is well.", style="green")
         return 1 if problems else 0
-
-    def engine_origin(self) -> str:
-        """Who said where the engine is, in words."""
-        from ...engines.docker.endpoint import find_endpoint  # noqa: PLC0415
-
-        try:
-            return find_endpoint(self.config.MlenvConfig.get("engine_url") or None, os.environ).origin
-        except EngineUnavailable:
-            return "the docker configuration"
 
 
 def write_check(check: Check) -> None:

@@ -62,6 +62,9 @@ class DockerEngine:
             url, threads=threads, shares_filesystem=shares_filesystem, builder=builder, publish_host=publish_host
         )
 
+    def origin(self) -> str:
+        return self._session.origin()
+
     async def facts(self) -> EngineFacts:
         return await self._session.facts()
 

@@ -49,6 +49,13 @@ class Session:
         self.swap_accounting = False
         self.closed = asyncio.Event()
 
+    def origin(self) -> str:
+        """Who said where the engine is."""
+        try:
+            return find_endpoint(self._url, os.environ).origin
+        except EngineUnavailable:
+            return "the docker configuration"
+
     async def facts(self) -> EngineFacts:
         """Asked once per connection."""
         if self._facts is not None:

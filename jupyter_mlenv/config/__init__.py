@@ -1,24 +1,30 @@
-"""Every knob as a trait, for the server and the command line alike: `c.MlenvConfig.allowed_workspaces = ["~/work"]`."""
+"""Every setting as a trait, for server and command line alike: `c.MlenvConfig.allowed_workspaces = ["~/work"]`."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-from jupyter_core.paths import jupyter_data_dir, jupyter_path
-from traitlets import TraitError, default, validate
+from jupyter_core.paths import jupyter_data_dir
 
-from . import host_defaults
-from .config_traits import Knobs
-from .engines.model import Resources
-from .errors import RequestInvalid
-from .settings import Settings
-from .sizes import SMALLEST_MEMORY, parse_size
+from .. import host_defaults
+from ..engines import registry
+from ..engines.model import Resources
+from ..engines.registry import EngineOptions
+from ..errors import RequestInvalid
+from ..settings import Settings
+from ..sizes import parse_size
+from .access import AccessTraits
+from .engine import EngineTraits
+from .images import ImageTraits
+from .limits import LimitTraits
+from .server import ServerTraits
+from .workspaces import WorkspaceTraits
 
 if TYPE_CHECKING:
-    from .engines.base import Engine
+    from ..engines.base import Engine
 
 Builder: TypeAlias = Literal["auto", "buildkit", "classic"]
 
@@ -26,79 +32,8 @@ Builder: TypeAlias = Literal["auto", "buildkit", "classic"]
 _PREFIXES = "import sys; print('\\n'.join([sys.prefix, getattr(sys, 'base_prefix', sys.prefix), sys.exec_prefix]))"
 
 
-class MlenvConfig(Knobs):
+class MlenvConfig(EngineTraits, WorkspaceTraits, ImageTraits, AccessTraits, LimitTraits, ServerTraits):
     """ML environments in containers: the engine, who may use what, and how images are built."""
-
-    @default("owner")
-    def _owner_default(self) -> str:
-        return host_defaults.owner(os.environ)
-
-    @default("run_root")
-    def _run_root_default(self) -> str:
-        return host_defaults.run_root(jupyter_data_dir())
-
-    @default("preset_paths")
-    def _preset_paths_default(self) -> list[str]:
-        return list(jupyter_path("mlenv", "presets"))
-
-    @default("ca_bundle")
-    def _ca_bundle_default(self) -> str:
-        return host_defaults.ca_bundle(os.environ)
-
-    @default("proxies")
-    def _proxies_default(self) -> dict[str, str]:
-        return host_defaults.proxies(os.environ)
-
-    @default("pip_index_url")
-    def _pip_index_url_default(self) -> str:
-        return next(iter(self._pip("index")), "")
-
-    @default("pip_extra_index_urls")
-    def _pip_extra_index_urls_default(self) -> list[str]:
-        return self._pip("extra")
-
-    @default("pip_trusted_hosts")
-    def _pip_trusted_hosts_default(self) -> list[str]:
-        return self._pip("trusted")
-
-    @default("pip_find_links")
-    def _pip_find_links_default(self) -> list[str]:
-        return self._pip("links")
-
-    @default("host_python")
-    def _host_python_default(self) -> str:
-        return sys.executable
-
-    @validate("default_memory", "default_shm", "max_memory")
-    def _valid_size(self, proposal: Any) -> str:
-        text = str(proposal["value"])
-        if text:
-            try:
-                size = parse_size(text)
-            except ValueError as error:
-                raise TraitError(f"MlenvConfig.{proposal['trait'].name}: {error}.") from error
-            if proposal["trait"].name != "default_shm" and size < SMALLEST_MEMORY:
-                raise TraitError(
-                    f"MlenvConfig.{proposal['trait'].name}: {text!r} is too little; engines want 6m or more."
-                )
-        return text
-
-    @validate("default_cpus", "max_cpus")
-    def _valid_cpus(self, proposal: Any) -> float | None:
-        cpus: float | None = proposal["value"]
-        if cpus is not None and not 0 < cpus < 10_000:
-            raise TraitError(
-                f"MlenvConfig.{proposal['trait'].name}: {cpus!r} is not a number of cores; write for example 2 or 0.5."
-            )
-        return cpus
-
-    @validate("run_root")
-    def _valid_run_root(self, proposal: Any) -> str:
-        path: str = os.path.abspath(os.path.expanduser(proposal["value"]))
-        if not host_defaults.socket_paths_fit(path):
-            longest = host_defaults.SOCKET_PATH_BYTES - len(host_defaults.LONGEST_SOCKET)
-            raise TraitError(f"MlenvConfig.run_root: {path!r} is too long for unix sockets; {longest} bytes at most.")
-        return path
 
     def settings(self, root_dir: str = "") -> Settings:
         """All of it as plain data for the core. `root_dir`: the server's root directory, if there is a server.
@@ -145,18 +80,16 @@ class MlenvConfig(Knobs):
 
     def engine(self) -> Engine:
         """The configured engine; it connects with its first call."""
-        from .engines.docker import DockerEngine  # noqa: PLC0415  (whoever only reads settings needs no engine)
-
-        return DockerEngine(
-            self.engine_url or None,
-            threads=self.engine_threads,
-            shares_filesystem=self.shared_filesystem,
-            builder=cast(Builder, self.builder),
-            publish_host=self.publish_host,
+        return registry.create(
+            self.engine_kind,
+            EngineOptions(
+                url=self.engine_url,
+                threads=self.engine_threads,
+                shares_filesystem=self.shared_filesystem,
+                builder=cast(Builder, self.builder),
+                publish_host=self.publish_host,
+            ),
         )
-
-    def _pip(self, what: str) -> list[str]:
-        return host_defaults.pip_settings(os.environ, host_defaults.pip_config(os.environ))[what]
 
     def _pip_env(self) -> dict[str, str]:
         lists = {
