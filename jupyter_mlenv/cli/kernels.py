@@ -158,7 +158,7 @@ async def _ready(environments: Environments, presets: Sequence[Preset], workspac
         ready = await environments.ready(presets, workspace)
     except MlenvError:
         return {}
-    return {preset.name: preset.image.host or bool(ready.get(preset.name)) for preset in presets}
+    return {preset.name: preset.uses_host_python or bool(ready.get(preset.name)) for preset in presets}
 
 
 def _folder(args: argparse.Namespace) -> str:

@@ -15,7 +15,7 @@ from ..engines.model import Progress
 from ..errors import ContainerNotFound, EnvironmentNotFound, PresetInvalid
 from ..planning import plan as planning
 from ..planning.model import Plan, StartRequest, container_name, environment_id
-from ..presets.model import Preset
+from ..presets.model import DockerfileImage, Preset
 from ..settings import Settings
 from ..treewalk import OutOfTime
 from . import from_container, jupyter_version, leftovers
@@ -98,7 +98,7 @@ class Environments:
         """
         request, preset = await self._planner.chosen(request)
         id = environment_id(self.settings.owner, request.workspace, preset.name, request.name)
-        runs = bool(preset.image.dockerfile) and not request.recreate and await self._runs(id)
+        runs = isinstance(preset.image, DockerfileImage) and not request.recreate and await self._runs(id)
         try:
             plan = await self._planner.plan(preset, request, LOOK_SECONDS if runs else None)
         except OutOfTime:  # whether it is outdated is not worth reading all that its image is made of

@@ -69,7 +69,7 @@ class Planner:
         """See `plan.make`. Raises OutOfTime after `seconds` of reading; `None` lets it take as long as it takes."""
         await self._workers.run(partial(start_check.allow, request.mounts, self._settings))
         facts, earlier = await self._engine.facts(), await self._earlier()
-        writable = await self._writable() if preset.mounts or request.mounts or preset.image.host else ()
+        writable = await self._writable() if preset.mounts or request.mounts or preset.uses_host_python else ()
         make = partial(planning.make, preset, request, facts, self._settings, earlier=earlier, writable=writable)
         return await self._read(make, seconds)
 

@@ -15,7 +15,7 @@ from traitlets.config import Application
 from ..agent_client import AgentClient
 from ..environments import Environments
 from ..errors import AgentUnreachable, KernelExited, KernelTimeout, MlenvError, NotFound
-from ..presets.model import ImageSource
+from ..presets.model import BuiltImage, DockerfileImage, HostImage
 from . import placement
 
 PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
@@ -104,17 +104,21 @@ async def _add_ipykernel(environments: Environments, place: placement.Place) -> 
     """How to, which depends on where the image comes from."""
     name = preset_of(place.environment)
     presets, _ = await environments.presets(place.workspace)
-    image = next((preset.image for preset in presets if preset.name == name), ImageSource())
+    image = next((preset.image for preset in presets if preset.name == name), None)
     anew = (
         "then make the environment anew, without what was installed in it: "
         f"jupyter mlenv start {name} --workspace '{place.workspace}' --recreate"
     )
-    if image.host:
-        python = environments.settings.host_python
-        return f"Install it: {python} -m pip install ipykernel; then start the kernel again."
-    if image.dockerfile:
-        return f"Install it in the Dockerfile (RUN python3 -m pip install ipykernel), {anew}"
-    line = 'pip = ["ipykernel"]' if image.base else "add_jupyter = true"
+    match image:
+        case HostImage():
+            python = environments.settings.host_python
+            return f"Install it: {python} -m pip install ipykernel; then start the kernel again."
+        case DockerfileImage():
+            return f"Install it in the Dockerfile (RUN python3 -m pip install ipykernel), {anew}"
+        case BuiltImage():
+            line = 'pip = ["ipykernel"]'
+        case _:
+            line = "add_jupyter = true"
     return f"Write `{line}` below [image] in the preset, {anew}"
 
 

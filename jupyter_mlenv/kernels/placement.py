@@ -217,7 +217,7 @@ def _folders(wish: Wish, environments: Environments, running: Sequence[str]) -> 
 async def _start(
     environments: Environments, preset: Preset, environment: Environment | None, request: StartRequest
 ) -> Environment:
-    if environment is None and not preset.image.host:
+    if environment is None and not preset.uses_host_python:
         ready = await environments.ready([preset], request.workspace, seconds=None)
         if not ready[preset.name]:
             raise ImageNotFound(
@@ -251,7 +251,9 @@ async def _visible(environments: Environments, place: Place, preset: Preset) -> 
     mounts = [mount for mount in plan.container.mounts if mount.target != RUN_DIR]
     if cwd := mapped(place.cwd, mounts):
         return cwd
-    shown = ", ".join(mount.source for mount in mounts if not preset.image.host or mount.source == place.workspace)
+    shown = ", ".join(
+        mount.source for mount in mounts if not preset.uses_host_python or mount.source == place.workspace
+    )
     raise WorkspaceForbidden(
         f"The notebook's folder {place.cwd} is not visible in the environment {place.environment}, which sees {shown}.",
         hint=f"Add a mount: jupyter mlenv start {preset.name} --workspace '{place.workspace}' "

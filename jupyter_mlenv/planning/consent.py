@@ -12,11 +12,13 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from typing_extensions import assert_never
+
 from .. import presets
 from ..engines.gpus import EVERY, NONE
 from ..errors import ConsentRequired, PresetInvalid, PresetNotFound
 from ..plaintext import one_line
-from ..presets.model import Consent, Endpoint, Preset
+from ..presets.model import BuiltImage, Consent, DockerfileImage, Endpoint, HostImage, Preset, PulledImage
 from ..settings import Settings
 from . import agreements
 from .dockerfile import fold_requirements
@@ -130,32 +132,40 @@ def _sentences(preset: Preset, settings: Settings) -> Iterator[str]:
 
 
 def _image(preset: Preset) -> Iterator[str]:
-    image, texts = preset.image, preset.project.texts if preset.project else {}
-    if image.host:
-        yield "It runs this machine's own Python, in a container; no image is built."
-    elif image.dockerfile:
-        yield from _dockerfile(preset)
-    elif image.base or image.add_jupyter:
-        yield f"It builds an image upon {image.base or image.reference}."
-        if image.apt:
-            yield f"Debian packages that it installs: {_few(image.apt)}."
-        if image.pip:
-            yield f"Python packages that it installs: {_few(image.pip)}."
-        if image.requirements:
-            path = os.path.join(preset.directory, image.requirements)
-            listed, rest = fold_requirements(texts.get(path, ""))
-            lines = listed or [line for line in rest.splitlines() if line.strip()]
-            yield f"It installs what {_short_path(preset, path)} lists: {_few(lines)}."
-        if image.pip_index:
-            yield f"Python packages may also come from {image.pip_index}."
-    else:
-        yield f"It downloads and runs the image {image.reference}."
+    image = preset.image
+    match image:
+        case HostImage():
+            yield "It runs this machine's own Python, in a container; no image is built."
+        case PulledImage(add_jupyter=False):
+            yield f"It downloads and runs the image {image.reference}."
+        case PulledImage():
+            yield f"It builds an image upon {image.reference}."
+        case BuiltImage():
+            yield from _built(preset, image)
+        case DockerfileImage():
+            yield from _dockerfile(preset, image)
+        case _:
+            assert_never(image)
     if image.python != "python3":
         yield f"The interpreter that it runs is {image.python}."
 
 
-def _dockerfile(preset: Preset) -> Iterator[str]:
-    image = preset.image
+def _built(preset: Preset, image: BuiltImage) -> Iterator[str]:
+    yield f"It builds an image upon {image.base}."
+    if image.apt:
+        yield f"Debian packages that it installs: {_few(image.apt)}."
+    if image.pip:
+        yield f"Python packages that it installs: {_few(image.pip)}."
+    if image.requirements:
+        path = os.path.join(preset.directory, image.requirements)
+        listed, rest = fold_requirements(preset.project.texts.get(path, "") if preset.project else "")
+        lines = listed or [line for line in rest.splitlines() if line.strip()]
+        yield f"It installs what {_short_path(preset, path)} lists: {_few(lines)}."
+    if image.pip_index:
+        yield f"Python packages may also come from {image.pip_index}."
+
+
+def _dockerfile(preset: Preset, image: DockerfileImage) -> Iterator[str]:
     path = os.path.join(preset.directory, image.dockerfile)
     text = preset.project.texts.get(path) if preset.project else None
     if text is None:

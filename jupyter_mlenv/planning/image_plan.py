@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from typing_extensions import assert_never
+
 from .. import treewalk
 from ..engines.base import EngineFacts
 from ..engines.model import BuildRecipe
 from ..errors import PresetInvalid
 from ..presets import project_files
-from ..presets.model import Preset
+from ..presets.model import BuiltImage, DockerfileImage, HostImage, Preset, PulledImage
 from ..settings import Settings
 from . import allowed_images, dockerfile, host_python, user_dockerfile
 from .image_names import apply_alias
@@ -32,44 +34,55 @@ def make(
     `earlier`: the labels of images we built before. Raises PresetInvalid, LimitExceeded.
     """
     files = _Files(preset, workspace, pause)
-    source = preset.image
-    if source.host:
-        return ImagePlan("host", host_python.reference())
-    if source.base or source.reference:
-        used = apply_alias(source.base or source.reference, settings.image_aliases)
-        allowed_images.check([used], settings.allowed_images, f'The preset "{preset.name}"')
-    buildkit = facts.buildkit and settings.builder != "classic"
-    if source.dockerfile:
-        recipe = _own_dockerfile(files, settings)
-    elif source.base or source.add_jupyter:
-        recipe = _generated(files, settings, earlier, buildkit=buildkit)
-    else:
-        return ImagePlan("pull", apply_alias(source.reference, settings.image_aliases))
+    match preset.image:
+        case HostImage():
+            return ImagePlan("host", host_python.reference())
+        case PulledImage(add_jupyter=False) as source:
+            return ImagePlan("pull", _allowed(source.reference, preset, settings))
+        case PulledImage() | BuiltImage() as source:
+            buildkit = facts.buildkit and settings.builder != "classic"
+            recipe = _generated(source, files, settings, earlier, buildkit=buildkit)
+        case DockerfileImage() as source:
+            recipe = _own_dockerfile(source, files, settings)
+        case _:
+            assert_never(preset.image)
     return ImagePlan("build", recipe.tag, recipe)
 
 
+def _allowed(name: str, preset: Preset, settings: Settings) -> str:
+    """The image that is used instead of this one. Raises LimitExceeded."""
+    used = apply_alias(name, settings.image_aliases)
+    allowed_images.check([used], settings.allowed_images, f'The preset "{preset.name}"')
+    return used
+
+
 def _generated(
-    files: _Files, settings: Settings, earlier: Sequence[Mapping[str, str]], *, buildkit: bool
+    source: PulledImage | BuiltImage,
+    files: _Files,
+    settings: Settings,
+    earlier: Sequence[Mapping[str, str]],
+    *,
+    buildkit: bool,
 ) -> BuildRecipe:
     preset = files.preset
-    source = preset.image
-    text = files.text(source.requirements) if source.requirements else ""
+    built = source if isinstance(source, BuiltImage) else BuiltImage(source.reference, python=source.python)
+    base = _allowed(built.base, preset, settings)
+    text = files.text(built.requirements) if built.requirements else ""
     listed, rest = dockerfile.fold_requirements(text)
     request = dockerfile.ImageRequest(
-        base=apply_alias(source.base or source.reference, settings.image_aliases),
-        python=source.python,
-        doors=source.add_jupyter,
-        apt=source.apt,
-        pip=tuple(dict.fromkeys((*source.pip, *listed))),
-        pip_index=source.pip_index,
+        base=base,
+        python=built.python,
+        doors=built.add_jupyter,
+        apt=built.apt,
+        pip=tuple(dict.fromkeys((*built.pip, *listed))),
+        pip_index=built.pip_index,
         requirements=rest,
     )
     return dockerfile.recipe(request, preset.name, earlier=earlier, buildkit=buildkit)
 
 
-def _own_dockerfile(files: _Files, settings: Settings) -> BuildRecipe:
+def _own_dockerfile(source: DockerfileImage, files: _Files, settings: Settings) -> BuildRecipe:
     preset = files.preset
-    source = preset.image
     text = files.text(source.dockerfile)
     if settings.allowed_images:
         used = allowed_images.used(text, source.args)

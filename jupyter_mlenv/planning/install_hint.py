@@ -9,8 +9,10 @@ import json
 import os
 import shlex
 
+from typing_extensions import assert_never
+
 from ..presets import DEFAULT_NAME, WORKSPACE_FILE
-from ..presets.model import Preset
+from ..presets.model import BuiltImage, DockerfileImage, HostImage, Preset, PulledImage
 from .model import ISOLATED, StartRequest
 
 _START = ("jupyter", "mlenv", "start")
@@ -43,16 +45,21 @@ def _lasts(preset: Preset, request: StartRequest, id: str) -> str:
 
 def _keep(preset: Preset, request: StartRequest, python: str) -> dict[str, str]:
     image, anew = preset.image, _anew(preset, request)
-    if image.host:
-        how = "To keep it for good, install it into this machine's own Python, in a terminal outside of here:"
-        return {"keep": f"{how}\n{shlex.quote(python)} -m pip install {PACKAGES}"}
-    if image.dockerfile:
-        path = os.path.join(preset.directory, image.dockerfile)
-        return {"keep": f"To keep it for good, add this to {path}, then run {anew}\nRUN pip install {PACKAGES}"}
-    # Packages work only with `base`; a preset of an image that is pulled becomes one that builds upon it.
-    base = "" if image.base else f"base = {_text(image.reference)}\n"
+    match image:
+        case HostImage():
+            how = "To keep it for good, install it into this machine's own Python, in a terminal outside of here:"
+            return {"keep": f"{how}\n{shlex.quote(python)} -m pip install {PACKAGES}"}
+        case DockerfileImage():
+            path = os.path.join(preset.directory, image.dockerfile)
+            return {"keep": f"To keep it for good, add this to {path}, then run {anew}\nRUN pip install {PACKAGES}"}
+        case PulledImage():
+            # Packages work only with `base`: this preset becomes one that builds upon the image.
+            base, what = f"base = {_text(image.reference)}\n", "put this in the place of `reference` in"
+        case BuiltImage():
+            base, what = "", "add this to"
+        case _:
+            assert_never(image)
     if preset.source != "catalog":
-        what = "add this to" if image.base else "put this in the place of `reference` in"
         return {
             "file": preset.source,
             "keep": f"To keep it for good, {what} [image] in {preset.source}, then run {anew}\n{base}{LINES}",

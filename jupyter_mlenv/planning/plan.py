@@ -84,12 +84,12 @@ def make(
             settings, install_hint.note(preset, request, id, python), request.workspace, shared=shared
         ),
         *variables.files(settings, preset, image_plan.proxies(settings)),
-        *(host_config.files(host_python.prefixes(settings)) if preset.image.host else ()),
+        *(host_config.files(host_python.prefixes(settings)) if preset.uses_host_python else ()),
     )
     asked = (*preset.mounts, *request.mounts)
     home = container_files.home(settings, request.workspace)
     targets.check(asked, request.workspace, (entry.path for entry in files), home)
-    prefixes = ("/usr", *host_python.prefixes(settings)) if preset.image.host else ()
+    prefixes = ("/usr", *host_python.prefixes(settings)) if preset.uses_host_python else ()
     empty_folders, empty_files = host_config.hidden(prefixes) if prefixes else ((), ())
     # One directory per environment below the run root, short: a socket path holds 107 bytes at most.
     run_dir = os.path.join(settings.run_root, id[-10:]) if shared else ""
@@ -145,7 +145,7 @@ def make(
 
 
 def _python(preset: Preset, settings: Settings) -> str:
-    if not preset.image.host:
+    if not preset.uses_host_python:
         return preset.image.python
     return settings.host_python or preset.image.python
 
@@ -172,13 +172,13 @@ def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, pyt
         "HOME": container_files.home(settings, request.workspace),
         "USER": settings.username,
         "LOGNAME": settings.username,
-        "SHELL": "/bin/bash" if preset.image.host and os.path.exists("/bin/bash") else "/bin/sh",
+        "SHELL": "/bin/bash" if preset.uses_host_python and os.path.exists("/bin/bash") else "/bin/sh",
         "LANG": "C.UTF-8",
         "MLENV_ID": id,
         "MLENV_PRESET": preset.name,
         "MLENV_WORKSPACE": request.workspace,
     }
-    if preset.image.host:
+    if preset.uses_host_python:
         # The image has no PATH of its own, and a venv's programs are found only through it.
         env["PATH"] = ":".join(dict.fromkeys([os.path.dirname(python), "/usr/local/bin", "/usr/bin", "/bin"]))
         env["PIP_BREAK_SYSTEM_PACKAGES"] = "1"  # what it would break is mounted read-only
@@ -196,7 +196,7 @@ def _counted(env: dict[str, str], settings: Settings, resources: Resources) -> d
 def _mounts(
     preset: Preset, request: StartRequest, settings: Settings, run_dir: str, writable: Iterable[str]
 ) -> tuple[Mount, ...]:
-    mounts = list(host_python.mounts(settings)) if preset.image.host else []
+    mounts = list(host_python.mounts(settings)) if preset.uses_host_python else []
     for mount in (*preset.mounts, *request.mounts):
         mounts.append(dataclasses.replace(mount, target=targets.clean(mount.target)))
     mounts = list(mount_sources.resolved(mounts, (request.workspace, *writable)))

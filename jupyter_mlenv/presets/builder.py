@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..engines import gpus
 from ..engines.model import Mount, Resources
 from ..sizes import parse_size
-from .model import Endpoint, ImageSource, KernelOptions, Preset
+from .model import BuiltImage, DockerfileImage, Endpoint, HostImage, ImageSource, KernelOptions, Preset, PulledImage
 from .rules import merge_tables
 
 
 def build(data: Mapping[str, Any], file: str, directory: str, defaults: Mapping[str, Mapping[str, Any]]) -> Preset:
     """The preset of merged data. `defaults`: the endpoints that every preset has unless it says otherwise."""
     kernel: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.get("kernel", {}).items()}
-    image: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data["image"].items()}
-    image.setdefault("add_jupyter", "base" in image)
     return Preset(
         name=data["name"],
         title=data.get("title", data["name"].replace("-", " ").capitalize()),
-        image=ImageSource(**image),
+        image=_image(data["image"]),
         description=data.get("description", ""),
         icon=data.get("icon", ""),
         gpu=data.get("gpu", False),
@@ -37,6 +35,22 @@ def build(data: Mapping[str, Any], file: str, directory: str, defaults: Mapping[
         source=file,
         directory=directory,
     )
+
+
+def _image(table: Mapping[str, Any]) -> ImageSource:
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    for field, kind in _KINDS.items():
+        if field in values:
+            return kind(**values)
+    return HostImage(**{key: value for key, value in values.items() if key != "host"})
+
+
+_KINDS: Mapping[str, Callable[..., ImageSource]] = {
+    "reference": PulledImage,
+    "base": BuiltImage,
+    "dockerfile": DockerfileImage,
+}
+"""By the field that only this kind has; the rules have seen to it that there is one of them, or `host`."""
 
 
 def _resources(table: Mapping[str, Any]) -> Resources:

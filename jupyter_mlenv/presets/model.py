@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..engines.model import Mount, Resources
 
@@ -32,35 +32,78 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class ImageSource:
-    """Where a preset's image comes from. Exactly one of `host`, `reference`, `base`, `dockerfile` is set.
+class HostImage:
+    """This machine's own Python, in an image that holds nothing."""
 
-    reference: pulled (jupyter added on top if `add_jupyter`); base: a generated Dockerfile on that image;
-    dockerfile: a path, absolute or relative to the preset's directory, with `context` (default: its folder).
-    """
-
-    host: bool = False
-    reference: str = ""
-    base: str = ""
-    dockerfile: str = ""
-    context: str = ""
-    target: str = ""
-    args: Mapping[str, str] = field(default_factory=dict)
-    apt: tuple[str, ...] = ()
-    pip: tuple[str, ...] = ()
-    pip_index: str = ""  # an extra index, e.g. the CPU wheels of PyTorch
-    requirements: str = ""  # a requirements file, relative to the preset's directory
-    add_jupyter: bool = False
-    python: str = "python3"  # the interpreter inside the image that runs agent, kernels and services
+    python: str = "python3"
 
     @property
     def origin(self) -> str:
-        """Where the image comes from, in a few words for a person."""
-        if self.host:
-            return "this machine's Python"
-        if self.reference:
-            return _short(self.reference) + (" + JupyterLab" if self.add_jupyter else "")
-        return f"built on {_short(self.base)}" if self.base else f"built from {self.dockerfile}"
+        return "this machine's Python"
+
+
+@dataclass(frozen=True)
+class PulledImage:
+    """An image of a registry, with JupyterLab and ipykernel added to it where `add_jupyter` is set."""
+
+    reference: str
+    add_jupyter: bool = False
+    python: str = "python3"
+
+    @property
+    def origin(self) -> str:
+        return _short(self.reference) + (" + JupyterLab" if self.add_jupyter else "")
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """An image that a generated Dockerfile builds upon another one.
+
+    Parameters
+    ----------
+    apt, pip
+        Packages of Debian and of Python.
+    pip_index
+        The address of an extra index, e.g. the CPU wheels of PyTorch.
+    requirements
+        A requirements file; relative to the preset's directory.
+    """
+
+    base: str
+    apt: tuple[str, ...] = ()
+    pip: tuple[str, ...] = ()
+    pip_index: str = ""
+    requirements: str = ""
+    add_jupyter: bool = True
+    python: str = "python3"
+
+    @property
+    def origin(self) -> str:
+        return f"built on {_short(self.base)}"
+
+
+@dataclass(frozen=True)
+class DockerfileImage:
+    """An image that a Dockerfile of the preset's own builds.
+
+    `dockerfile` and `context` are absolute, or relative to the preset's directory; an empty context is the folder of
+    the Dockerfile.
+    """
+
+    dockerfile: str
+    context: str = ""
+    target: str = ""
+    args: Mapping[str, str] = field(default_factory=dict)
+    python: str = "python3"
+
+    @property
+    def origin(self) -> str:
+        return f"built from {self.dockerfile}"
+
+
+ImageSource: TypeAlias = HostImage | PulledImage | BuiltImage | DockerfileImage
+"""Where a preset's image comes from. `python` is the interpreter inside that runs agent, kernels and services;
+`origin` says it in a few words for a person."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +179,11 @@ class Preset:
     directory: str = ""  # what relative paths in it are relative to
     project: Project | None = None
     consent: Consent | None = None
+
+    @property
+    def uses_host_python(self) -> bool:
+        """Whether this machine's own Python runs in there, so that there is no image to get."""
+        return isinstance(self.image, HostImage)
 
     def to_json(self, ready: bool | None) -> dict[str, Any]:
         """The preset object of the REST API and of `--json`. `ready`: its image is on the engine; `None`: not known."""

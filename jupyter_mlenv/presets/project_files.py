@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from .. import treewalk
-from .model import Preset, Project
+from .model import BuiltImage, DockerfileImage, Preset, Project
 
 
 def project(folder: str, preset: Preset, text: str) -> Project:
@@ -40,14 +40,14 @@ def text(project: Project, path: str) -> str:
 
 
 def _named(preset: Preset) -> Iterable[str]:
-    image = preset.image
-    if image.requirements:
-        yield os.path.join(preset.directory, image.requirements)
-    if image.dockerfile:
-        path = os.path.join(preset.directory, image.dockerfile)
-        yield path
-        context = os.path.join(preset.directory, image.context) if image.context else os.path.dirname(path)
-        yield os.path.join(context, ".dockerignore")
+    match preset.image:
+        case BuiltImage(requirements=requirements) if requirements:
+            yield os.path.join(preset.directory, requirements)
+        case DockerfileImage(dockerfile=dockerfile, context=context):
+            path = os.path.join(preset.directory, dockerfile)
+            yield path
+            folder = os.path.join(preset.directory, context) if context else os.path.dirname(path)
+            yield os.path.join(folder, ".dockerignore")
 
 
 def _digest(folder: str, files: Mapping[str, bytes | None]) -> str:

@@ -80,7 +80,7 @@ class KernelMenu:
         stopped = [e for e in there if e.name.startswith(ISOLATED) and e.state is State.STOPPED]
         await placement.sweep(self._environments, stopped)
         # The `host` preset's image is made in a moment, whenever one is needed.
-        usable = [p for p in presets if p.image.host or ready.get(p.name) or p.name in used]
+        usable = [p for p in presets if p.uses_host_python or ready.get(p.name) or p.name in used]
         wanted = {kernelspec.spec_name(p.name): (kernelspec.kernel_json(p, automatic=True), p.icon) for p in usable}
         folder = os.path.join(jupyter_data_dir(), "kernels")
         try:

@@ -10,7 +10,7 @@ import pytest
 from jupyter_mlenv.cli.doctor import host_checks
 from jupyter_mlenv.cli.doctor.engine_checks import registries as ask_registries
 from jupyter_mlenv.errors import PresetInvalid
-from jupyter_mlenv.presets.model import ImageSource
+from jupyter_mlenv.presets.model import BuiltImage, DockerfileImage, HostImage, PulledImage
 from jupyter_mlenv.settings import Settings
 from tests.support.waiting import free_port
 
@@ -45,14 +45,14 @@ def test_a_run_directory_that_is_a_link_or_a_file_is_a_problem(tmp_path: Path) -
 
 def test_registries_are_those_that_images_really_come_from() -> None:
     sources = [
-        ImageSource(host=True),
-        ImageSource(reference="pytorch/pytorch:2.6"),
-        ImageSource(base="python:3.12"),
-        ImageSource(base="python-like:3.12"),
-        ImageSource(reference="quay.io/jupyter/scipy-notebook:x"),
-        ImageSource(reference="nvcr.io/nvidia/cuda:12"),
-        ImageSource(reference="localhost:5000/a"),
-        ImageSource(dockerfile="Dockerfile"),
+        HostImage(),
+        PulledImage("pytorch/pytorch:2.6"),
+        BuiltImage("python:3.12"),
+        BuiltImage("python-like:3.12"),
+        PulledImage("quay.io/jupyter/scipy-notebook:x"),
+        PulledImage("nvcr.io/nvidia/cuda:12"),
+        PulledImage("localhost:5000/a"),
+        DockerfileImage("Dockerfile"),
     ]
     aliases = {"python": "mirror.example:5000/python", "nvcr.io": "mirror.example:5000/nvcr"}
     assert host_checks.registries(sources, aliases) == [

@@ -15,7 +15,7 @@ from jupyter_mlenv import presets, treewalk
 from jupyter_mlenv.errors import ConsentRequired, MlenvError, PresetInvalid
 from jupyter_mlenv.kernels import placement
 from jupyter_mlenv.planning import agreements, consent
-from jupyter_mlenv.presets.model import Preset
+from jupyter_mlenv.presets.model import Preset, PulledImage
 from jupyter_mlenv.settings import Settings
 from tests.support.agreeing import agreed
 from tests.support.api import Api
@@ -407,7 +407,7 @@ def test_a_project_takes_no_name_that_exists(tmp_path: Path, name: str) -> None:
     (mine / "broken.toml").write_text("name = ")
     (work / "mlenv.toml").write_text(f'title = "x"\nname = "{name}"\n[image]\nreference = "evil"\n')
     found, errors = presets.load(settings(tmp_path, mine), str(work))
-    assert [preset for preset in found if preset.project or preset.image.reference == "evil"] == []
+    assert [preset for preset in found if preset.project or preset.image == PulledImage("evil")] == []
     (error,) = [error for error in errors if error.details["file"] == str(work / "mlenv.toml")]
     assert (error.details["field"], error.details["line"]) == ("name", 2)
     assert 'name = "project"' in error.hint

@@ -128,7 +128,7 @@ def test_an_image_that_is_pulled_becomes_one_that_is_built_upon(tmp_path: Path) 
 def test_every_preset_of_the_catalog_can_keep_packages(tmp_path: Path) -> None:
     for each in presets.catalog():
         text = told("%pip install b", each, str(tmp_path))
-        if not each.image.host:
+        if not each.uses_host_python:
             own = presets.parse(text.split("\n", 2)[2], file="mlenv.toml", directory=str(tmp_path))
             assert (own.name, own.image.pip[-1]) == ("project", "b")
 

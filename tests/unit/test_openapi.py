@@ -15,7 +15,7 @@ from jupyter_mlenv.engines.model import Mount
 from jupyter_mlenv.environments.jobs import Job
 from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.errors import MlenvError
-from jupyter_mlenv.presets.model import Consent, Endpoint, ImageSource, Preset
+from jupyter_mlenv.presets.model import Consent, Endpoint, HostImage, Preset
 from jupyter_mlenv.server import validation
 from jupyter_mlenv.server.handlers import ROUTES, document
 from tests.support.fuzz import CASES, fuzz, served_document
@@ -58,7 +58,7 @@ def test_the_document_has_the_handlers_paths_and_verbs() -> None:
         ("Environment", Environment("a", "p", "T", "", "o", "/w", State.RUNNING, "i").to_json()),
         ("Job", Job("start", "a", lambda job: None).to_json()),
         ("Progress", Job("start", "a", lambda job: None).to_json()["progress"]),
-        ("Preset", Preset("p", "P", ImageSource(host=True)).to_json(None)),
+        ("Preset", Preset("p", "P", HostImage()).to_json(None)),
         ("Consent", Consent("/w/mlenv.toml", "/w", "0" * 64).to_json()),
         ("EngineFacts", {field.name for field in dataclasses.fields(EngineFacts)}),
         (

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import environments as module
 from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments import manager as module
 from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import PresetInvalid

@@ -13,7 +13,7 @@ from jupyter_mlenv.engines.gpus import EVERY, GpuRequest
 from jupyter_mlenv.engines.model import Mount
 from jupyter_mlenv.errors import PresetInvalid, PresetNotFound
 from jupyter_mlenv.presets.document import read, schema
-from jupyter_mlenv.presets.model import Preset
+from jupyter_mlenv.presets.model import BuiltImage, HostImage, Preset, PulledImage
 from jupyter_mlenv.settings import Settings
 
 CATALOG = Path(presets.__file__).parent / "catalog"
@@ -224,7 +224,7 @@ def test_extends_appends_lists_and_merges_tables() -> None:
 
 def test_another_way_to_the_image_replaces_the_old_one() -> None:
     preset = parse('extends = "python"\n[image]\nreference = "x:1"')
-    assert (preset.image.reference, preset.image.base, preset.image.pip) == ("x:1", "", ())
+    assert preset.image == PulledImage("x:1")
 
 
 def test_extends_finds_the_persons_presets_and_the_one_it_hides(tmp_path: Path) -> None:
@@ -317,8 +317,12 @@ def test_the_catalog_is_complete_and_consistent() -> None:
         assert preset.description
         assert "\n" not in preset.description
         assert preset.gpu == (preset.resources.gpus == EVERY)
-        image = preset.image.base or preset.image.reference
-        assert preset.image.host or (":" in image and not image.endswith(":latest")), f"{preset.name} pins no tag"
+        match preset.image:
+            case BuiltImage(base=image) | PulledImage(reference=image):
+                assert ":" in image, f"{preset.name} pins no tag"
+                assert not image.endswith(":latest"), f"{preset.name} pins no tag"
+            case other:
+                assert other == HostImage()
         if preset.gpu:
             assert not found[preset.twin].gpu
 

@@ -15,7 +15,7 @@ from typing import Literal
 from ... import safe_versions
 from ...errors import MlenvError, PresetInvalid
 from ...planning.image_names import apply_alias, normalize
-from ...presets.model import ImageSource, Preset
+from ...presets.model import BuiltImage, ImageSource, Preset, PulledImage
 from ...settings import Settings
 from .. import output
 
@@ -161,6 +161,10 @@ def aliases(settings: Settings) -> Iterator[Check]:
 
 def registries(sources: Iterable[ImageSource], image_aliases: Mapping[str, str]) -> list[str]:
     """The hosts that images of these sources come from, `docker.io` for a name without one; aliases applied. Pure."""
-    references = [source.reference or source.base for source in sources]
-    names = [normalize(apply_alias(reference, image_aliases)) for reference in references if reference]
+    references = [
+        source.base if isinstance(source, BuiltImage) else source.reference
+        for source in sources
+        if isinstance(source, (BuiltImage, PulledImage))
+    ]
+    names = [normalize(apply_alias(reference, image_aliases)) for reference in references]
     return list(dict.fromkeys(name.split("/")[0] for name in names))
