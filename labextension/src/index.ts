@@ -18,19 +18,19 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { ReadonlyJSONObject } from '@lumino/coreutils';
 
-import { Api } from './api';
-import { addCommands } from './commands';
-import { showError } from './dialogs';
-import { KernelEnds } from './kernelends';
-import { followKernels } from './kernelmenu';
-import { Tiles } from './launcher';
-import { Model } from './model';
-import { PresetProblems } from './presetproblems';
-import { askBeforeShutDown } from './quit';
-import { restartDeadOnes } from './revive';
-import { runningManager } from './running';
-import { Tabs } from './tabs';
-import { commonTheme } from './theme';
+import { Api } from './api/client';
+import { addCommands } from './commands/commands';
+import { showError } from './dialogs/dialogs';
+import { KernelEnds } from './kernels/notifications';
+import { followKernels } from './kernels/menu';
+import { Tiles } from './plugins/launcher';
+import { Model } from './model/model';
+import { PresetProblems } from './dialogs/presetproblems';
+import { askBeforeShutDown } from './commands/shutdown';
+import { restartDeadOnes } from './kernels/restart';
+import { runningManager } from './plugins/running';
+import { Tabs } from './tab/tabs';
+import { commonTheme } from './tab/theme';
 import { CommandIDs, ISettings, PAGE_OPTION, PLUGIN_ID } from './tokens';
 
 const DEFAULTS: ISettings = {

@@ -1,6 +1,6 @@
 import { ServerConnection } from '@jupyterlab/services';
 
-import { Api } from '../src/api';
+import { Api } from '../src/api/client';
 import { Change, IEnvironment, IJob, IProgress } from '../src/tokens';
 
 /** A user's server behind a hub, with an `@` in the user's name. */

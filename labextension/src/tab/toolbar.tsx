@@ -1,0 +1,145 @@
+import { TranslationBundle } from '@jupyterlab/translation';
+import {
+  launchIcon,
+  listIcon,
+  ReactWidget,
+  refreshIcon,
+  stopIcon,
+  Toolbar,
+  ToolbarButtonComponent,
+  UseSignal
+} from '@jupyterlab/ui-components';
+import { CommandRegistry } from '@lumino/commands';
+import React from 'react';
+
+import { stateLabel } from '../format';
+import { iconFor, tensorboardIcon } from '../icons';
+import { EnvironmentTab } from './tab';
+import { CommandIDs, NOTEBOOK, TENSORBOARD } from '../tokens';
+
+/** Fill the slim bar above an environment's page. */
+export function fillToolbar(
+  tab: EnvironmentTab,
+  commands: CommandRegistry,
+  trans: TranslationBundle
+): void {
+  const { session, toolbar } = tab;
+  const run = (command: string, args = {}) =>
+    void commands.execute(command, {
+      id: session.id,
+      endpoint: session.endpoint,
+      ...args
+    });
+  const running = () =>
+    session.environment?.state === 'running' && session.view.kind === 'frame';
+
+  const add = (name: string, render: () => JSX.Element | null) => {
+    const widget = ReactWidget.create(
+      <UseSignal signal={session.changed}>{render}</UseSignal>
+    );
+    widget.addClass('jp-ToolbarButton');
+    toolbar.addItem(name, widget);
+  };
+
+  const state = ReactWidget.create(
+    <UseSignal signal={session.changed}>
+      {() => <State tab={tab} trans={trans} />}
+    </UseSignal>
+  );
+  state.addClass('jp-mlenv-State-item');
+  toolbar.addItem('state', state);
+  toolbar.addItem('spacer', Toolbar.createSpacerItem());
+
+  const other = session.endpoint === NOTEBOOK ? TENSORBOARD : NOTEBOOK;
+  add('other', () =>
+    session.environment && !session.environment.endpoints[other] ? null : (
+      <ToolbarButtonComponent
+        icon={other === TENSORBOARD ? tensorboardIcon : iconFor(tab.seed.icon)}
+        label={tab.pageTitle(other)}
+        tooltip={trans.__('Open %1 in a tab of its own', tab.pageTitle(other))}
+        enabled={running()}
+        onClick={() => run(CommandIDs.open, { endpoint: other })}
+      />
+    )
+  );
+  add('browser', () => (
+    <ToolbarButtonComponent
+      icon={launchIcon}
+      tooltip={trans.__('Open in a new browser tab')}
+      enabled={running()}
+      onClick={() => run(CommandIDs.openInBrowser)}
+    />
+  ));
+  add('restart', () => (
+    <ToolbarButtonComponent
+      icon={refreshIcon}
+      tooltip={trans.__('Restart this environment')}
+      enabled={running()}
+      onClick={() => run(CommandIDs.restart)}
+    />
+  ));
+  add('stop', () => (
+    <ToolbarButtonComponent
+      icon={stopIcon}
+      tooltip={trans.__('Stop this environment')}
+      enabled={running()}
+      onClick={() => run(CommandIDs.stop)}
+    />
+  ));
+  const log = ReactWidget.create(
+    <UseSignal signal={tab.content.showLogChanged}>
+      {() => (
+        <ToolbarButtonComponent
+          icon={listIcon}
+          pressed={tab.content.showLog}
+          tooltip={
+            tab.content.showLog ? trans.__('Hide log') : trans.__('Show log')
+          }
+          onClick={() => {
+            tab.content.showLog = !tab.content.showLog;
+          }}
+        />
+      )}
+    </UseSignal>
+  );
+  log.addClass('jp-ToolbarButton');
+  toolbar.addItem('log', log);
+}
+
+/** Name and state dot. */
+function State(props: {
+  tab: EnvironmentTab;
+  trans: TranslationBundle;
+}): JSX.Element {
+  const { tab, trans } = props;
+  const { session } = tab;
+  const environment = session.environment;
+  const view = session.view;
+  let mood: string = environment?.state ?? 'stopped';
+  let label = environment ? stateLabel(environment, trans) : '';
+  if (view.kind === 'working') {
+    mood = 'starting';
+    label = trans.__('Starting');
+  } else if (view.kind === 'ending') {
+    mood = 'starting';
+    label = trans.__('Stopping');
+  } else if (view.kind === 'failed') {
+    mood = 'failed';
+    label = trans.__('Failed');
+  } else if (view.kind === 'gone') {
+    mood = 'stopped';
+    label = trans.__('Removed');
+  }
+  return (
+    <span className="jp-mlenv-State" title={environment?.id ?? ''}>
+      <span
+        className="jp-mlenv-Dot"
+        data-state={mood}
+        role="img"
+        aria-label={label}
+      />
+      <span className="jp-mlenv-State-name">{tab.seed.title}</span>
+      <span className="jp-mlenv-muted">{label}</span>
+    </span>
+  );
+}
