@@ -179,7 +179,7 @@ async def here(environments: Environments, given: str = "", preset: str = "") ->
 
     if given:
         return await off_loop(workspaces.check, given, environments.settings)
-    there = await environments.list() if preset else []
+    there = await environments.known() if preset else []
     running = [e.workspace for e in there if e.preset == preset and e.state is State.RUNNING]
     return await off_loop(workspaces.find, os.getcwd(), environments.settings, running)
 

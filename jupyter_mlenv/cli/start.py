@@ -100,7 +100,7 @@ def show_started(environment: Environment, *, as_json: bool) -> None:
         output.write(f"Warning: {warning}", style="yellow")
     if environment.outdated:
         output.write(
-            "Note: it was made from an older state of the preset or with other options. "
+            "Note: it was made from an older state of the preset. "
             "To make it anew, without what was installed in it: "
             f"jupyter mlenv start {environment.preset} --recreate",
             style="yellow",

@@ -50,8 +50,9 @@ class ImageInfo:
 
 @dataclass(frozen=True)
 class ContainerInfo:
-    """A container as the engine reports it. From `list` only `id name status labels image created` are filled.
+    """A container as the engine reports it.
 
+    From `list` only `id name status labels image created` are filled and, for one that has exited, `exit_code`.
     `applied` is what the engine really applied; `ports` maps a container port to the host port published for it.
     """
 

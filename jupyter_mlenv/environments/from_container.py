@@ -34,6 +34,16 @@ ODD = "Its container has no plan that can be read, so it cannot be used. Remove 
 """The warning of a container that says it is an environment, and was not made by us."""
 
 
+ENDED = {0, 143, 255}
+"""Exit codes of an agent that was told to end, or was not there to end: 0 after SIGTERM, 143 before it could listen,
+255 where the engine or the machine went down. All others are crashes."""
+
+
+def crashed(info: ContainerInfo) -> bool:
+    """Whether it ended by itself and not because somebody stopped it."""
+    return info.status == "exited" and info.exit_code is not None and info.exit_code not in ENDED
+
+
 def environment(info: ContainerInfo) -> Environment:
     """The environment whose container this is; all of it comes from the labels and the engine's own report."""
     labels = info.labels
@@ -51,7 +61,7 @@ def environment(info: ContainerInfo) -> Environment:
         name=labels.get(f"{LABEL}.name", ""),
         owner=labels.get(f"{LABEL}.owner", ""),
         workspace=labels.get(f"{LABEL}.workspace", ""),
-        state=_STATES.get(info.status, State.STOPPED) if sense else State.FAILED,
+        state=_STATES.get(info.status, State.STOPPED) if sense and not crashed(info) else State.FAILED,
         image=plan.image.reference or info.image,
         endpoints=plan.endpoints,
         gpu=plan.gpu,
@@ -62,8 +72,9 @@ def environment(info: ContainerInfo) -> Environment:
         created=info.created,
         started=info.started,
         exit_code=info.exit_code,
-        oom_killed=info.oom_killed,
+        oom_killed=info.oom_killed and crashed(info),
         plan_hash=plan.hash,
+        recipe=labels.get(f"{LABEL}.recipe", ""),
         warnings=tuple(warnings),
     )
 

@@ -12,7 +12,14 @@ from ..agent_client.routes import Route
 from ..container_layout import LABEL
 from ..engines.base import ContainerInfo, Engine, EngineEvent
 from ..engines.model import Progress
-from ..errors import ContainerNotFound, EnvironmentNotFound, PresetInvalid
+from ..errors import (
+    ContainerNotFound,
+    EngineError,
+    EnginePermission,
+    EngineUnavailable,
+    EnvironmentNotFound,
+    PresetInvalid,
+)
 from ..planning import plan as planning
 from ..planning.model import Plan, StartRequest, container_name, environment_id
 from ..presets.model import DockerfileImage, Preset
@@ -34,6 +41,9 @@ CLEAN_UP, LET_GO = 4.0, 1.0
 LONGEST_STOP = 600
 """Seconds that a container has to end, whatever its label says."""
 
+OTHER_OPTIONS = "It was made with other options than these, or by an older version. With --recreate it is made anew."
+"""The warning of a start that found the environment as it was made before."""
+
 Run = tuple[str, str]
 """Container and time of its start: one agent's life."""
 
@@ -51,8 +61,8 @@ class Environments:
         self.jobs = jobs
         self._planner = Planner(engine, settings)
         self._lifecycle = Lifecycle(engine, settings, Locks(settings.run_root))
-        self._services = Services(self.get, self._agent)
-        self._inside = InsideJupyter(self.get, self._agent, self._changed)
+        self._services = Services(self.look, self._agent)
+        self._inside = InsideJupyter(self.look, self._agent, self._changed)
         self._pending: dict[str, Environment] = {}
         self._agents: dict[str, tuple[Run, AgentClient]] = {}
         self._changes = Changes(
@@ -74,15 +84,22 @@ class Environments:
         return await self._planner.ready(presets, workspace, seconds)
 
     async def list(self) -> list[Environment]:
-        """All environments of this owner, in one engine call, and those that a job is about to make."""
-        containers = await self.engine.list({f"{LABEL}.owner": self.settings.owner})
-        there = [self._seen_by_jobs(from_container.environment(c)) for c in containers if from_container.named(c)]
-        known = {environment.id for environment in there}
-        coming = [environment for id, environment in self._pending.items() if id not in known]
-        return sorted(there + coming, key=lambda environment: environment.id)
+        """All environments of this owner, each as `get` gives it, and those that a job is about to make."""
+        listed = await self._listed()
+        there = [one for one in await asyncio.gather(*map(self._closer, listed)) if one is not None]
+        return list(self._with_coming(await self._with_outdated(there)))
+
+    async def known(self) -> Sequence[Environment]:
+        """All environments in one engine call: without when they started, warnings, and whether they are outdated."""
+        return self._with_coming([from_container.environment(info) for info in await self._listed()])
 
     async def get(self, id: str) -> Environment:
-        """Raises EnvironmentNotFound, also for an environment that is somebody else's."""
+        """One environment. Raises EnvironmentNotFound, also for one that is somebody else's."""
+        (environment,) = await self._with_outdated([await self.look(id)])
+        return environment
+
+    async def look(self, id: str) -> Environment:
+        """The same but for whether it is outdated: one engine call, and no file is read. Raises EnvironmentNotFound."""
         try:
             return self._seen_by_jobs(from_container.environment(await self._inspect(id)))
         except EnvironmentNotFound:
@@ -106,7 +123,7 @@ class Environments:
 
         async def work(job: Job) -> Environment:
             info = await self._lifecycle.up(plan, job, recreate=request.recreate)
-            return await self._up(info, plan.hash, request.endpoint, base_url, job)
+            return await self._up(info, request.endpoint, base_url, job, plan.hash)
 
         job = self._job("start", plan.id, work)
         if job.state == "running":
@@ -176,7 +193,7 @@ class Environments:
 
     async def agent(self, id: str) -> AgentClient:
         """The agent of a running environment. Raises EnvironmentNotFound, EnvironmentNotRunning."""
-        environment = await self.get(id)
+        environment = await self.look(id)
         if environment.state is not State.RUNNING:
             raise from_container.not_running(environment)
         return await self._agent(environment)
@@ -217,7 +234,7 @@ class Environments:
 
     async def _runs(self, id: str) -> bool:
         try:
-            return (await self.get(id)).state is State.RUNNING
+            return (await self.look(id)).state is State.RUNNING
         except EnvironmentNotFound:
             return False
 
@@ -249,17 +266,46 @@ class Environments:
                     await self.engine.stop(info.id, 10)
                     info = await self._inspect(id)
                 info = await self._lifecycle.wake(info, job)
-            return await self._up(info, "", endpoint, base_url, job)
+            return await self._up(info, endpoint, base_url, job)
 
         job = self._job(kind, id, work)
         return from_container.with_job(environment, job.id), job
 
-    async def _up(self, info: ContainerInfo, plan_hash: str, endpoint: str, base_url: str, job: Job) -> Environment:
+    async def _up(
+        self, info: ContainerInfo, endpoint: str, base_url: str, job: Job, plan_hash: str = ""
+    ) -> Environment:
         environment = from_container.environment(info)
         if endpoint:
             job.progress(Progress("service", f"Starting {endpoint}"))
             await self.service(environment.id, endpoint, base_url)
-        return replace(environment, outdated=bool(plan_hash) and environment.plan_hash != plan_hash)
+        (environment,) = await self._with_outdated([environment])
+        if plan_hash and environment.plan_hash != plan_hash and not environment.outdated:
+            return replace(environment, warnings=(*environment.warnings, OTHER_OPTIONS))
+        return environment
+
+    async def _listed(self) -> Sequence[ContainerInfo]:
+        containers = await self.engine.list({f"{LABEL}.owner": self.settings.owner})
+        return [info for info in containers if from_container.named(info)]
+
+    async def _closer(self, listed: ContainerInfo) -> Environment | None:
+        """What only a question about this one container tells; `None` if it is gone by then."""
+        try:
+            return from_container.environment(await self.engine.inspect(listed.id))
+        except ContainerNotFound:
+            return None
+        except (EngineUnavailable, EnginePermission):
+            raise
+        except EngineError:  # one odd container must not hide all others
+            return from_container.environment(listed)
+
+    async def _with_outdated(self, environments: Sequence[Environment]) -> Sequence[Environment]:
+        outdated = await self._planner.outdated(environments)
+        return [replace(one, outdated=True) if one.id in outdated else one for one in environments]
+
+    def _with_coming(self, there: Sequence[Environment]) -> Sequence[Environment]:
+        known = {environment.id for environment in there}
+        coming = [environment for id, environment in self._pending.items() if id not in known]
+        return sorted([*map(self._seen_by_jobs, there), *coming], key=lambda environment: environment.id)
 
     def _job(self, kind: str, id: str, work: Any) -> Job:
         job = self.jobs.start(kind, id, work)

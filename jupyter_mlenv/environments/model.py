@@ -24,8 +24,9 @@ class State(str, enum.Enum):
 class Environment:
     """One container made from a plan, as read back from the engine.
 
-    `started` and `created` are ISO 8601 in UTC. `exit_code` and `oom_killed` describe the last exit of a stopped one.
-    `warnings` say what the engine did not apply (a limit, a GPU). `outdated`: the preset has changed since.
+    `started` and `created` are ISO 8601 in UTC. `exit_code` describes the last exit of one that does not run, and
+    `oom_killed` tells a crash for lack of memory. `warnings` say what the engine did not apply (a limit, a GPU).
+    `outdated`: the preset has changed since.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Environment:
     oom_killed: bool = False
     job: str = ""
     plan_hash: str = ""
+    recipe: str = ""  # see `planning.recipe`; empty for one that an older version made
     outdated: bool = False
     warnings: tuple[str, ...] = ()
 

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from .. import workspaces
 from ..container_layout import LABEL
-from ..engines.base import Engine, ImageInfo
+from ..engines.base import Engine, EngineFacts, ImageInfo
 from ..errors import MlenvError, PresetInvalid
-from ..planning import consent, image_plan
+from ..planning import consent, image_plan, recipe
 from ..planning import plan as planning
 from ..planning.model import Plan, StartRequest
 from ..presets import loader
@@ -21,6 +21,7 @@ from ..settings import Settings
 from ..treewalk import Budget, OutOfTime
 from ..workers import Workers
 from . import start_check
+from .model import Environment
 
 THREADS = 4
 """Threads that read presets, Dockerfiles and the names of what is copied into images."""
@@ -94,6 +95,33 @@ class Planner:
 
         answers = await asyncio.gather(*(ready(preset) for preset in presets))
         return dict(zip((preset.name for preset in presets), answers, strict=True))
+
+    async def outdated(self, environments: Sequence[Environment]) -> frozenset[str]:
+        """The ids of those whose presets, or the files that images are built from, have changed since.
+
+        What cannot be told is not outdated: a preset that is gone or broken, one whose image takes longer than
+        `LOOK_SECONDS` to know, an environment that an older version made.
+        """
+        told = [environment for environment in environments if environment.recipe]
+        if not told:
+            return frozenset()
+        facts = await self._engine.facts()
+        found = await asyncio.gather(*(self._is_outdated(environment, facts) for environment in told))
+        return frozenset(environment.id for environment, changed in zip(told, found, strict=True) if changed)
+
+    async def _is_outdated(self, environment: Environment, facts: EngineFacts) -> bool:
+        presets, _ = await self.presets(environment.workspace)
+        preset = next((preset for preset in presets if preset.name == environment.preset), None)
+        if preset is None:
+            return False
+        if preset.consent is not None:  # it was agreed to once, and says something else now
+            return True
+        make = partial(image_plan.make, preset, environment.workspace, facts, self._settings)
+        try:
+            image = await self._read(make, LOOK_SECONDS)
+        except (OutOfTime, MlenvError):
+            return False
+        return recipe.digest(preset, image) != environment.recipe
 
     def close(self) -> None:
         """Take no more questions."""

@@ -128,7 +128,7 @@ async def _settled(id: str, attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 async def _find(environments: Environments, wish: Wish) -> Place:
-    there = await environments.list()
+    there = await environments.known()
     running = [e.workspace for e in there if e.preset == wish.preset and e.state is State.RUNNING]
     workspace, cwd = await off_loop(_folders, wish, environments, running)
     presets, broken = await environments.presets(workspace)
@@ -183,10 +183,10 @@ def sockets(environments: Environments, environment: Environment) -> str:
 async def why_gone(environments: Environments, id: str) -> str:
     """What has become of the environment of a kernel that ended with it, as a sentence; empty if it runs."""
     try:
-        environment = await environments.get(id)
+        environment = await environments.look(id)
         if environment.state is not State.RUNNING:
             await asyncio.sleep(REMOVAL)
-            environment = await environments.get(id)
+            environment = await environments.look(id)
     except EnvironmentNotFound:
         return f"The environment {id} was removed, and its kernels with it. A restart of the kernel makes it anew."
     except MlenvError as error:
@@ -228,7 +228,9 @@ async def _start(
                 details={"preset": preset.name, "workspace": request.workspace},
             )
     unasked = preset.consent is not None  # what it was made from was agreed to; what the files say now was not
-    if environment is not None and (unasked or (environment.state is State.STOPPED and not environment.job)):
+    if environment is not None and (
+        unasked or (environment.state in (State.STOPPED, State.FAILED) and not environment.job)
+    ):
         _, job = await environments.resume(environment.id)
     else:
         _, job = await environments.start(request)

@@ -52,7 +52,7 @@ async def start(
 
 async def again(environments: Environments, kernel_id: str, environment_id: str, cwd: str) -> Place:
     """The place of a kernel that is there already, in this folder. Raises NotFound if it has ended."""
-    environment = await environments.get(environment_id)
+    environment = await environments.look(environment_id)
     agent = await placement.client(environments, environment)
     if kernel_id not in [kernel.id for kernel in await agent.kernels() if kernel.state != "exited"]:
         raise NotFound(f"The kernel {kernel_id} in the environment {environment_id} has ended.", hint="Start it anew.")

@@ -27,6 +27,7 @@ from . import (
     limits,
     mount_sources,
     package_index,
+    recipe,
     variables,
 )
 from .image_names import apply_alias
@@ -137,6 +138,7 @@ def make(
         "plan": to_label(plan),
         "run": run_dir,
         "version": __version__,
+        "recipe": recipe.digest(preset, image),
     }
     if request.mounts:
         labels["asked"] = "\n".join(targets.clean(mount.target) for mount in request.mounts)

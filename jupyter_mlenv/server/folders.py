@@ -29,7 +29,7 @@ async def workspace_at(path: str, environments: Environments, preset: str = "") 
     running: list[str] = []
     if preset:
         with suppress(EngineError):  # the start itself says what is wrong with the engine, with its hint
-            there = await environments.list()
+            there = await environments.known()
             running = [e.workspace for e in there if e.preset == preset and e.state is State.RUNNING]
     settings = environments.settings
     folder = os.path.join(settings.root_dir, *path.split("/")) if path else settings.root_dir

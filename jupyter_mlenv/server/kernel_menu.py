@@ -72,12 +72,12 @@ class KernelMenu:
         try:
             presets, _ = await self._environments.presets()
             ready = await self._environments.ready(presets)
-            there = await self._environments.list()
+            there = await self._environments.known()
             used = {environment.preset for environment in there}
         except MlenvError as error:
             self._log.debug("Which presets can be kernels is not known: %s", error)
             return
-        stopped = [e for e in there if e.name.startswith(ISOLATED) and e.state is State.STOPPED]
+        stopped = [e for e in there if e.name.startswith(ISOLATED) and e.state in (State.STOPPED, State.FAILED)]
         await placement.sweep(self._environments, stopped)
         # The `host` preset's image is made in a moment, whenever one is needed.
         usable = [p for p in presets if p.uses_host_python or ready.get(p.name) or p.name in used]

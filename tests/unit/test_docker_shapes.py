@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv.engines import gpus
-from jupyter_mlenv.engines.docker.containers import applied_resources, create_body, device_request, timestamp
+from jupyter_mlenv.engines.docker.containers import applied_resources, create_body, device_request, from_list, timestamp
 from jupyter_mlenv.engines.docker.context import IN_MEMORY, MAX_BYTES, OWN_DOCKERFILE, write_context
 from jupyter_mlenv.engines.docker.images import label_changes
 from jupyter_mlenv.engines.model import BuildRecipe, ContainerSpec, FileEntry, Resources
@@ -183,3 +183,17 @@ def test_a_file_that_changes_its_size_while_it_is_read(tmp_path: Path) -> None:
     changes = iter([None, None, 10, None])
     with pytest.raises(EngineError, match="log of the build context cannot be read: it became shorter"):
         write_context(recipe, change)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ("Exited (137) 5 minutes ago", 137),
+        ("Exited (0) 2 weeks ago", 0),
+        ("Up 3 hours", None),
+        ("Created", None),
+        ("", None),
+    ],
+)
+def test_a_list_tells_exit_codes(status: str, code: int | None) -> None:
+    assert from_list({"Id": "i", "Names": ["/n"], "State": "exited", "Status": status}).exit_code == code

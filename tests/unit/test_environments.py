@@ -21,6 +21,7 @@ from jupyter_mlenv.errors import (
     ContainerExited,
     DiskFull,
     EndpointNotFound,
+    EngineError,
     EngineUnavailable,
     EnvironmentFailed,
     EnvironmentNotFound,
@@ -261,8 +262,85 @@ async def test_a_changed_preset_marks_the_environment_outdated(environments, req
     await (await environments.start(request_small))[1].wait()
     file = tmp_path / "presets" / "small.toml"
     file.write_text(file.read_text() + '\n[env]\nNEW = "1"\n')
-    again = await (await environments.start(request_small))[1].wait()
-    assert again.outdated
+    (listed,) = await environments.list()
+    assert listed.outdated
+    assert listed == await environments.get(listed.id)
+    assert (await (await environments.start(request_small))[1].wait()).outdated
+    assert (await (await environments.restart(listed.id))[1].wait()).outdated
+    file.write_text(PRESET)
+    assert not (await environments.get(listed.id)).outdated, "it is again as it was"
+    file.unlink()
+    assert not (await environments.get(listed.id)).outdated, "nothing can be said about a preset that is gone"
+
+
+async def test_a_changed_file_of_an_image_marks_the_environment_outdated(environments, tmp_path):
+    (tmp_path / "project").mkdir(exist_ok=True)
+    (tmp_path / "presets" / "built.toml").write_text('[image]\ndockerfile = "D"\n[endpoints.web]\ncommand = ["w"]\n')
+    dockerfile = tmp_path / "presets" / "D"
+    dockerfile.write_text("FROM registry.test/small:1\n")
+    _, job = await environments.start(StartRequest("built", str(tmp_path / "project")))
+    environment = await job.wait()
+    assert not (await environments.get(environment.id)).outdated
+    dockerfile.write_text("FROM registry.test/small:1\nRUN true\n")
+    assert [one.outdated for one in await environments.list()] == [True]
+
+
+async def test_how_a_tile_looks_makes_no_environment_outdated(environments, request_small, tmp_path):
+    environment = await (await environments.start(request_small))[1].wait()
+    file = tmp_path / "presets" / "small.toml"
+    file.write_text(file.read_text().replace('"Small"', '"Smaller"').replace("[image]", 'icon = "r"\n[image]', 1))
+    assert not (await environments.get(environment.id)).outdated
+
+
+async def test_a_start_with_other_options_says_that_it_found_another_one(environments, request_small):
+    environment = await (await environments.start(request_small))[1].wait()
+    other = await (await environments.start(replace(request_small, memory=1 << 30)))[1].wait()
+    assert (other.container, other.outdated) == (environment.container, False)
+    assert "--recreate" in other.warnings[-1]
+    assert (await environments.get(environment.id)).warnings == environment.warnings
+
+
+async def test_what_is_listed_is_what_get_says(environments, engine, request_small, tmp_path):
+    """Of one that runs, one that was stopped, and one that crashed."""
+    ids = []
+    for name in ("runs", "stopped", "crashed"):
+        environment = await (await environments.start(replace(request_small, name=name)))[1].wait()
+        ids.append(environment.id)
+    await environments.stop(ids[1])
+    await engine.kill(container_name(ids[2]))
+    listed = {environment.id: environment for environment in await environments.list()}
+    assert [listed[id] for id in ids] == [await environments.get(id) for id in ids]
+    assert [listed[id].state for id in ids] == [State.RUNNING, State.STOPPED, State.FAILED]
+    assert listed[ids[0]].started
+    assert listed[ids[2]].exit_code == 137
+    snapshot = await anext(environments.subscribe("/"))
+    assert snapshot["environments"] == [listed[id].to_json("/") for id in sorted(ids)]
+
+
+async def test_one_that_has_crashed_can_be_started_again(environments, engine, request_small):
+    environment = await (await environments.start(request_small))[1].wait()
+    await engine.kill(container_name(environment.id))
+    assert (await environments.get(environment.id)).state is State.FAILED
+    again = await (await environments.resume(environment.id))[1].wait()
+    assert (again.state, again.container) == (State.RUNNING, environment.container)
+
+
+async def test_one_odd_container_hides_no_other(environments, engine, request_small):
+    first = await (await environments.start(replace(request_small, name="first")))[1].wait()
+    second = await (await environments.start(replace(request_small, name="second")))[1].wait()
+    inspect = engine.inspect
+
+    async def odd(container: str):
+        if container == first.container:
+            raise EngineError("The engine has lost its files.")
+        if container == second.container:
+            await engine.remove(container)  # meanwhile
+        return await inspect(container)
+
+    engine.inspect = odd
+    assert [environment.id for environment in await environments.list()] == [first.id]
+    engine.inspect = inspect
+    assert len(await environments.sweep()) == 1
 
 
 async def test_remove_leaves_neither_container_nor_run_directory(environments, engine, settings, request_small):
@@ -425,7 +503,7 @@ async def test_a_container_that_dies_is_seen_and_its_routes_forgotten(environmen
     environment = await (await environments.start(request_small))[1].wait()
     await environments.service(environment.id, "web", "/")
     await engine.kill(container_name(environment.id))
-    change = await _until(changes, lambda c: c.get("environment", {}).get("state") == "stopped")
+    change = await _until(changes, lambda c: c.get("environment", {}).get("state") == "failed")
     assert change["environment"]["exit_code"] == 137
     assert environments.cached_service(environment.id, "web", "/") is None
     await environments.remove(environment.id)

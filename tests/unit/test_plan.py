@@ -118,7 +118,7 @@ def test_a_container_of_a_local_engine() -> None:
     assert not [name for name in spec.env if name.startswith(("JUPYTER", "JPY"))]
     assert spec.labels["jupyter-mlenv.run"] == f"/srv/run/{id[-10:]}"
     assert {name.partition(".")[2] for name in spec.labels} == {
-        "id", "owner", "preset", "workspace", "name", "plan", "run", "version"
+        "id", "owner", "preset", "workspace", "name", "plan", "run", "version", "recipe"
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ Field names: Docker Engine API v1.41, https://docs.docker.com/reference/api/engi
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 import time
 from collections.abc import Mapping, Sequence
@@ -90,6 +91,10 @@ def device_request(gpus: GpuRequest) -> dict[str, Any]:
     return {"Driver": "", "Capabilities": [["gpu"]], "Options": {}, "Count": gpus.count, **devices}
 
 
+_EXITED = re.compile(r"Exited \((\d{1,3})\)")
+"""What a list says of an exit code: in words for people, the same since Docker 1.0."""
+
+
 def from_list(entry: Mapping[str, Any]) -> ContainerInfo:
     """One element of `GET /containers/json`."""
     names = entry.get("Names") or [""]
@@ -100,6 +105,7 @@ def from_list(entry: Mapping[str, Any]) -> ContainerInfo:
         labels=entry.get("Labels") or {},
         image=entry.get("Image", ""),
         created=datetime.fromtimestamp(entry.get("Created", 0), timezone.utc).isoformat(),
+        exit_code=int(exited[1]) if (exited := _EXITED.match(entry.get("Status") or "")) else None,
     )
 
 
