@@ -166,7 +166,7 @@ async def test_a_container_killed_or_removed_by_hand(
     async with watching(environments) as watch:
         (await connect(await environments.service(id, "echo", "/"))).close()
         by_hand("kill", id)
-        told = await watch.state(id, "stopped")
+        told = await watch.state(id, "failed")
         assert told["environment"]["exit_code"] == 137
         assert environments.cached_service(id, "echo", "/") is None
         with pytest.raises(EnvironmentNotRunning):
@@ -221,7 +221,7 @@ async def test_an_agent_that_is_killed_takes_its_container_along(
         with pytest.raises(EnvironmentFailed):
             async with await agent.exec(["kill", "-KILL", str((await agent.health())["pid"])]) as session:
                 await session.wait()
-        await watch.state(environment.id, "stopped")
+        await watch.state(environment.id, "failed")
     assert (await start(environments, preset, workspace))[0].state is State.RUNNING
 
 

@@ -99,7 +99,7 @@ async def test_a_restarted_daemon_has_stopped_everything(
         await line.mend()
         snapshot = await watch.until(lambda c: c["type"] == "snapshot", "all that is there", known)
         (shown,) = snapshot["environments"]
-        assert (shown["id"], shown["state"]) == (id, "stopped")
+        assert (shown["id"], shown["state"]) == (id, "failed")
         assert environments.cached_service(id, "echo", "/") is None
         again, _ = await start(environments, preset, workspace)
         assert (again.container, again.state) == (environment.container, State.RUNNING)

@@ -27,7 +27,7 @@ from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.config import MlenvConfig
-from jupyter_mlenv.model import StartRequest
+from jupyter_mlenv.planning.model import StartRequest
 from traitlets.config import Config
 
 owner, run_root, presets, preset, workspace, at = sys.argv[1:]

@@ -87,7 +87,7 @@ def test_the_whole_life_of_an_environment(cli: Cli, workspace: Path, owner: str)
     id = str(started["id"])
 
     assert [e["id"] for e in cli.list()] == [id]
-    assert re.search(rf"^{id} +host +running +\S+ +made \d+ s ago", cli.run("list").stdout, re.MULTILINE)
+    assert re.search(rf"^{id} +host +running +\S+ +up \d+ s", cli.run("list").stdout, re.MULTILINE)
 
     # A second start is the same environment.
     assert json.loads(cli.run("start", "host", "--json").stdout)["id"] == id

@@ -256,7 +256,8 @@ from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import MlenvError
 from jupyter_mlenv.environments.jobs import Jobs
-from jupyter_mlenv.model import Mount, StartRequest
+from jupyter_mlenv.engines.model import Mount
+from jupyter_mlenv.planning.model import StartRequest
 
 LISTING = "import json, os; print(json.dumps(os.listdir('/data')))"
 folder, owner, swap = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
