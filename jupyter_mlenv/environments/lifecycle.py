@@ -102,7 +102,7 @@ class Lifecycle:
                 info = await self.engine.start(info.id)
                 await self._ready(info, report, check)
             except BaseException:
-                await _finish(self.engine.stop(info.id, 1))
+                await _finish(self.engine.stop(info.id, 5))
                 raise
         return info
 
