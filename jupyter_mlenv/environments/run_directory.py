@@ -2,7 +2,7 @@
 
 It holds the agent's token and, for kernels, links to their sockets. One directory in it, `inside`, is what the
 environment has at `/run/mlenv`: code in there can put whatever it likes in it, so nothing of it is ever read, and
-a socket of it is only connected to by a descriptor that `ownsockets` has looked at.
+a socket of it is only connected to by a descriptor that `unix_sockets` has looked at.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def link_socket(run_dir: str, name: str) -> str:
     """The path, which no environment can write, of a link to the socket of this name in `inside(run_dir)`.
 
     For programs that connect by a path themselves, such as ZeroMQ. An earlier link of the name is replaced at once.
-    Raises OSError as `ownsockets.find` does.
+    Raises OSError as `unix_sockets.find` does.
     """
     if os.path.basename(name) != name or not name.startswith(LINKED):
         raise ConnectionRefusedError(errno.ECONNREFUSED, "This is no socket's name", name)

@@ -1,7 +1,7 @@
 """A ZeroMQ context for each kernel: what one kernel does to the thread that receives from it holds up no other.
 
 ZeroMQ receives in a thread of the context, which a Jupyter server has one of for all its kernels. It closes descriptors
-that code in an environment sends along, which can take as long as that code likes (see `ownsockets`). For the same
+that code in an environment sends along, which can take as long as that code likes (see `unix_sockets`). For the same
 reason a context is ended in a thread that nobody waits for, also not the end of the process.
 """
 

@@ -1,7 +1,7 @@
 """The door from the browser to the services inside environments, under `<base_url>mlenv/envs/{id}/{endpoint}/`.
 
-It asks for the outer server's login (`admission.py`), takes everything that belongs to the outer server out
-(`scrub.py`), and then streams both ways with back-pressure. Request targets pass untouched, since services are started
+It asks for the outer server's login (`auth.py`), takes everything that belongs to the outer server out
+(`headers.py`), and then streams both ways with back-pressure. Request targets pass untouched: services are started
 under exactly the base URL that the browser sees. An upgrade becomes a raw byte splice after the handshake.
 """
 
