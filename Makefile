@@ -32,11 +32,15 @@ lab: $(DONE)/package ## JupyterLab with ML environments: PORT=8888 HOST=127.0.0.
 ##@ Work on it
 install: $(DONE)/package ## The package and its lab extension into .venv, and nothing else
 test: test-ready ## All tests; installs what they need
-	@scripts/test.sh lab unit engine ui
+	@scripts/test.sh lab unit agent server engine ui
 test-lab: $(NODE_DONE) ## The lab extension's tests
 	@scripts/test.sh lab
-test-unit: $(DONE)/test ## Python tests that need no engine: seconds
+test-unit: $(DONE)/test ## Python tests of single parts: seconds
 	@scripts/test.sh unit
+test-agent: $(DONE)/test ## Tests of the agent, its kernels and services, without a container
+	@scripts/test.sh agent
+test-server: $(DONE)/test ## Tests of the server extension and the proxy over an engine in memory
+	@scripts/test.sh server
 test-engine: test-ready ## Tests with the real engine
 	@scripts/test.sh engine
 test-ui: test-ready ## Tests with a real browser
@@ -62,7 +66,7 @@ clean-all: clean ## The same, and .venv and node_modules: like a fresh clone
 help:
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: lab install test test-ready test-lab test-unit test-engine test-ui torture bench lint dist clean clean-all help
+.PHONY: lab install test test-ready test-lab test-unit test-agent test-server test-engine test-ui torture bench lint dist clean clean-all help
 
 test-ready: $(DONE)/test $(NODE_DONE)
 	@scripts/engine.sh

@@ -1,12 +1,19 @@
 #!/usr/bin/env bash
-# Run test suites, each in a process of its own, then print each one's closing line. Fails if one failed.
-# test.sh [lab] [unit] [engine] [ui]
+# Run test suites beside each other, each in processes of its own, then print each one's closing line. Fails if one failed.
+# test.sh [lab] [unit] [agent] [server] [engine] [ui]
 source "$(dirname "$0")/lib.sh"
+
+# Tests wait more than they compute, so there are more of them at once than processors. Those of one file run one after the other.
+pytest_beside() { .venv/bin/python -m pytest --dist loadfile --numprocesses "$1" "tests/$2"; }
 
 run() {
   case $1 in
   lab) (cd labextension && PATH="$OLDPWD/.venv/bin:$PATH" jlpm test) ;;
-  *) .venv/bin/python -m pytest "tests/$1" ;;
+  unit) .venv/bin/python -m pytest tests/unit ;;
+  agent | server) pytest_beside 2 "$1" ;;
+  engine) pytest_beside 4 engine ;;
+  ui) pytest_beside 2 ui ;;
+  *) die "There is no suite '$1'." "Choose from: lab unit agent server engine ui." ;;
   esac
 }
 
@@ -17,16 +24,40 @@ closing_line() {
   esac
 }
 
+# Those of one row run one after the other, rows beside each other. Each prints its output as a whole when it ends.
+rows=("engine" "ui" "lab unit agent server")
+
+row() {
+  local suite began failed=0
+  for suite in "$@"; do
+    began=$SECONDS
+    if run "$suite" >".cache/test/$suite.log" 2>&1; then echo passed; else echo FAILED; fi >".cache/test/$suite.result"
+    # One write, so that the outputs of two suites that end together are not mixed.
+    printf '%s\n' "==> Tests: $suite ($((SECONDS - began)) s)" "$(cat ".cache/test/$suite.log")"
+  done
+}
+
 mkdir -p .cache/test
-failed=0
-lines=()
-for suite in "$@"; do
-  log=.cache/test/$suite.log
-  say "Tests: $suite"
-  result=passed
-  run "$suite" 2>&1 | tee "$log" || { result=FAILED failed=1; }
-  lines+=("$(printf '%-7s %-7s %s' "$suite" "$result" "$(closing_line "$suite" "$log" || echo 'it ended without a closing line')")")
+if [ $# = 1 ]; then
+  run "$1"
+  exit
+fi
+rm -f .cache/test/*.result
+say "Tests: $*; each is shown when it ends, .cache/test has their logs"
+# A process group for each row, so that Ctrl-C ends the tests with their cleaning up.
+set -m
+trap 'for group in $(jobs -p); do kill -INT -- "-$group" 2>/dev/null || true; done; wait' EXIT
+for suites in "${rows[@]}"; do
+  wanted=()
+  for suite in $suites; do [[ " $* " != *" $suite "* ]] || wanted+=("$suite"); done
+  [ ${#wanted[@]} = 0 ] || row "${wanted[@]}" &
 done
+wait
+failed=0
 printf '\n'
-printf '%s\n' "${lines[@]}"
+for suite in "$@"; do
+  result=$(cat ".cache/test/$suite.result" 2>/dev/null || echo FAILED)
+  [ "$result" = passed ] || failed=1
+  printf '%-7s %-7s %s\n' "$suite" "$result" "$(closing_line "$suite" ".cache/test/$suite.log" || echo 'it ended without a closing line')"
+done
 exit $failed

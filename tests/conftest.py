@@ -1,13 +1,16 @@
-"""Fixtures of every suite. Nothing here touches an engine until a test asks for it: tests/unit runs without one."""
+"""Fixtures of every suite. Nothing touches an engine until a test asks for it: unit, agent and server run without."""
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from tests.support.repository import ROOT
 
 BASE_IMAGE = "mlenv/base:bookworm"
 
@@ -82,7 +85,11 @@ def base_image(engine_ready: str) -> str:
         finally:
             await engine.close()
 
-    run_apart(make)
+    cache = ROOT / ".cache" / "test"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "base-image.lock").open("w") as lock:  # suites run beside each other, and one of them makes it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run_apart(make)
     return BASE_IMAGE
 
 

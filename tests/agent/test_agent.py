@@ -17,8 +17,18 @@ import pytest
 from jupyter_mlenv.agent_client import AgentClient, ServiceInfo
 from jupyter_mlenv.agent_client.routes import connect
 from jupyter_mlenv.errors import AgentUnreachable, NotFound, RequestInvalid, ServiceExited, ServiceTimeout
-
-from .agents import AGENT, HTTP_SERVER, ON_PORT, ON_SOCKET, RunningAgent, agent, alive, gone, interpreters, raw
+from tests.support.agents import (
+    AGENT,
+    HTTP_SERVER,
+    ON_PORT,
+    ON_SOCKET,
+    RunningAgent,
+    agent,
+    alive,
+    gone,
+    interpreters,
+    raw,
+)
 
 
 async def get(client: AgentClient, service: ServiceInfo, path: str) -> tuple[int, bytes]:

@@ -13,8 +13,7 @@ import pytest
 from jupyter_mlenv.agent_client import AgentClient, ServiceInfo, ServiceStatus
 from jupyter_mlenv.agent_client.routes import TunnelRoute, UnixRoute
 from jupyter_mlenv.errors import AgentUnreachable, ContainerExited, NotFound, RequestInvalid, ServiceExited
-
-from .agents import ON_PORT, ON_SOCKET, agent
+from tests.support.agents import ON_PORT, ON_SOCKET, agent
 
 
 @pytest.fixture

@@ -22,8 +22,7 @@ import pytest
 from jupyter_mlenv.agent_client.exec_session import ExecSession
 from jupyter_mlenv.cli.terminal import attach
 from jupyter_mlenv.errors import AgentUnreachable, RequestInvalid
-
-from .agents import RunningAgent, agent, gone, raw
+from tests.support.agents import RunningAgent, agent, gone, raw
 
 PYTHON = [sys.executable, "-u", "-c"]
 

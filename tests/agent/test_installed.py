@@ -19,8 +19,7 @@ from jupyter_mlenv.agent import installed
 from jupyter_mlenv.planning import container_files, install_hint
 from jupyter_mlenv.planning.model import StartRequest
 from jupyter_mlenv.presets.model import KernelOptions, Preset
-
-from .test_plan import make, preset
+from tests.unit.planning.test_plan import make, preset
 
 STARTUP = Path(jupyter_mlenv.agent.__file__).with_name("startup.py")
 ID = "python-0123456789"

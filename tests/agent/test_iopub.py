@@ -11,9 +11,8 @@ import zmq
 import zmq.asyncio
 
 from jupyter_mlenv.agent import iopub
-
-from .agents import agent
-from .test_agent_kernels import VIEW, Kernel, kernel
+from tests.agent.test_kernels import VIEW, Kernel, kernel
+from tests.support.agents import agent
 
 OUTPUTS = 5000
 

@@ -29,8 +29,7 @@ from jupyter_mlenv.errors import (
     NotFound,
     RequestInvalid,
 )
-
-from .agents import RunningAgent, agent, alive, free_port, gone, interpreters
+from tests.support.agents import RunningAgent, agent, alive, free_port, gone, interpreters
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 

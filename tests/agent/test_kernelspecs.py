@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from jupyter_mlenv.agent import kernelspecs
-
-from .agents import interpreters
+from tests.support.agents import interpreters
 
 
 def install(kernels: Path, name: str, content: Any) -> None:

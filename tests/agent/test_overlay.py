@@ -13,8 +13,7 @@ import pytest
 
 import jupyter_mlenv.agent
 from jupyter_mlenv.agent import overlay
-
-from .agents import interpreters
+from tests.support.agents import interpreters
 
 AGENT = Path(jupyter_mlenv.agent.__file__).parent
 

@@ -17,9 +17,8 @@ import pytest
 
 from jupyter_mlenv.agent_client.routes import Route, TcpRoute, TunnelRoute, UnixRoute, connect, within
 from jupyter_mlenv.errors import AgentUnreachable
+from tests.support.agents import agent, free_port
 from tests.support.waiting import eventually
-
-from .agents import agent, free_port
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

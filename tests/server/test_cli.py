@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv.cli.app import COMMANDS, main
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Here = Callable[..., tuple[int, str, str]]
 

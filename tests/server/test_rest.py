@@ -14,10 +14,10 @@ from jupyter_server.auth.authorizer import Authorizer
 from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.errors import GpuUnavailable
 from jupyter_mlenv.server.handlers import ROUTES
+from tests.server.conftest import Serve
 from tests.support.api import BASE_URL, TOKEN, Api
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually
-from tests.unit.conftest import Serve
 
 VERBS = ("GET", "POST", "DELETE")
 

@@ -17,10 +17,10 @@ from jupyter_mlenv.environments.jobs import Job
 from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.server.handlers import document
 from jupyter_mlenv.server.watch import LOG_CHARACTERS, MAX_MESSAGE, paced
+from tests.server.conftest import Serve
 from tests.support.api import TOKEN, Api
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually
-from tests.unit.conftest import Serve
 
 START = {"preset": "small", "path": "project"}
 

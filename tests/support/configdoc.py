@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from jupyter_mlenv.config import MlenvConfig
+from tests.support.repository import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+PAGE = ROOT / "docs" / "configuration.md"
 MARK = "<!-- Written from the traits by `python -m tests.support.configdoc`. -->"
 
 GROUPS = {

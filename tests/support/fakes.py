@@ -40,8 +40,9 @@ from jupyter_mlenv.errors import (
 )
 from jupyter_mlenv.planning import variables
 from jupyter_mlenv.planning.container_files import AGENT_FILES
+from tests.support.repository import ROOT
 
-PACKAGED_AGENT = Path(__file__).parents[2] / "jupyter_mlenv" / "agent" / "agent.py"
+PACKAGED_AGENT = ROOT / "jupyter_mlenv" / "agent" / "agent.py"
 
 
 @dataclass

@@ -16,8 +16,7 @@ from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels import kernelspec, kernelspec_store
 from jupyter_mlenv.presets import loader
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT
 
 
 class Home:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from http.cookies import SimpleCookie
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT
 
 
 def free_port() -> int:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv._version import __version__
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
@@ -46,13 +46,6 @@ def test_the_readme_names_every_preset() -> None:
     presets = {path.stem for path in ROOT.glob("jupyter_mlenv/presets/catalog/[a-z]*.toml")}
     assert presets
     assert presets <= set(re.findall(r"`([a-z-]+)`", read("README.md")))
-
-
-def test_every_setting_says_what_it_is_for() -> None:
-    from jupyter_mlenv.config import MlenvConfig
-
-    silent = [name for name, trait in MlenvConfig.class_own_traits().items() if not trait.help]
-    assert silent == []
 
 
 def test_the_index_of_the_docs_names_every_page() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.repository import ROOT
 
 DESTROYS = re.compile(
     r"docker(?:[ -]compose)? (?:system|container|volume|network) prune|image prune (?:-a|--all)|docker (?:volume )?rm\b"

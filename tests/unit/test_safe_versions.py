@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 
 from jupyter_mlenv import safe_versions
 from jupyter_mlenv.cli.doctor import host_checks
+from tests.support.repository import ROOT
 
-PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+PYPROJECT = ROOT / "pyproject.toml"
 
 
 def test_this_machine_s_requirements_are_the_floors() -> None:

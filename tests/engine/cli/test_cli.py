@@ -18,8 +18,7 @@ from pathlib import Path
 import docker
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
+from tests.support.repository import ROOT
 
 SAY = "echo first >/proc/1/fd/1; echo second >/proc/1/fd/1"
 """Writes where the container's own output goes."""

@@ -20,11 +20,10 @@ from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.engines.model import BuildRecipe, FileEntry
 from jupyter_mlenv.errors import BuildFailed, EngineError, EngineUnavailable, ImageNotFound, RegistryUnreachable
+from tests.support.docker import DOCKER_SOCKET, Relay, cleaning_engine
+from tests.support.logins import asking_for_a_login
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually, free_port
-
-from .docker_support import DOCKER_SOCKET, Relay, cleaning_engine
-from .registry_support import asking_for_a_login
 
 
 @pytest.fixture(params=["auto", "classic"])

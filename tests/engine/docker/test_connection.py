@@ -19,9 +19,8 @@ import pytest
 
 from jupyter_mlenv.engines.docker import DockerEngine, connection
 from jupyter_mlenv.errors import EnginePermission, EngineUnavailable
+from tests.support.docker import DOCKER_SOCKET, Relay
 from tests.support.waiting import eventually, free_port
-
-from .docker_support import DOCKER_SOCKET, Relay
 
 
 async def test_facts_of_the_local_engine() -> None:

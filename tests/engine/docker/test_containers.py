@@ -26,10 +26,9 @@ from jupyter_mlenv.errors import (
     ImageNotFound,
     NameConflict,
 )
+from tests.support.docker import DOCKER_SOCKET, Relay, cleaning_engine, make_spec
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually
-
-from .docker_support import DOCKER_SOCKET, Relay, cleaning_engine, make_spec
 
 SLEEP = ("sleep", "300")
 

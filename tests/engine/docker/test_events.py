@@ -14,9 +14,8 @@ from jupyter_mlenv.engines.base import EngineEvent
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.engines.docker.containers import pack
 from jupyter_mlenv.engines.model import ContainerSpec, FileEntry
+from tests.support.docker import DOCKER_SOCKET, Relay, cleaning_engine, make_spec
 from tests.support.waiting import eventually
-
-from .docker_support import DOCKER_SOCKET, Relay, cleaning_engine, make_spec
 
 
 @pytest.fixture

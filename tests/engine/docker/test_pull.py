@@ -19,11 +19,10 @@ from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.engines.docker.containers import pack
 from jupyter_mlenv.engines.model import BuildRecipe, FileEntry
 from jupyter_mlenv.errors import ImageNotFound, RegistryUnreachable
+from tests.support.docker import Relay, cleaning_engine
+from tests.support.logins import asking_for_a_login
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually, free_port
-
-from .docker_support import Relay, cleaning_engine
-from .registry_support import asking_for_a_login
 
 LAYER = 3 << 20
 LAYERS = 4

@@ -16,7 +16,7 @@ from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.errors import MlenvError
 from jupyter_mlenv.kernels import placement
 from jupyter_mlenv.kernels.kernel_error import KernelError
-from tests.engine.environment_support import BOX, Named, inside, start
+from tests.support.environments import BOX, Named, inside, start
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
 

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support.lab import Lab, owned_by_person, running_lab
+from tests.support.people import ended
 from tests.support.waiting import wait_until
-
-from .person_support import ended
 
 EVIL = """
 import pathlib, os

@@ -25,13 +25,11 @@ from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import ContainerExited, EngineElsewhere
 from jupyter_mlenv.kernels.kernel_error import KernelError
 from jupyter_mlenv.planning.model import environment_id
+from tests.support.daemons import Daemon, running_daemon
+from tests.support.environments import Named, Settings, failure, inside, opened, start
 from tests.support.kernels import Home, kernel
 from tests.support.lab import PERSON, as_person
-
-from .daemon_support import Daemon, running_daemon
-from .environment_support import Named, Settings, failure, inside, opened, start
-
-ROOT = Path(__file__).parents[2]
+from tests.support.repository import ROOT
 
 WRITE = "import json, os; open('made', 'w').close(); print(json.dumps(sorted(os.listdir())))"
 

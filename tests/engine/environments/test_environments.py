@@ -16,9 +16,7 @@ from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import EnvironmentNotFound, EnvironmentNotRunning
 from jupyter_mlenv.planning import host_python
-from tests.support.events import write_scalars
-
-from .environment_support import (
+from tests.support.environments import (
     BOX,
     ECHO,
     Left,
@@ -32,6 +30,7 @@ from .environment_support import (
     start,
     watching,
 )
+from tests.support.events import write_scalars
 
 NEVER = {
     "DAC_READ_SEARCH": 2,

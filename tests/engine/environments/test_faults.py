@@ -30,8 +30,7 @@ from jupyter_mlenv.errors import (
     WorkspaceNotFound,
 )
 from jupyter_mlenv.planning.model import StartRequest
-
-from .environment_support import BOX, Left, Named, Settings, by_hand, failure, opened, start, watching
+from tests.support.environments import BOX, Left, Named, Settings, by_hand, failure, opened, start, watching
 
 
 @pytest.fixture

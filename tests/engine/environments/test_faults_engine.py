@@ -14,11 +14,10 @@ from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import EngineUnavailable, MlenvError
 from jupyter_mlenv.planning.model import StartRequest
+from tests.support.docker import DOCKER_SOCKET, Relay
+from tests.support.environments import BOX, Left, Named, Settings, by_hand, opened, start, watching
+from tests.support.gates import gate
 from tests.support.waiting import eventually
-
-from .docker_support import DOCKER_SOCKET, Relay
-from .environment_support import BOX, Left, Named, Settings, by_hand, opened, start, watching
-from .gate_support import gate
 
 
 @dataclass

@@ -20,12 +20,11 @@ from jupyter_mlenv.environments.jobs import Job
 from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import BuildFailed, ImageNotFound, JobCancelled, RegistryUnreachable
 from jupyter_mlenv.planning.model import StartRequest
+from tests.support.docker import Relay
+from tests.support.environments import BOX, Left, Named, Settings, failure, lines_of, opened, start
+from tests.support.gates import gate
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually, free_port
-
-from .docker_support import Relay
-from .environment_support import BOX, Left, Named, Settings, failure, lines_of, opened, start
-from .gate_support import gate
 
 T = TypeVar("T")
 

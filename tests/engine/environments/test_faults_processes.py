@@ -17,9 +17,8 @@ import pytest
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import EnvironmentNotFound
-
-from .environment_support import BOX, Left, Named, Settings, inspected, opened, start
-from .gate_support import gate
+from tests.support.environments import BOX, Left, Named, Settings, inspected, opened, start
+from tests.support.gates import gate
 
 DIES = """
 import asyncio, os, signal, sys

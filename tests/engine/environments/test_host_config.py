@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv.urls import endpoint_url
-
-from .environment_support import Named, Settings, inside, opened, start
+from tests.support.environments import Named, Settings, inside, opened, start
 
 SEARCH = """
 import json, os, sys

@@ -20,10 +20,9 @@ from jupyter_mlenv.engines.model import BuildRecipe
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Job
 from jupyter_mlenv.environments.model import State
+from tests.support.environments import Named, Settings, inside, inspected, lines_of, opened, start
+from tests.support.gates import private_index
 from tests.support.reporting import Recorder
-
-from .environment_support import Named, Settings, inside, inspected, lines_of, opened, start
-from .gate_support import private_index
 
 
 @pytest.fixture

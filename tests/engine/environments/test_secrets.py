@@ -12,9 +12,8 @@ import pytest
 
 from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.environments import Environments
+from tests.support.environments import BOX, Named, Settings, inside, inspected, opened, start
 from tests.support.kernels import Home, kernel, said
-
-from .environment_support import BOX, Named, Settings, inside, inspected, opened, start
 
 PROXY = "http://ann:canary-proxy@127.0.0.1:9"
 SAID = """

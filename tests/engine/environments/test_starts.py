@@ -20,9 +20,9 @@ from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.errors import EngineElsewhere, JobCancelled, MlenvError, MountForbidden, WorkspaceForbidden
+from tests.support.environments import Named, Settings, by_hand, inside, opened, start
 from tests.support.lab import PERSON, as_person
-
-from .environment_support import Named, Settings, by_hand, inside, opened, start
+from tests.support.repository import ROOT
 
 SWAP = """
 import json, os
@@ -323,7 +323,7 @@ async def test_an_ordinary_person_is_as_safe(persons_folder: Path, owner: str) -
     uid = PERSON if os.getuid() == 0 else os.getuid()
     process = await asyncio.create_subprocess_exec(
         *(*as_person(uid), sys.executable, "-c", PROGRAM, str(persons_folder), owner, swap),
-        env=os.environ | {"HOME": str(persons_folder), "PYTHONPATH": str(Path(__file__).parents[2])},
+        env=os.environ | {"HOME": str(persons_folder), "PYTHONPATH": str(ROOT)},
         stdout=asyncio.subprocess.PIPE,
         cwd="/",
     )

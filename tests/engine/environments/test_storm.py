@@ -10,10 +10,9 @@ import pytest
 
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Jobs
+from tests.support.environments import Left, Named
 from tests.support.kernels import Home
 from tests.support.storm import Storm
-
-from .environment_support import Left, Named
 
 ROUNDS = int(os.environ.get("STORM_ROUNDS", "2"))
 """How long it goes on: `STORM_ROUNDS=60` for about seven minutes."""

@@ -11,9 +11,9 @@ import pytest
 from jupyter_client.asynchronous import AsyncKernelClient
 
 from jupyter_mlenv.environments import Environments
-from tests.engine.environment_support import Named
-from tests.engine.server_support import Server, serving
+from tests.support.environments import Named
 from tests.support.kernels import Home, kernel
+from tests.support.servers import Server, serving
 from tests.support.waiting import eventually
 
 HOST = 'extends = "host"\ntitle = "Box"\n'

@@ -13,8 +13,8 @@ import pytest
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.kernels.kernel_error import KernelError
-from tests.engine.daemon_support import Daemon, running_daemon
-from tests.engine.environment_support import Named, inspected, run_files
+from tests.support.daemons import Daemon, running_daemon
+from tests.support.environments import Named, inspected, run_files
 from tests.support.kernels import Home, kernel, said
 
 BOX = 'extends = "host"\ntitle = "Box"\nnetwork = "none"\n'

@@ -10,9 +10,9 @@ import pytest
 
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.model import State
-from tests.engine.environment_support import Named
-from tests.engine.server_support import Channels, Server, serving
+from tests.support.environments import Named
 from tests.support.kernels import Home
+from tests.support.servers import Channels, Server, serving
 
 HOST = 'extends = "host"\ntitle = "Box"\n'
 GREEDY = "blocks = [bytearray(1 << 24) for _ in range(64)]\nfor block in blocks: block[:] = b'1' * len(block)"

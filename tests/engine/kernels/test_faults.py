@@ -14,7 +14,7 @@ from jupyter_mlenv.environments import Environments, run_directory
 from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.kernels import placement
 from jupyter_mlenv.kernels.kernel_error import KernelError
-from tests.engine.environment_support import Left, Named, by_hand, run_files
+from tests.support.environments import Left, Named, by_hand, run_files
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
 

@@ -19,8 +19,8 @@ from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.kernels import loop_thread
 from jupyter_mlenv.kernels.kernel_error import KernelError
-from tests.engine.docker_support import Relay
-from tests.engine.environment_support import Named, by_hand, run_files, start
+from tests.support.docker import Relay
+from tests.support.environments import Named, by_hand, run_files, start
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
 

@@ -9,7 +9,7 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels.kernel_error import KernelError
-from tests.engine.environment_support import Named, inside, start
+from tests.support.environments import Named, inside, start
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
 

@@ -19,7 +19,7 @@ from jupyter_client.kernelspec import KernelSpec
 
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels import kernelspec
-from tests.engine.environment_support import Left, Named
+from tests.support.environments import Left, Named
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
 

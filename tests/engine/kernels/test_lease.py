@@ -20,7 +20,7 @@ from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.kernels import placement
 from jupyter_mlenv.kernels.kernel_error import KernelError
 from jupyter_mlenv.kernels.orphans import adopt
-from tests.engine.environment_support import Named
+from tests.support.environments import Named
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
 

@@ -26,10 +26,10 @@ from jupyter_mlenv.container_layout import RUN_DIR
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.kernels.socket_forwarder import PORTS, Relay
-from tests.engine.environment_support import Named, inside, inspected, start
-from tests.engine.person_support import launch, person_at
+from tests.support.environments import Named, inside, inspected, start
 from tests.support.kernels import Home, kernel, said
 from tests.support.lab import Lab, running_lab
+from tests.support.people import launch, person_at
 
 HOST = 'extends = "host"\ntitle = "Box"\n'
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jupyter_client.asynchronous import AsyncKernelClient
 
-from tests.engine.environment_support import Named
+from tests.support.environments import Named
 from tests.support.kernels import Home, kernel, said
 
 HOST = 'extends = "host"\ntitle = "Box"\n'

@@ -12,8 +12,8 @@ from shutil import which
 import pytest
 
 from jupyter_mlenv.kernels.kernel_error import KernelError
-from tests.engine.environment_support import Left, Named
-from tests.engine.test_kernels_bursts import OUTPUTS, burst
+from tests.engine.kernels.test_bursts import OUTPUTS, burst
+from tests.support.environments import Left, Named
 from tests.support.kernels import Home, kernel, said
 
 HOST = 'extends = "host"\ntitle = "Box"\n'

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from jupyter_mlenv.environments import Environments
-from tests.engine.environment_support import Left, Named, run_files
-from tests.engine.server_support import serving
+from tests.support.environments import Left, Named, run_files
 from tests.support.kernels import Home
+from tests.support.servers import serving
 from tests.support.waiting import eventually
 
 HOST = 'extends = "host"\ntitle = "Box"\n'

@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 
 from jupyter_mlenv.environments import Environments
-from tests.engine.environment_support import Left, Named
-from tests.engine.server_support import Server, serving
+from tests.support.environments import Left, Named
 from tests.support.kernels import Home
+from tests.support.servers import Server, serving
 
 HOST = 'extends = "host"\ntitle = "Box"\n'
 LOOK = {"Look": "1"}

@@ -10,9 +10,9 @@ import docker
 import pytest
 
 from jupyter_mlenv.environments import Environments
-from tests.engine.environment_support import Named, run_files
-from tests.engine.server_support import Server, serving
+from tests.support.environments import Named, run_files
 from tests.support.kernels import Home
+from tests.support.servers import Server, serving
 from tests.support.waiting import eventually
 
 HOST = 'extends = "host"\ntitle = "Box"\n'

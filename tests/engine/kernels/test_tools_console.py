@@ -15,7 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from jupyter_mlenv.environments import Environments
-from tests.engine.environment_support import Named, run_files
+from tests.support.environments import Named, run_files
 from tests.support.kernels import Home
 from tests.support.waiting import eventually
 

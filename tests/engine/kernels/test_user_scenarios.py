@@ -12,7 +12,7 @@ from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.multikernelmanager import AsyncMultiKernelManager
 
 from jupyter_mlenv.environments import Environments
-from tests.engine.environment_support import Named, inside, run_files
+from tests.support.environments import Named, inside, run_files
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
 

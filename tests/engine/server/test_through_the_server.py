@@ -10,10 +10,9 @@ import aiohttp
 import docker
 import pytest
 
+from tests.support.environments import BOX, ECHO, by_hand, inspected
 from tests.support.lab import Lab, owned_by_person, running_lab
-
-from .environment_support import BOX, ECHO, by_hand, inspected
-from .person_support import BASE_URL, Answer, Person, ended, launch, person_at
+from tests.support.people import BASE_URL, Answer, Person, ended, launch, person_at
 
 PORT = "5099"
 """Where a program listens that nobody declared as an endpoint."""

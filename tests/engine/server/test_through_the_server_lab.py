@@ -17,9 +17,8 @@ import pytest
 
 from tests.support.events import write_scalars
 from tests.support.lab import Lab, owned_by_person, running_lab
+from tests.support.people import BASE_URL, Person, launch, person_at
 from tests.support.waiting import wait_until
-
-from .person_support import BASE_URL, Person, launch, person_at
 
 PIECE = 8 << 20
 """Bytes per request of an upload; JupyterLab takes one MiB, which only makes more requests of it."""

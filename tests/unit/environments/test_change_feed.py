@@ -14,6 +14,7 @@ import pytest
 from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.base import EngineEvent
 from jupyter_mlenv.engines.docker import DockerEngine
+from jupyter_mlenv.engines.docker import engine as docker_engine
 from jupyter_mlenv.environments import change_feed as module
 from jupyter_mlenv.environments.change_feed import Changes, EnvironmentChanged, EnvironmentRemoved, Snapshot
 from jupyter_mlenv.environments.jobs import Jobs
@@ -182,8 +183,10 @@ async def test_events_in_no_known_form_are_left_out(tmp_path: Path, caplog: pyte
     ids=["500", "garbage"],
 )
 async def test_a_stream_that_ends_at_once_is_tried_less_and_less_often_and_nobody_sees_it_flicker(
-    tmp_path: Path, answer: fakedocker.Answer
+    tmp_path: Path, answer: fakedocker.Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(docker_engine, "FIRST_DELAY", 0.02)
+    monkeypatch.setattr(docker_engine, "PROOF", 0.2)
     async with fakedocker.fake_docker(tmp_path) as fake:
         fake.answers["GET /events"] = answer
         engine = DockerEngine(fake.url)

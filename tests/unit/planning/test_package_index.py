@@ -18,8 +18,7 @@ import pytest
 
 from jupyter_mlenv.errors import MlenvError
 from jupyter_mlenv.planning import package_index
-
-from .test_plan import ANN, make, preset
+from tests.unit.planning.test_plan import ANN, make, preset
 
 URLS = {"PIP_INDEX_URL": "https://a:%25s@one.test/simple", "PIP_EXTRA_INDEX_URL": "https://two.test/s https://3.test/s"}
 MORE = {"PIP_TRUSTED_HOST": "two.test 3.test:8443", "PIP_FIND_LINKS": "https://w.test/i.html"}
