@@ -43,6 +43,8 @@ test-server: $(DONE)/test ## Tests of the server extension and the proxy over an
 	@scripts/test.sh server
 test-engine: test-ready ## Tests with the real engine
 	@scripts/test.sh engine
+test-docker26: test-ready ## The engine's tests on Docker 26.1, beside this machine's own engine
+	@scripts/docker26.sh
 test-ui: test-ready ## Tests with a real browser
 	@scripts/test.sh ui
 torture: test-ready ## Attacks and torture against a real server: 15 minutes at most; ONLY=WORD for some
@@ -64,9 +66,9 @@ clean: ## Remove what was built, and what killed test sessions left on the engin
 clean-all: clean ## The same, and .venv and node_modules: like a fresh clone
 	rm -rf .venv labextension/node_modules
 help:
-	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: lab install test test-ready test-lab test-unit test-agent test-server test-engine test-ui torture bench lint dist clean clean-all help
+.PHONY: lab install test test-ready test-lab test-unit test-agent test-server test-engine test-docker26 test-ui torture bench lint dist clean clean-all help
 
 test-ready: $(DONE)/test $(NODE_DONE)
 	@scripts/engine.sh

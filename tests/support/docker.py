@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,7 +14,8 @@ from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.engines.model import ContainerSpec
 
-DOCKER_SOCKET = "/var/run/docker.sock"
+DOCKER_SOCKET = os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock"
+"""Of the engine that the tests use."""
 
 
 @asynccontextmanager

@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from .docker import DOCKER_SOCKET
 from .waiting import free_port, wait_until
 
 PERSON = 12345
 """User and group id of the person, where the tests run as root."""
-
-DOCKER_SOCKET = "/var/run/docker.sock"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.kernels import loop_thread
 from jupyter_mlenv.kernels.kernel_error import KernelError
-from tests.support.docker import Relay
+from tests.support.docker import DOCKER_SOCKET, Relay
 from tests.support.environments import Named, by_hand, run_files, start
 from tests.support.kernels import Home, kernel, said
 from tests.support.waiting import eventually
@@ -234,7 +234,7 @@ async def _dead(manager: Any) -> bool:
 async def test_looking_whether_it_lives_asks_no_engine(
     make_home: Callable[..., Home], named: Named, tmp_path: Path, workspace: Path
 ) -> None:
-    relay = Relay("/var/run/docker.sock")
+    relay = Relay(DOCKER_SOCKET)
     home = make_home(engine_url=await relay.listen_unix(tmp_path / "relay.sock"))
     try:
         async with kernel(home.add(named("box", HOST)), workspace) as (manager, _):

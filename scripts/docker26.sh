@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Run the engine's tests on Docker 26.1, that of Debian 13, beside whatever engine this machine has. docker26.sh
+#
+# Its dockerd and containerd need only libc 2.34, so they run on Debian 12 and Ubuntu 22.04 as they are, without a chroot: host
+# paths mean the same for the engine and for the tests. Its runc wants libc 2.38, so the installed one is used.
+source "$(dirname "$0")/lib.sh"
+
+folder=$PWD/.cache/docker26
+bridge=mlenv26
+network=10.77.26
+mirror=$(cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | grep -v '^ *#' | grep -om1 'http[^ ]*' || true)
+
+fetch() {
+  [ ! -x "$folder/root/usr/sbin/dockerd" ] || return 0
+  [ -n "$mirror" ] || die "No package mirror of Debian is configured on this machine." "Run this on Debian."
+  say "Getting Docker 26.1 from Debian 13"
+  mkdir -p "$folder"/{root,debs,apt/lists/partial,apt/archives/partial}
+  : >"$folder/apt/status"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$folder/apt/sources.list"
+  local options=(-qq -o "Dir::Etc::sourcelist=$folder/apt/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::Cache=$folder/apt"
+    -o "Dir::State::lists=$folder/apt/lists" -o "Dir::State::status=$folder/apt/status" -o APT::Sandbox::User=root)
+  apt-get "${options[@]}" update
+  (cd "$folder/debs" && apt-get "${options[@]}" download docker.io containerd tini docker-cli)
+  for package in "$folder"/debs/*.deb; do dpkg-deb -x "$package" "$folder/root"; done
+}
+
+# rules -I | -D: containers get out. The daemon may set no rules itself, since that empties the chains of the first one.
+rules() {
+  as_root iptables "$1" FORWARD -s "$network.0/24" -j ACCEPT
+  as_root iptables "$1" FORWARD -d "$network.0/24" -j ACCEPT
+  as_root iptables -t nat "$1" POSTROUTING -s "$network.0/24" ! -d "$network.0/24" -j MASQUERADE
+}
+
+answers() { docker -H "unix://$folder/socket" version >/dev/null 2>&1; }
+
+down() {
+  local pid
+  if pid=$(as_root cat "$folder/pid" 2>/dev/null) && as_root kill "$pid" 2>/dev/null; then
+    while as_root kill -0 "$pid" 2>/dev/null; do sleep 0.2; done
+  fi
+  rules -D 2>/dev/null || true
+  as_root ip link delete "$bridge" 2>/dev/null || true
+}
+
+up() {
+  as_root mkdir -p "$folder"/{data,exec}
+  # A bridge of its own: with `--bridge=none` a daemon deletes the first one's.
+  as_root ip link add "$bridge" type bridge
+  as_root ip address add "$network.1/25" dev "$bridge"
+  as_root ip link set "$bridge" up
+  as_root sysctl -qw net.ipv4.ip_forward=1
+  rules -I
+  cat >"$folder/daemon.json" <<JSON
+{"data-root": "$folder/data", "exec-root": "$folder/exec", "pidfile": "$folder/pid", "hosts": ["unix://$folder/socket"],
+ "group": "$(id -gn)", "bridge": "$bridge", "iptables": false, "ip6tables": false,
+ "default-address-pools": [{"base": "$network.128/25", "size": 28}]}
+JSON
+  as_root env PATH="$folder/root/usr/bin:$folder/root/usr/sbin:$PATH" setsid --fork dockerd --config-file "$folder/daemon.json" \
+    >"$folder/log" 2>&1 </dev/null
+  for _ in $(seq 150); do
+    if answers; then return; fi
+    sleep 0.2
+  done
+  tail -n 15 "$folder/log" >&2
+  die "Docker 26.1 does not start." "See $folder/log."
+}
+
+fetch
+down
+trap down EXIT
+up
+say "Tests: engine, on Docker $(docker -H "unix://$folder/socket" version --format '{{.Server.Version}}')"
+DOCKER_HOST=unix://$folder/socket PATH="$folder/root/usr/bin:$folder/root/usr/sbin:$PATH" scripts/test.sh engine
