@@ -9,7 +9,7 @@ AGENT_PORT = 8700
 """TCP port of the agent inside a container whose unix sockets the host cannot reach."""
 
 RUN_DIR = "/run/mlenv"
-"""Where sockets are, inside every container: what the host mounts there holds nothing that it trusts."""
+"""The directory of sockets inside every container. The host mounts it, and trusts nothing in it."""
 
 INSIDE = "in"
 """The name, in a run directory on the host, of what is mounted there."""
@@ -17,10 +17,10 @@ INSIDE = "in"
 AGENT_PATH = "/opt/jupyter-mlenv/agent.py"
 
 AGENT_START = "/opt/jupyter-mlenv/start.py"
-"""Where the agent is, inside every container."""
+"""The agent's path inside every container."""
 
 TOKEN_PATH = "/opt/jupyter-mlenv/token"  # noqa: S105  a path
-"""Where the agent reads its token: a file that is put in before each start, in no directory that the host mounts."""
+"""The file with the agent's token. It is put in before each start, in no directory that the host mounts."""
 
 
 def inside(run_dir: str) -> str:

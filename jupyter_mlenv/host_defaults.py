@@ -1,4 +1,4 @@
-"""What this machine says about its person, certificates, proxies and package index: the defaults of the configuration.
+"""Defaults of the configuration from this machine: person, certificates, proxies and package index.
 
 Every function takes what it reads (`env` is a mapping such as `os.environ`), so that nothing is decided at import.
 """
@@ -36,7 +36,7 @@ def login() -> str:
 
 
 def owner(env: Mapping[str, str]) -> str:
-    """Whose environments these are: the name in JupyterHub, else the login name."""
+    """Return the owner of the environments: the name in JupyterHub, else the login name."""
     return env.get("JUPYTERHUB_USER") or login()
 
 
@@ -47,13 +47,13 @@ def username() -> str:
 
 
 def run_root(data_dir: str) -> str:
-    """Where run directories go: in the Jupyter data directory, unless socket paths below it would be too long."""
+    """Return the parent of run directories: in the Jupyter data directory, unless socket paths get too long there."""
     preferred = os.path.join(data_dir, "mlenv", "run")
     return preferred if socket_paths_fit(preferred) else f"/tmp/jupyter-mlenv-{os.getuid()}"  # noqa: S108  (0700, checked)
 
 
 def socket_paths_fit(run_root: str) -> bool:
-    """Whether unix sockets of every environment below this directory have a usable path."""
+    """Return whether the paths of unix sockets below this directory are short enough."""
     return len(os.fsencode(run_root + LONGEST_SOCKET)) <= SOCKET_PATH_BYTES
 
 
@@ -100,7 +100,7 @@ def pip_settings(env: Mapping[str, str], config: Mapping[str, str]) -> dict[str,
 
 
 def pip_config(env: Mapping[str, str]) -> dict[str, str]:
-    """What pip's configuration files say for `pip install`, the more specific file winning.
+    """Return the options of `pip install` in pip's configuration files; the more specific file wins.
 
     Order and places: https://pip.pypa.io/en/stable/topics/configuration/. A file that is no INI file is passed over.
     """

@@ -1,4 +1,4 @@
-"""Where a mount may appear inside a container: one policy for presets, REST, command line and recreate. Pure.
+"""The policy of mount targets, one for presets, REST, command line and recreate. Pure.
 
 Before a container starts, the engine writes files into it as root, and it writes through whatever is mounted there by
 then. So nothing that we put in may lie below a mount.
@@ -35,12 +35,12 @@ def normal(target: str) -> str:
 
 
 def inside(path: str, folder: str) -> bool:
-    """Whether a normal path is this folder or lies in it."""
+    """Return whether a normal path is this folder or lies in it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def refusal(target: str, home: str = "") -> str:
-    """Why nothing may be mounted at this target, as the end of a sentence; empty if something may.
+    """Return why nothing may be mounted at this target, as the end of a sentence; empty if something may.
 
     Parameters
     ----------

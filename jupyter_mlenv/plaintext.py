@@ -30,7 +30,7 @@ def shown(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same for a name or a title, which is one line whatever is in it."""
+    """Return a name or a title as one line without control characters, whatever is in it."""
     return _UNSAFE_OR_BREAK.sub(_escape, text)
 
 

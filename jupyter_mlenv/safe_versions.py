@@ -18,7 +18,7 @@ CVE-2026-40171, -42266, -42557 (fixed in 4.5.7), -73415, -73417, -73627 (4.6.2).
 
 
 def older(versions: Mapping[str, str]) -> dict[str, str]:
-    """Of installed versions by package, those below the floor; a version that cannot be read is not judged."""
+    """Return the installed versions below the floor, by package; a version that cannot be read is not judged."""
     return {
         name: versions[name]
         for name, floor in FLOORS.items()
@@ -27,7 +27,7 @@ def older(versions: Mapping[str, str]) -> dict[str, str]:
 
 
 def sentence(versions: Mapping[str, str]) -> str:
-    """What a person is told about the Jupyter of an environment; empty where it is new enough."""
+    """Return the warning about the Jupyter of an environment; empty where it is new enough."""
     old = older(versions)
     if not old:
         return ""

@@ -41,7 +41,7 @@ class OutOfTime(Exception):
 
 
 class Budget:
-    """How long work on files may take: `seconds` of wall clock (`None`: for ever), or until `stop`.
+    """The time that work on files may take: `seconds` of wall clock (`None`: for ever), or until `stop`.
 
     Calling it raises OutOfTime once that is over. Any thread may stop it.
     """
@@ -120,7 +120,7 @@ def open_file(folder: int, name: str) -> int:
 
 @dataclass(frozen=True)
 class Entry:
-    """What lies at `path`, relative to where the walk began. `folder` is open only while the walk stands here."""
+    """A file or folder of a walk; `path` is relative to its beginning. `folder` is open while the walk stands here."""
 
     path: str
     name: str
@@ -251,7 +251,7 @@ def _beneath(root: str, path: str, flags: int) -> int:
 
 
 def _target(name: str, folder: int, error: OSError) -> str:
-    """Where a link leads. Raises `error` if it is none."""
+    """Return the target of a link. Raises `error` if it is none."""
     with suppress(OSError):
         return os.readlink(name, dir_fd=folder)
     raise error

@@ -7,7 +7,7 @@ import re
 from .errors import EndpointNotFound, EnvironmentNotFound
 
 ENVIRONMENTS = "mlenv/envs/"
-"""What follows a server's base URL in the address of every environment."""
+"""The path of every environment below a server's base URL."""
 
 LAST_PORT = 65535
 
@@ -46,5 +46,5 @@ def endpoint_name(text: str) -> str:
 
 
 def short(text: str) -> str:
-    """What a client sent: short, and printable whatever it was."""
+    """Return what a client sent as a short printable text."""
     return (text if len(text) <= 80 else text[:77] + "…").encode("utf-8", "replace").decode()

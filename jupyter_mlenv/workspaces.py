@@ -25,7 +25,7 @@ MARKERS = (
     ".devcontainer",
     ".hg",
 )
-"""What makes a folder a project."""
+"""Names of files that make a folder a project."""
 
 _SYSTEM = ("/etc", "/usr", "/proc", "/run", "/var/run", "/dev", "/boot", "/sys", "/bin", "/sbin", "/lib", "/lib64")
 _SYSTEM_ITSELF = ("/", "/home", "/var", "/root", "/opt", "/tmp", "/mnt", "/media")  # noqa: S108 - below them is fine
@@ -102,7 +102,7 @@ def resolved(path: str) -> str:
 
 
 def logdir(workspace: str) -> str:
-    """Where TensorBoard looks: `runs/` in the workspace if it is there, else `logs/` if that is, else `runs/`."""
+    """Return TensorBoard's folder: `runs/` in the workspace if it is there, else `logs/` if that is, else `runs/`."""
     for name in ("runs", "logs"):
         path = os.path.join(workspace, name)
         if os.path.isdir(path):
@@ -111,7 +111,7 @@ def logdir(workspace: str) -> str:
 
 
 def _refusal(path: str, settings: Settings) -> tuple[str, str] | None:
-    """Why this real path may not be a workspace, and what to do; None if it may."""
+    """Return why this real path may not be a workspace, and what to do; None if it may."""
     home = os.path.realpath(os.path.expanduser("~"))
     project = "Make a folder for the project and start there."
     if path == home and not settings.allow_home:

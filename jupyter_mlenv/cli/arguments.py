@@ -1,4 +1,4 @@
-"""What people type: an argument parser that explains itself, and the forms of sizes, mounts and GPUs. Pure."""
+"""An argument parser that explains itself, and the forms of sizes, mounts and GPUs. Pure."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def split_traits(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def unknown_trait(token: str, classes: Iterable[type[Any]]) -> str:
-    """Why `--Class.trait=value` names nothing that can be set, or an empty string if it does.
+    """Return why `--Class.trait=value` names no setting; an empty string if it names one.
 
     traitlets would take it silently: a misspelt knob must not look as if it had worked.
     """

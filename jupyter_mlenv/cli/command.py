@@ -1,4 +1,4 @@
-"""What every command has in common: configuration, arguments, the use cases, errors, Ctrl-C."""
+"""The base of every command: configuration, arguments, the use cases, errors, Ctrl-C."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def presets_table(presets: Sequence[Preset], ready: Mapping[str, bool | None]) -
 
 
 def broken_lines(broken: Sequence[PresetInvalid]) -> list[str]:
-    """What is said about preset files that cannot be used: where, why, what is allowed."""
+    """Return the lines about preset files that cannot be used: where, why, what is allowed."""
     lines = ["", "Preset files that cannot be used:"] if broken else []
     for error in broken:
         file, number = error.details.get("file", ""), error.details.get("line")

@@ -131,7 +131,7 @@ def choose(environment: Environment, name: str) -> tuple[str, str]:
 
 
 def server_url(server: dict[str, Any], id: str, endpoint: str, page: str) -> str:
-    """Where a browser is sent on a Jupyter server.
+    """Return the address of an endpoint on a Jupyter server.
 
     By way of its login page, as Jupyter's own address has the token: the container behind the proxy never sees it.
     """

@@ -1,4 +1,4 @@
-"""What people and programs read: tables, JSON, errors. `rich` is imported only for a terminal, since it costs 50 ms.
+"""Output for people and programs: tables, JSON, errors. `rich` is imported only for a terminal; it costs 50 ms.
 
 Everything that a command prints goes through here, where control characters in it lose their power.
 """
@@ -55,7 +55,7 @@ class Table:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a person looks at this stream; a closed or missing stream has no reader."""
+    """Return whether the stream is a terminal; a closed or missing stream is none."""
     try:
         return stream.isatty()
     except (AttributeError, ValueError):
@@ -156,7 +156,7 @@ def short_path(path: str, home: str | None = None) -> str:
 
 
 def age(since: str, now: datetime | None = None) -> str:
-    """How long ago an ISO 8601 time was, in its largest unit (`3 h`); empty for no time or one that cannot be read."""
+    """Return the age of an ISO 8601 time in its largest unit (`3 h`); empty for no time or one that cannot be read."""
     try:
         # Engines write nanoseconds and `Z`, which Python 3.10 does not read.
         then = datetime.fromisoformat(since[:19]).replace(tzinfo=timezone.utc)

@@ -1,4 +1,4 @@
-"""How far a job is: a bar on a terminal, plain lines in a log, nothing where a program listens."""
+"""Progress of a job: a bar on a terminal, plain lines in a log, nothing where a program reads the output."""
 
 from __future__ import annotations
 

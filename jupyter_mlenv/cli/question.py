@@ -9,7 +9,7 @@ from . import output
 
 
 def can_ask() -> bool:
-    """Whether somebody can read a question and answer it."""
+    """Return whether there is a terminal to ask on."""
     return output.is_terminal(sys.stdin) and output.is_terminal(sys.stderr)
 
 

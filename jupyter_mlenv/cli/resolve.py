@@ -1,4 +1,4 @@
-"""Which environment a person means by what they typed. Pure."""
+"""The environment that a person means by what they typed. Pure."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class ShellCommand(Command):
 
 
 def terminal_environment(preset: str) -> dict[str, str]:
-    """What programs need to know about the person's terminal, and a prompt that says where one is."""
+    """Return the variables about the person's terminal, and a prompt that names the environment."""
     known = {name: os.environ[name] for name in ("TERM", "COLORTERM") if name in os.environ}
     return {"PS1": f"({preset}) \\w \\$ "} | known
 

@@ -87,7 +87,7 @@ async def agreed_start(environments: Environments, request: StartRequest) -> tup
 
 
 def show_started(environment: Environment, *, as_json: bool) -> None:
-    """What is running now, and what a person can do with it."""
+    """Print what has been started, and the commands to use it with."""
     if as_json:
         output.write_json(environment.to_json())
         return

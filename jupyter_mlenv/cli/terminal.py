@@ -114,7 +114,7 @@ async def _feed(session: ExecSession, stdin: int) -> None:
 
 
 async def _read(fd: int) -> bytes:
-    """What there is, empty at the end. The descriptor stays blocking: other processes share it."""
+    """Read the bytes that are there; empty at the end. The descriptor stays blocking: other processes share it."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
     try:
@@ -134,7 +134,7 @@ async def _read(fd: int) -> bytes:
 
 
 def _write(fd: int, data: bytes) -> None:
-    """All of it, also where another process has made the descriptor non-blocking. Raises BrokenPipeError."""
+    """Write all bytes, also where another process has made the descriptor non-blocking. Raises BrokenPipeError."""
     view = memoryview(data)
     while view:
         try:

@@ -36,7 +36,7 @@ class MlenvConfig(EngineTraits, WorkspaceTraits, ImageTraits, AccessTraits, Limi
     """ML environments in containers: the engine, who may use what, and how images are built."""
 
     def settings(self, root_dir: str = "") -> Settings:
-        """All of it as plain data for the core. `root_dir`: the server's root directory, if there is a server.
+        """Return the configuration as plain data for the core. `root_dir`: that of the server, if there is one.
 
         Raises RequestInvalid if `host_python` does not run.
         """

@@ -1,4 +1,4 @@
-"""Whose environments they are, and which folders they may see."""
+"""The owner of the environments, and the folders that they may see."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .. import host_defaults
 
 
 class WorkspaceTraits(LoggingConfigurable):
-    """Whose environments they are, and which folders they may see."""
+    """The owner of the environments, and the folders that they may see."""
 
     owner = Unicode(
         help="""Whose environments these are: a person sees only environments of the same owner. Default:

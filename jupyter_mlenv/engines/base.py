@@ -1,4 +1,4 @@
-"""What every engine adapter implements, and the facts it reports.
+"""The protocol of engine adapters, and the facts that they report.
 
 An adapter is tiny on purpose: run a container, reach one port or one shared directory. Everything else (services,
 kernels, shells, tunnels) is the agent's work inside the container.
@@ -16,7 +16,7 @@ from .model import BuildRecipe, ContainerSpec, FileEntry, Reporter, Resources
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """What planning needs to know about an engine; also the body of `GET api/engine`.
+    """Facts about an engine that planning needs; also the body of `GET api/engine`.
 
     `shares_filesystem`: unix sockets in a bind-mounted host directory work on both sides (a local Linux engine), else
     the agent is reached through a published port of `publish_host`.
@@ -92,7 +92,7 @@ class Engine(Protocol):
     """
 
     def origin(self) -> str:
-        """Who said where the engine is, in words for a person, as "the default socket"; without a call."""
+        """The origin of the engine's address in words for a person, as "the default socket". Makes no call."""
 
     async def facts(self) -> EngineFacts:
         """Ask the engine once and remember (until it was unreachable)."""

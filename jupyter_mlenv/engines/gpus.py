@@ -41,7 +41,7 @@ class GpuRequest:
         return "all" if self.count == ALL else str(self.count or "")
 
     def exceeds(self, most: int) -> bool:
-        """Whether it may be more than so many. A device whose id is a word, such as `all`, stands for any number."""
+        """Return whether the request may be for more GPUs. A word as a device's id, such as `all`, is any number."""
         words = {"all", "none", "void"} & {id.lower() for id in self.devices}
         return self.count == ALL or bool(words) or max(self.count, len(self.devices)) > most
 

@@ -66,7 +66,7 @@ class BuildRecipe:
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """What an engine is asked to create, in no engine's own words."""
+    """A container to create, in no engine's own words."""
 
     name: str
     image: str
@@ -87,7 +87,7 @@ class ContainerSpec:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a job is. `current` of `total` in `unit` (`bytes`, `steps`, `layers`) within `phase`; total 0: unknown."""
+    """Progress of a job: `current` of `total` in `unit` (`bytes`, `steps`, `layers`) of `phase`; total 0: unknown."""
 
     phase: Literal["queued", "plan", "pull", "build", "create", "start", "service", "stop", "done"]
     message: str = ""
@@ -102,7 +102,7 @@ class Progress:
 
 
 class Reporter(Protocol):
-    """Where long work says how far it is. Cheap to call often; both are called from the event loop's thread."""
+    """Receiver of the progress of long work. Cheap to call often; called in the event loop's thread."""
 
     def progress(self, progress: Progress) -> None: ...
 

@@ -27,7 +27,7 @@ from ..errors import MlenvError
 REFERENCE = "mlenv/base:bookworm"
 SUITE = "bookworm"
 PACKAGES = ("ca-certificates", "python3", "python3-pip", "python3-venv")
-"""What every preset's image needs to have: an interpreter, its installer, and roots of trust."""
+"""Packages that every preset's image needs: an interpreter, its installer, and roots of trust."""
 
 MIRROR = "http://deb.debian.org/debian"
 SECURITY = "http://deb.debian.org/debian-security"
@@ -51,7 +51,7 @@ TRIMMED = (
     "./usr/share/man/*/*.gz",
     "./usr/share/man/*/*/*.gz",
 )
-"""What is not in the image, as patterns for tar: caches, logs, translations, manual pages."""
+"""Files left out of the image, as patterns for tar: caches, logs, translations, manual pages."""
 
 
 async def make(
@@ -120,7 +120,7 @@ def check_host(uid: int, missing: Sequence[str]) -> None:
 
 
 def missing_programs() -> list[str]:
-    """What we need and is not installed: debootstrap, and the keys that its downloads are verified with."""
+    """Return the names of missing programs: debootstrap, and the keys that its downloads are verified with."""
     missing = [] if shutil.which("debootstrap", path=_search_path()) else ["debootstrap"]
     return missing if KEYRING.exists() else [*missing, "debian-archive-keyring"]
 
@@ -145,7 +145,7 @@ def apt_sources(suite: str, mirror: str, targets: str) -> list[str]:
 
 
 def _apt_targets() -> str:
-    """What apt on this machine would read, empty where there is no apt."""
+    """Return the sources that apt on this machine reads; empty where there is no apt."""
     if shutil.which("apt-get") is None:
         return ""
     form = "$(REPO_URI) $(CODENAME) $(COMPONENT)"

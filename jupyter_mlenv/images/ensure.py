@@ -85,7 +85,7 @@ class Images:
 
 
 def with_twin(error: GpuUnavailable, plan: Plan) -> GpuUnavailable:
-    """The same error, naming the preset to use instead."""
+    """Return the error with the preset to use instead in its hint."""
     if not plan.twin:
         return error
     hint = f'Use the preset "{plan.twin}", which runs on the CPU. {error.hint}'.strip()

@@ -1,4 +1,4 @@
-"""What all handlers of the REST API have in common: who may, how errors look, which use cases they call."""
+"""The base of the REST handlers: rights, the form of errors, the use cases that they call."""
 
 from __future__ import annotations
 

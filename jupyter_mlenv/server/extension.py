@@ -25,7 +25,7 @@ from .kernel_menu import KernelMenu
 from .watch import GOING_AWAY, WatchHandler
 
 STOP_SECONDS = 8.0
-"""How long the end of the server waits for us."""
+"""Seconds that the end of the server waits for the extension."""
 
 
 class MlenvExtension(ExtensionApp):
@@ -83,7 +83,7 @@ class MlenvExtension(ExtensionApp):
         self.sweeping = asyncio.create_task(self._sweep())
 
     async def _sweep(self) -> None:
-        """What a process left in the run root that was killed; without an engine it stays."""
+        """Remove what a killed process left in the run root; without an engine it stays."""
         try:
             for path in await self.environments.sweep():
                 self.log.info("The run directory %s of a container that is gone was removed.", path)

@@ -1,4 +1,4 @@
-"""Which workspace a request means: the one function of `workspaces.py`, with what the server knows."""
+"""The workspace of a request: the one function of `workspaces.py`, with the server's root directory."""
 
 from __future__ import annotations
 

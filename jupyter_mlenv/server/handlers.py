@@ -56,7 +56,7 @@ class Presets(MlenvHandler):
             return None
 
     async def ready(self, presets: Sequence[Preset], workspace: str) -> dict[str, bool | None]:
-        """Which images are on the engine; nothing is known without one."""
+        """Return which images are on the engine, by preset; empty without an engine."""
         try:
             return await self.environments.ready(presets, workspace)
         except MlenvError as error:

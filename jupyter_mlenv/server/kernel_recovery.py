@@ -28,7 +28,7 @@ from ..kernels.provisioner import MlenvProvisioner
 from ..settings import Settings
 
 SESSION = ("id", "path", "name", "type")
-"""What a session is made of, besides its kernel."""
+"""Fields of a session, besides its kernel."""
 
 PATIENCE = 5.0
 """Seconds that all of it may keep a server from listening."""

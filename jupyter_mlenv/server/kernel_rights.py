@@ -56,7 +56,7 @@ async def _may(is_authorized: Any, handler: Any) -> bool:
 
 
 def _concerns_ours(server: ServerApp, handler: Any) -> bool:
-    """Whether a request of the kernels or sessions API would start, restart or interrupt a kernel of ours."""
+    """Return whether a request of the kernels or sessions API would start, restart or interrupt a kernel of ours."""
     if handler.request.method not in ("POST", "PATCH"):
         return False
     if isinstance(handler, KernelActionHandler):

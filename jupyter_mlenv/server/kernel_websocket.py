@@ -82,7 +82,7 @@ class _Telling(ZMQChannelsWebsocketConnection):
         super().handle_outgoing_message(stream, outgoing_msg)
 
     def on_kernel_restarted(self) -> None:
-        """It has ended unasked and is about to be started again, unless its environment has gone, too."""
+        """Tell that the kernel ended unasked; it is started again, unless its environment has gone, too."""
         provisioner = self._provisioner
         if provisioner is not None and provisioner.lost:
             return  # `_dead` follows: it stays down until a person wants it
@@ -91,7 +91,7 @@ class _Telling(ZMQChannelsWebsocketConnection):
         super().on_kernel_restarted()  # type: ignore[no-untyped-call]
 
     def on_restart_failed(self) -> None:
-        """It has ended again and again, and is given up."""
+        """Tell that the kernel ended again and again, and is given up."""
         provisioner = self._provisioner
         if provisioner is not None and provisioner.reason:
             self._tell(f"{provisioner.reason} It ends each time that it is started.", restarting=False)

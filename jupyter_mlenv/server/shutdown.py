@@ -41,7 +41,7 @@ def in_time(manager: MultiKernelManager, log: logging.Logger, began: float) -> N
 
 
 def _forget_starts(manager: MultiKernelManager) -> None:
-    """Those that failed, and those under way, which nobody waits for any more."""
+    """Forget starts that failed, and cancel those under way, which nobody waits for any more."""
     starting = cast("dict[str, asyncio.Future[Any]]", manager._pending_kernels)
     there = set(manager.list_kernel_ids())
     for id, task in list(starting.items()):

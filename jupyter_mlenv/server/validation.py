@@ -1,4 +1,4 @@
-"""What clients send, checked field by field. Pure: no request object, no engine, no file system.
+"""Checks of the bodies that clients send, field by field. Pure: no request object, no engine, no file system.
 
 Every function raises RequestInvalid with the field's name in `details["field"]`.
 """

@@ -161,7 +161,7 @@ def _log_message(job: Job, first: int, lines: Sequence[str]) -> Message:
 
 
 def _fitting(lines: Sequence[str]) -> int:
-    """How many of the lines go into one message: what fits, and one at least."""
+    """Return the number of lines that fit into one message, at least one."""
     total = 0
     for number, line in enumerate(lines):
         total += len(line)
@@ -173,7 +173,7 @@ def _fitting(lines: Sequence[str]) -> int:
 async def paced(
     changes: AsyncIterator[dict[str, Any]], interval: float = JOB_INTERVAL
 ) -> AsyncGenerator[dict[str, Any], None]:
-    """The same changes, but of one running job only the newest each `interval` seconds; all others pass at once."""
+    """Yield the changes, but of one running job only the newest each `interval` seconds; all others pass at once."""
     loop = asyncio.get_running_loop()
     held: dict[str, dict[str, Any]] = {}
     due: dict[str, float] = {}

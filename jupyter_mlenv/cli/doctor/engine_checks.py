@@ -1,4 +1,4 @@
-"""What `doctor` looks at with an engine: does it answer, does a container really start, is there a GPU."""
+"""Checks of `doctor` that need an engine: it answers, a container really starts, there is a GPU."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def container(environments: Environments, workspace: str) -> list[Check]:
 
 
 async def gpu(environments: Environments) -> Check:
-    """Whether this machine seems to have a GPU, and whether a container really gets it."""
+    """Check that a GPU of this machine reaches a container."""
     name, program = "GPU", shutil.which("nvidia-smi")
     if program is None:
         return Check(name, "info", "no NVIDIA driver on this machine; GPU presets have a twin for the CPU")
@@ -113,7 +113,7 @@ async def gpu(environments: Environments) -> Check:
 
 
 async def registries(hosts: Iterable[str]) -> list[Check]:
-    """Whether registries answer this machine; the engine may reach others, so this is only information."""
+    """Report which registries answer this machine. Only information, since the engine may reach others."""
     import aiohttp  # noqa: PLC0415
 
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REGISTRY_TIMEOUT), trust_env=True) as client:
@@ -153,7 +153,7 @@ async def old_jupyters(environments: Environments) -> list[Check]:
 async def _in_container(
     environments: Environments, gpus: GpuRequest | None, command: list[str], workspace: str = ""
 ) -> str:
-    """What the command prints in a fresh environment of the preset `host`, which is then removed.
+    """Return the output of a command in a fresh environment of the preset `host`, which is then removed.
 
     The workspace is there to be read only.
     """

@@ -1,4 +1,4 @@
-"""What `doctor` looks at on this machine without an engine: Python, Jupyter, presets, the run directory, names."""
+"""Checks of `doctor` that need no engine: Python, Jupyter, presets, the run directory, image names."""
 
 from __future__ import annotations
 
@@ -147,14 +147,14 @@ def disk(engine_url: str) -> Iterator[Check]:
 
 
 def presets(found: Sequence[Preset], invalid: Sequence[PresetInvalid]) -> Iterator[Check]:
-    """Whether every preset file can be used."""
+    """Check that every preset file can be used."""
     yield Check("Presets", "ok" if found else "problem", f"{len(found)} can be used")
     for error in invalid:
         yield broken("Preset file", error)
 
 
 def aliases(settings: Settings) -> Iterator[Check]:
-    """Which image names mean another."""
+    """Report image names that stand for another."""
     for name, other in settings.image_aliases.items():
         yield Check("Image alias", "info", f"{name} → {other}")
 

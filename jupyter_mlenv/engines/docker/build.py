@@ -99,7 +99,7 @@ def read_build(
 
 
 def build_error(progress: Builder, text: str) -> EngineError:
-    """Why a build failed, from its last message and the step that it stopped at."""
+    """Return the error of a failed build, from its last message and the step that it stopped at."""
     if isinstance(progress, BuildKitProgress):
         vertex = progress.failed
         step = " ".join(vertex.name.split()) if vertex else ""

@@ -1,4 +1,4 @@
-"""What BuildKit tells while it builds: protobuf messages, read with as much of protobuf as they need.
+"""Messages of BuildKit during a build: protobuf, read with as much of it as they need.
 
 The engine sends a `StatusResponse` (base64) in each `moby.buildkit.trace` message. Field numbers:
 github.com/moby/buildkit `api/services/control/control.proto`; wire format: https://protobuf.dev/programming-guides/encoding/
@@ -47,7 +47,7 @@ class Vertex:
 
     @property
     def worth_telling(self) -> bool:
-        """Not how the context gets from the engine to BuildKit inside it."""
+        """Return whether a step is shown; the transfer of the context from the engine to its own BuildKit is not."""
         return bool(_STEP.match(self.name)) or self.name.startswith(("exporting to", "[internal] load metadata"))
 
 

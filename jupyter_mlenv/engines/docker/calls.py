@@ -111,7 +111,7 @@ def read_import(
 
 
 def has_credentials(client: APIClient, reference: str) -> bool:
-    """Whether the docker configuration has a login for this image's registry; may ask a credential helper."""
+    """Return whether the docker configuration has a login for the image's registry. May ask a credential helper."""
     from docker.auth import get_config_header, resolve_repository_name  # noqa: PLC0415 - there is a client
 
     registry, _ = resolve_repository_name(reference)

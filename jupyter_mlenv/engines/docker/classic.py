@@ -1,4 +1,4 @@
-"""What the classic builder tells: lines of text, one JSON message each."""
+"""Messages of the classic builder: lines of text, one JSON message each."""
 
 from __future__ import annotations
 

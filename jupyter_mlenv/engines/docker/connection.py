@@ -74,7 +74,7 @@ class Connection:
             _shut(opened)
 
     def close(self) -> None:
-        """The same, and give the sockets back to the system."""
+        """Cut the connection and give the sockets back to the system."""
         self.cut()
         self.client.close()
 

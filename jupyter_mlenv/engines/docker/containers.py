@@ -92,7 +92,7 @@ def device_request(gpus: GpuRequest) -> dict[str, Any]:
 
 
 _EXITED = re.compile(r"Exited \((\d{1,3})\)")
-"""What a list says of an exit code: in words for people, the same since Docker 1.0."""
+"""The exit code in the text of a list, the same since Docker 1.0."""
 
 
 def from_list(entry: Mapping[str, Any]) -> ContainerInfo:
@@ -138,7 +138,7 @@ def from_inspect(raw: Mapping[str, Any], warnings: Sequence[str] = ()) -> Contai
 
 
 def applied_resources(host: Mapping[str, Any]) -> Resources:
-    """What the engine says it applies; a limit that it dropped is `None`."""
+    """Return the limits that the engine applies; one that it dropped is `None`."""
     gpus = NONE
     for request in host.get("DeviceRequests") or []:
         if any("gpu" in group for group in request.get("Capabilities") or []):

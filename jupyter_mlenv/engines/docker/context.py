@@ -29,7 +29,7 @@ MAX_FILES = 1_000_000
 OWN_DOCKERFILE = ".mlenv.Dockerfile"
 
 ALWAYS = ("!Dockerfile", "!.dockerignore")
-"""What the docker command line sends whatever is ignored."""
+"""Files that the docker command line always sends."""
 
 
 def write_context(recipe: BuildRecipe, give_up: Callable[[], bool] = lambda: False) -> tuple[IO[bytes], str]:

@@ -1,4 +1,4 @@
-"""Which engine is meant: the rules of the docker command line, as a function of environment and files."""
+"""Choice of the engine by the rules of the docker command line, as a function of environment and files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_SOCKET = "/var/run/docker.sock"
 
 @dataclass(frozen=True)
 class EngineEndpoint:
-    """Where an engine listens, and who said so (`origin`, for messages).
+    """The address of an engine, and where it comes from (`origin`, for messages).
 
     `ca`, `cert`, `key` are paths of PEM files or empty; `verify` tells whether the server's certificate is checked.
     """

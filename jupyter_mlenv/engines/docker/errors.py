@@ -83,7 +83,7 @@ _BAD_REGISTRY = (
 
 
 def is_foreign(error: BaseException) -> bool:
-    """Whether `translate` should see it: trouble with the engine, and not a bug of ours."""
+    """Return whether an error is the engine's, for `translate`, and not a bug of ours."""
     from docker.errors import DockerException  # noqa: PLC0415 - whoever gets here has imported docker
     from requests import RequestException  # noqa: PLC0415
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
@@ -270,7 +270,7 @@ def _reason(error: BaseException, numbers: set[int]) -> str:
 
 
 def start_hint(endpoint: EngineEndpoint, environ: Mapping[str, str]) -> str:
-    """How to get an engine on this system."""
+    """Return the hint how to get an engine on this system."""
     if endpoint.origin == "DOCKER_HOST":
         return "Check DOCKER_HOST, or unset it to use the local engine."
     if endpoint.origin.startswith("the docker context"):

@@ -28,18 +28,18 @@ PROOF = 1.0
 """Seconds that an engine has to listen, once it has let go at once, before it is believed to be there again."""
 
 ACTIONS = ["create", "start", "die", "oom", "destroy", "pause", "unpause"]
-"""What can happen to a container that changes how an environment is."""
+"""Actions on a container that change the state of its environment."""
 
 FILTERS = {
     "type": ["container", "image"],
     "event": [*ACTIONS, "pull", "tag", "untag", "delete", "import", "load"],
 }
-"""What is asked for. Not the label: an image that somebody pulls carries none of ours and still makes a preset ready.
+"""The filter of events. Not by label: a pulled image has none of ours and still makes a preset ready.
 Health checks and execs of other people's containers, the bulk of a busy engine's events, are left out there."""
 
 
 def parse_event(raw: Mapping[str, Any]) -> EngineEvent | None:
-    """Ours of one message of `GET /events`; `None` for a container that is not ours, or a message in another form."""
+    """Read one message of `GET /events`; `None` for a container that is not ours, or a message in another form."""
     actor = raw.get("Actor")
     labels = actor.get("Attributes") if isinstance(actor, dict) else None
     labels = labels if isinstance(labels, dict) else {}
@@ -85,7 +85,7 @@ def since_text(nanoseconds: int) -> str:
 
 
 async def proven(messages: AsyncGenerator[T, None], seconds: float) -> AsyncGenerator[T, None]:
-    """The same messages, the first one only if for `seconds` after it no end comes; another message is proof too."""
+    """Yield the messages, the first one only if no end follows it for `seconds`; another message is proof too."""
     async with aclosing(messages):
         try:
             first = await anext(messages)

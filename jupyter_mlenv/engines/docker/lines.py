@@ -38,14 +38,14 @@ class Lines:
         return lines
 
     def take(self) -> str:
-        """What has come of the last line, which has no end yet; it counts as taken."""
+        """Return and drop the beginning of the last line, which has no end yet."""
         line = self.partial
         self._pieces, self._length = [], 0
         return line
 
     @property
     def partial(self) -> str:
-        """What has come of the last line."""
+        """The beginning of the last line, which has no end yet."""
         return "".join(self._pieces) + ("…" if self._length > LINE else "")
 
     def _keep(self, piece: str) -> None:

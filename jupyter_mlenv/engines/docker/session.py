@@ -50,7 +50,7 @@ class Session:
         self.closed = asyncio.Event()
 
     def origin(self) -> str:
-        """Who said where the engine is."""
+        """The origin of the engine's address."""
         try:
             return find_endpoint(self._url, os.environ).origin
         except EngineUnavailable:
@@ -210,7 +210,7 @@ class Session:
 
 
 def shares_filesystem(endpoint: EngineEndpoint, info: dict[str, Any]) -> bool:
-    """Whether engine and caller see the same files, sockets included.
+    """Return whether engine and caller see the same files, sockets included.
 
     A unix socket alone proves nothing: Docker Desktop runs the engine in a virtual machine, and a Jupyter that is
     itself a container may have the host's socket mounted. The engine's own data directory exists here only if neither

@@ -30,7 +30,7 @@ class _Stopped(Exception):
 
 
 class _Feed(Generic[T]):
-    """What a stream's thread and its consumer share."""
+    """The state that a stream's thread and its consumer share."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
