@@ -39,7 +39,7 @@
     │   ├── KernelExists              a kernel of this id runs already (409)
     │   └── NoKernelspec              names the ones that the image has (422)
     ├── EnvironmentNotRunning         (409)
-    ├── EnvironmentBusy               another process has been working on it for too long (409)
+    ├── EnvironmentBusy               something else is being done with it (409)
     └── JobCancelled                  (409)
 
 An error says what happened, in which environment, why, and what to do now. The command line and the REST layer
@@ -295,6 +295,8 @@ class EnvironmentNotRunning(MlenvError):
 
 
 class EnvironmentBusy(MlenvError):
+    """Another job runs for it, `details` has `job`; or another process works on it for too long."""
+
     code = "environment_busy"
     status = 409
 

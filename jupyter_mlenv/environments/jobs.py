@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import secrets
 import time
 from collections import deque
@@ -10,36 +11,63 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from ..engines.model import Progress
-from ..errors import JobCancelled, JobNotFound, MlenvError
+from ..errors import EnvironmentBusy, JobCancelled, JobNotFound, MlenvError
 from .model import Environment
 
-RING = 2000
+JOB_LOG_LINES = 2000
 """Log lines kept per job."""
 
-NOTIFY_EVERY = 0.05
-"""Seconds between two times that listeners hear of a running job; a build may print 100,000 lines in one."""
+NOTIFY_INTERVAL_SECONDS = 0.05
+"""The time between two times that listeners hear of a running job; a build may print 100,000 lines in a second."""
 
-KEPT = 50
+FINISHED_JOBS_KEPT = 50
 """Finished jobs kept, so that a reloaded page can still read why one failed."""
+
+
+class JobKind(str, enum.Enum):
+    """The use case that a job carries out."""
+
+    START = "start"  # also of one that is stopped
+    RESTART = "restart"
+    RECREATE = "recreate"  # what was there is removed first
+
+
+class JobState(str, enum.Enum):
+    """How far a job is."""
+
+    RUNNING = "running"  # also while it cleans up after a cancel
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_DOING = {
+    JobKind.START: "being started",
+    JobKind.RESTART: "being restarted",
+    JobKind.RECREATE: "being made anew",
+}
 
 
 class Job:
     """One run of long work; made by `Jobs.start`, also the `Reporter` that the work reports to.
 
-    `state` is `running`, `done`, `failed` or `cancelled`. `lines` is the number of log lines ever written.
+    `plan_hash` is the plan that a start makes; empty for one that takes the environment as it is. `lines` is the number
+    of log lines ever written.
     """
 
-    def __init__(self, kind: str, environment: str, changed: Callable[[Job], None]) -> None:
+    def __init__(self, kind: JobKind, environment: str, changed: Callable[[Job], None], *, plan_hash: str = "") -> None:
         self.id = secrets.token_hex(8)
         self.kind = kind
         self.environment = environment
-        self.state = "running"
+        self.plan_hash = plan_hash
+        self.state = JobState.RUNNING
+        self.cancelling = False
         self.current = Progress("queued")
         self.error: MlenvError | None = None
         self.lines = 0
         self._began = time.monotonic()
         self._ended: float | None = None
-        self._ring: deque[str] = deque(maxlen=RING)
+        self._ring: deque[str] = deque(maxlen=JOB_LOG_LINES)
         self._changed = changed
         self._wake = asyncio.Event()
         self._over = asyncio.Event()
@@ -79,6 +107,7 @@ class Job:
     def cancel(self) -> None:
         """Ask the work to stop; cancelling a finished job is no error."""
         if self._task is not None and not self._task.done():
+            self.cancelling = True
             self._task.cancel()
 
     async def wait(self) -> Environment:
@@ -97,7 +126,7 @@ class Job:
     async def follow(self, since: int = 0) -> AsyncIterator[tuple[Progress, list[str]]]:
         """Progress and new log lines each time one of them changes, until the job has ended."""
         while True:
-            ended = self.state != "running"
+            ended = self.state is not JobState.RUNNING
             wake = self._wake
             first, lines = self.since(since)
             since = first + len(lines)
@@ -111,9 +140,9 @@ class Job:
         now = self.current
         return {
             "id": self.id,
-            "kind": self.kind,
+            "kind": self.kind.value,
             "environment": self.environment,
-            "state": self.state,
+            "state": self.state.value,
             "progress": {
                 "phase": now.phase,
                 "message": now.message,
@@ -140,20 +169,20 @@ class Job:
         error = None if task.cancelled() else task.exception()
         if task.cancelled():
             self.error = JobCancelled(f"The job for {self.environment} was cancelled.")
-            self.state = "cancelled"
+            self.state = JobState.CANCELLED
         elif isinstance(error, MlenvError):
             self.error = error
-            self.state = "failed"
+            self.state = JobState.FAILED
         elif error is not None:
             # A bug of ours must still end the job where a person looks.
             self.error = MlenvError(
                 f"Starting {self.environment} failed unexpectedly: {error!r}",
                 hint="Please report this with the server's log.",
             )
-            self.state = "failed"
+            self.state = JobState.FAILED
         else:
             self.current = Progress("done")
-            self.state = "done"
+            self.state = JobState.DONE
         self._ended = time.monotonic()
         self._over.set()
         self._notify()
@@ -163,7 +192,7 @@ class Job:
         if self._later is not None:
             return
         loop = asyncio.get_running_loop()
-        wait = self._told + NOTIFY_EVERY - loop.time()
+        wait = self._told + NOTIFY_INTERVAL_SECONDS - loop.time()
         if wait <= 0:
             self._notify()
         else:
@@ -190,14 +219,29 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._listeners: set[Callable[[Job], None]] = set()
 
-    def start(self, kind: str, environment: str, work: Callable[[Job], Awaitable[Environment]]) -> Job:
-        """Run `work(job)`; a job that already runs for this environment is returned instead."""
-        running = self.running(environment)
-        if running is not None:
-            return running
-        job = Job(kind, environment, self._changed)
+    async def start(
+        self,
+        kind: JobKind,
+        environment: str,
+        work: Callable[[Job], Awaitable[Environment]],
+        *,
+        plan_hash: str = "",
+    ) -> Job:
+        """Run `work(job)`, unless a job runs for this environment already.
+
+        That one is returned if what it ends with is what is asked for, see `_serves`. One that was cancelled is waited
+        for. Raises EnvironmentBusy for all others.
+        """
+        while (running := self.running(environment)) is not None:
+            if running.cancelling:
+                await running.ended()
+            elif _serves(running, kind, plan_hash):
+                return running
+            else:
+                raise _busy(running, kind)
+        job = Job(kind, environment, self._changed, plan_hash=plan_hash)
         self._jobs[job.id] = job
-        for old in [j for j in self._jobs.values() if j.state != "running"][:-KEPT]:
+        for old in [j for j in self._jobs.values() if j.state is not JobState.RUNNING][:-FINISHED_JOBS_KEPT]:
             del self._jobs[old.id]
         job.run(work)
         self._changed(job)
@@ -205,7 +249,7 @@ class Jobs:
 
     def running(self, environment: str) -> Job | None:
         """The job that works on this environment now."""
-        return next((j for j in self._jobs.values() if j.environment == environment and j.state == "running"), None)
+        return next((j for j in self.all_running() if j.environment == environment), None)
 
     def get(self, id: str) -> Job:
         """Raises JobNotFound."""
@@ -217,6 +261,10 @@ class Jobs:
         """Oldest first."""
         return list(self._jobs.values())
 
+    def all_running(self) -> list[Job]:
+        """Those that have not ended, oldest first."""
+        return [job for job in self._jobs.values() if job.state is JobState.RUNNING]
+
     def listen(self, listener: Callable[[Job], None]) -> Callable[[], None]:
         """Call `listener(job)` on every change; returns what takes it back."""
         self._listeners.add(listener)
@@ -224,7 +272,7 @@ class Jobs:
 
     async def close(self) -> None:
         """Cancel what still runs and wait for it to clean up."""
-        running = [job for job in self._jobs.values() if job.state == "running"]
+        running = self.all_running()
         for job in running:
             job.cancel()
         await asyncio.gather(*(job.ended() for job in running))
@@ -232,3 +280,25 @@ class Jobs:
     def _changed(self, job: Job) -> None:
         for listener in list(self._listeners):
             listener(job)
+
+
+def _serves(running: Job, kind: JobKind, plan_hash: str) -> bool:
+    """Whether the end of a job is what another one is asked for.
+
+    All end with an environment that runs, which is all that a start wants. A restart wants another one to end what runs
+    in there, which a start does not do. What is made anew is made by one plan.
+    """
+    if kind is JobKind.START:
+        return True
+    return running.kind is kind and running.plan_hash == plan_hash
+
+
+def _busy(running: Job, kind: JobKind) -> EnvironmentBusy:
+    doing, asked = _DOING[running.kind], _DOING[kind].removeprefix("being ")
+    if running.kind is kind:
+        doing, asked = f"{doing} with other options", f"{asked} with these"
+    return EnvironmentBusy(
+        f"The environment {running.environment} is {doing} just now, so it cannot be {asked}.",
+        hint="Wait until that has ended, or cancel it first.",
+        details={"environment": running.environment, "job": running.id},
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from ..treewalk import OutOfTime
 from . import from_container, jupyter_version, leftovers
 from .change_feed import Changes, EnvironmentChanged, EnvironmentRemoved, KernelsChanged, Snapshot
 from .endpoints import Services
-from .jobs import Job, Jobs
+from .jobs import Job, JobKind, Jobs, JobState
 from .jupyter_version import InsideJupyter
 from .lifecycle import Lifecycle
 from .locks import Locks
@@ -38,8 +38,8 @@ from .planner import LOOK_SECONDS, Planner
 CLEAN_UP, LET_GO = 4.0, 1.0
 """Seconds that the end of a process leaves to jobs that clean up, before and after the engine is let go of."""
 
-LONGEST_STOP = 600
-"""Seconds that a container has to end, whatever its label says."""
+MAX_STOP_SECONDS = 600
+"""The longest time that a container has to end, whatever its label says."""
 
 OTHER_OPTIONS = "It was made with other options than these, or by an older version. With --recreate it is made anew."
 """The warning of a start that found the environment as it was made before."""
@@ -110,8 +110,8 @@ class Environments:
     async def start(self, request: StartRequest, base_url: str = "/") -> tuple[Environment, Job]:
         """Start or reuse the environment of this request; the job ends when it (and its endpoint) answers.
 
-        Raises PresetNotFound, PresetInvalid, ConsentRequired, WorkspaceForbidden, WorkspaceNotFound at once; the job
-        raises the rest.
+        Raises PresetNotFound, PresetInvalid, ConsentRequired, WorkspaceForbidden, WorkspaceNotFound at once, and
+        EnvironmentBusy as `Jobs.start` does; the job raises the rest.
         """
         request, preset = await self._planner.chosen(request)
         id = environment_id(self.settings.owner, request.workspace, preset.name, request.name)
@@ -125,18 +125,24 @@ class Environments:
             info = await self._lifecycle.up(plan, job, recreate=request.recreate)
             return await self._up(info, request.endpoint, base_url, job, plan.hash)
 
-        job = self._job("start", plan.id, work)
-        if job.state == "running":
-            self._pending[plan.id] = from_container.pending(plan, job.id)
-        return await self._view(plan, job), job
+        job = await self._job(JobKind.RECREATE if request.recreate else JobKind.START, plan.id, work, plan.hash)
+        if job.state is JobState.RUNNING:
+            self._pending.setdefault(plan.id, from_container.pending(plan, job.id))
+        environment = await self._view(plan, job)
+        if job.plan_hash not in ("", plan.hash):  # a start that was under way already
+            environment = replace(environment, warnings=(*environment.warnings, OTHER_OPTIONS))
+        return environment, job
 
     async def resume(self, id: str, base_url: str = "/", endpoint: str = "") -> tuple[Environment, Job]:
         """Start an environment that is stopped; one that runs is left as it is."""
-        return await self._again("start", id, base_url, endpoint, stop=False)
+        return await self._again(JobKind.START, id, base_url, endpoint)
 
     async def restart(self, id: str, base_url: str = "/", endpoint: str = "") -> tuple[Environment, Job]:
-        """Stop and start: what was installed in it stays, what ran in it is gone."""
-        return await self._again("restart", id, base_url, endpoint, stop=True)
+        """Stop and start: what was installed in it stays, what ran in it is gone.
+
+        Raises EnvironmentBusy while it is being started or made anew; a restart that is under way is joined.
+        """
+        return await self._again(JobKind.RESTART, id, base_url, endpoint)
 
     async def stop(self, id: str) -> Environment:
         """Stop it; a start that is under way is cancelled, and what was only planned is given back as stopped."""
@@ -150,8 +156,7 @@ class Environments:
                     return replace(planned, state=State.STOPPED, job="")
                 raise
             self._forget(id)
-            spec = planning.from_label(info.labels.get(f"{LABEL}.plan", "")).container
-            await self.engine.stop(info.id, min(spec.stop_timeout, LONGEST_STOP))
+            await self._stop_container(info)
         return await self.get(id)
 
     async def remove(self, id: str) -> None:
@@ -238,7 +243,7 @@ class Environments:
         except EnvironmentNotFound:
             return False
 
-    async def _again(self, kind: str, id: str, base_url: str, endpoint: str, stop: bool) -> tuple[Environment, Job]:
+    async def _again(self, kind: JobKind, id: str, base_url: str, endpoint: str) -> tuple[Environment, Job]:
         environment = await self.get(id)
 
         async def work(job: Job) -> Environment:
@@ -259,16 +264,16 @@ class Environments:
                         hint=f"Start it anew: jupyter mlenv start {environment.preset}",
                     )
                 self._lifecycle.check(info)
-                if stop and info.status != "exited":
+                if kind is JobKind.RESTART and info.status != "exited":
                     await self._lifecycle.allowed(info)
                     job.progress(Progress("stop", "Stopping"))
                     self._forget(id)
-                    await self.engine.stop(info.id, 10)
+                    await self._stop_container(info)
                     info = await self._inspect(id)
                 info = await self._lifecycle.wake(info, job)
             return await self._up(info, endpoint, base_url, job)
 
-        job = self._job(kind, id, work)
+        job = await self._job(kind, id, work)
         return from_container.with_job(environment, job.id), job
 
     async def _up(
@@ -307,13 +312,19 @@ class Environments:
         coming = [environment for id, environment in self._pending.items() if id not in known]
         return sorted([*map(self._seen_by_jobs, there), *coming], key=lambda environment: environment.id)
 
-    def _job(self, kind: str, id: str, work: Any) -> Job:
-        job = self.jobs.start(kind, id, work)
+    async def _stop_container(self, info: ContainerInfo) -> None:
+        spec = planning.from_label(info.labels.get(f"{LABEL}.plan", "")).container
+        await self.engine.stop(info.id, min(spec.stop_timeout, MAX_STOP_SECONDS))
+
+    async def _job(
+        self, kind: JobKind, id: str, work: Callable[[Job], Awaitable[Environment]], plan_hash: str = ""
+    ) -> Job:
+        job = await self.jobs.start(kind, id, work, plan_hash=plan_hash)
 
         def ended(changed: Job) -> None:
-            if changed is job and job.state != "running":
+            if changed is job and job.state is not JobState.RUNNING:
                 unlisten()
-                if self._pending.pop(id, None) is not None and job.state != "done":
+                if self._pending.pop(id, None) is not None and job.state is not JobState.DONE:
                     self._changes.publish(EnvironmentRemoved(id))
 
         unlisten = self.jobs.listen(ended)

@@ -106,4 +106,4 @@ class MlenvExtension(ExtensionApp):
 
     def current_activity(self) -> Any:
         """Running jobs keep an idle server alive: who waits for a build has not gone away."""
-        return [job.id for job in self.environments.jobs.all() if job.state == "running"] or None
+        return [job.id for job in self.environments.jobs.all_running()] or None

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv.agent_client import routes
+from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.environments import Environments, run_directory
 from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.environments.model import State
@@ -23,6 +24,7 @@ from jupyter_mlenv.errors import (
     EndpointNotFound,
     EngineError,
     EngineUnavailable,
+    EnvironmentBusy,
     EnvironmentFailed,
     EnvironmentNotFound,
     EnvironmentNotRunning,
@@ -249,6 +251,44 @@ async def test_restart_is_a_new_agent_in_the_same_container(environments, reques
     restarted = await (await environments.restart(environment.id))[1].wait()
     assert restarted.container == environment.container
     assert (await (await environments.agent(environment.id)).health())["pid"] != before
+
+
+async def test_a_restart_gives_as_much_time_to_end_as_a_stop_does(environments, engine, request_small, monkeypatch):
+    environment = await (await environments.start(request_small))[1].wait()
+    given, stop, box = [], engine.stop, next(iter(engine.containers.values()))
+    plan = json.loads(box.info.labels[f"{LABEL}.plan"])
+    plan["container"]["stop_timeout"] = 42
+    box.info = replace(box.info, labels={**box.info.labels, f"{LABEL}.plan": json.dumps(plan)})
+
+    async def noted(container: str, timeout: int) -> None:
+        given.append(timeout)
+        await stop(container, timeout)
+
+    monkeypatch.setattr(engine, "stop", noted)
+    await (await environments.restart(environment.id))[1].wait()
+    await environments.stop(environment.id)
+    assert given == [42, 42]
+
+
+async def test_a_restart_during_a_start_is_refused_and_the_start_goes_on(environments, engine, request_small):
+    engine.delays["layer"] = 0.1
+    environment, job = await environments.start(request_small)
+    for other in (environments.restart(environment.id), environments.start(replace(request_small, recreate=True))):
+        with pytest.raises(EnvironmentBusy, match="is being started") as caught:
+            await other
+        assert caught.value.details == {"environment": environment.id, "job": job.id}
+    assert (await environments.resume(environment.id))[1] is job
+    assert (await job.wait()).state is State.RUNNING
+
+
+async def test_a_start_with_other_options_that_joins_another_one_says_so(environments, engine, request_small):
+    engine.delays["layer"] = 0.1
+    _, job = await environments.start(request_small)
+    same, joined = await environments.start(request_small)
+    other, too = await environments.start(replace(request_small, memory=1 << 30))
+    assert job is joined is too
+    assert (same.warnings, "--recreate" in other.warnings[-1]) == ((), True)
+    await job.wait()
 
 
 async def test_recreate_makes_a_new_container(environments, request_small):

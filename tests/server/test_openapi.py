@@ -12,7 +12,7 @@ from schemathesis import GenerationMode
 
 from jupyter_mlenv.engines.base import EngineFacts
 from jupyter_mlenv.engines.model import Mount
-from jupyter_mlenv.environments.jobs import Job
+from jupyter_mlenv.environments.jobs import Job, JobKind
 from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.errors import MlenvError
 from jupyter_mlenv.presets.model import Consent, Endpoint, HostImage, Preset
@@ -56,8 +56,8 @@ def test_the_document_has_the_handlers_paths_and_verbs() -> None:
     [
         ("Error", MlenvError("no").to_json()),
         ("Environment", Environment("a", "p", "T", "", "o", "/w", State.RUNNING, "i").to_json()),
-        ("Job", Job("start", "a", lambda job: None).to_json()),
-        ("Progress", Job("start", "a", lambda job: None).to_json()["progress"]),
+        ("Job", Job(JobKind.START, "a", lambda job: None).to_json()),
+        ("Progress", Job(JobKind.START, "a", lambda job: None).to_json()["progress"]),
         ("Preset", Preset("p", "P", HostImage()).to_json(None)),
         ("Consent", Consent("/w/mlenv.toml", "/w", "0" * 64).to_json()),
         ("EngineFacts", {field.name for field in dataclasses.fields(EngineFacts)}),

@@ -345,3 +345,100 @@ async def test_the_end_of_the_server_lets_go_of_the_engine_and_leaves_environmen
     assert fake.calls["remove"] == 0
     for box in fake.containers.values():
         shutil.rmtree(box.spec.labels[f"{LABEL}.run"])
+
+
+async def test_two_clicks_on_restart_are_one(api: Api, fake: FakeEngine) -> None:
+    environment = await started(api)
+    at = f"environments/{environment['id']}/restart"
+    fake.delays["stop"] = 0.3
+    first, second = await asyncio.gather(api.post(at), api.post(at))
+    assert (first.status, second.status) == (202, 202)
+    assert first.body["job"]["id"] == second.body["job"]["id"]
+    assert first.body["job"]["kind"] == "restart"
+    assert (await api.ended(first.body["job"]["id"]))["state"] == "done"
+    assert fake.calls["stop"] == 1
+
+
+async def test_a_restart_during_a_start_is_refused_and_says_what_to_do(api: Api, fake: FakeEngine) -> None:
+    fake.delays["put_files"] = 60
+    begun = (await api.post("environments", {"preset": "small", "path": "project"})).body
+    id, job = begun["environment"]["id"], begun["job"]["id"]
+
+    async def created() -> bool:
+        return bool(fake.calls["put_files"])
+
+    await eventually(created, "the container is there")
+    for path, body in (
+        (f"environments/{id}/restart", None),
+        ("environments", {"preset": "small", "path": "project", "recreate": True}),
+    ):
+        answer = await api.post(path, body)
+        assert (answer.status, answer.body["code"]) == (409, "environment_busy")
+        assert id in answer.body["message"]
+        assert "is being started" in answer.body["message"]
+        assert "cancel" in answer.body["hint"]
+        assert answer.body["details"] == {"environment": id, "job": job}
+    assert (await api.get(f"jobs/{job}")).body["state"] == "running"
+
+
+async def test_a_start_during_a_restart_ends_with_it(api: Api, fake: FakeEngine) -> None:
+    environment = await started(api)
+    at = f"environments/{environment['id']}"
+    fake.delays["stop"] = 0.3
+    restart = (await api.post(f"{at}/restart")).body["job"]
+    for path, body in ((f"{at}/start", None), ("environments", {"preset": "small", "path": "project"})):
+        answer = await api.post(path, body)
+        assert (answer.status, answer.body["job"]["id"]) == (202, restart["id"])
+    assert (await api.ended(restart["id"]))["state"] == "done"
+    assert (await api.get(at)).body["state"] == "running"
+
+
+@pytest.mark.parametrize("kind", ["start", "restart", "recreate"])
+@pytest.mark.parametrize("verb", ["stop", "remove"])
+async def test_a_stop_or_a_removal_cancels_what_is_under_way(
+    api: Api, fake: FakeEngine, root: Path, kind: str, verb: str
+) -> None:
+    environment = await started(api)
+    at = f"environments/{environment['id']}"
+    if kind == "start":
+        assert (await api.post(f"{at}/stop")).status == 200
+    before = fake.calls["start"]
+    fake.delays["start"] = 60
+    body = {"preset": "small", "path": "project", "recreate": True}
+    under_way = await (api.post("environments", body) if kind == "recreate" else api.post(f"{at}/{kind}"))
+    job = under_way.body["job"]
+    assert job["kind"] == kind
+
+    async def waits() -> bool:
+        return fake.calls["start"] > before
+
+    await eventually(waits, "the container starts")
+    answer = await (api.post(f"{at}/stop") if verb == "stop" else api.delete(at))
+    fake.delays.clear()
+    assert (await api.get(f"jobs/{job['id']}")).body["state"] == "cancelled"
+    left = [box.info.status for box in fake.containers.values()]
+    if verb == "remove":
+        assert (answer.status, left) == (204, [])
+    elif kind == "recreate":  # what is made anew and cancelled leaves nothing
+        assert (answer.status, answer.body["state"], left) == (200, "stopped", [])
+    else:
+        assert (answer.status, answer.body["state"]) == (200, "stopped")
+        assert left in (["exited"], ["created"])
+
+
+async def test_a_start_after_a_cancel_is_a_start_of_its_own(api: Api, fake: FakeEngine) -> None:
+    """The cancelled one still cleans up when it is asked for."""
+    fake.delays.update({"put_files": 60, "remove": 0.3})
+    body = {"preset": "small", "path": "project"}
+    first = (await api.post("environments", body)).body["job"]
+
+    async def created() -> bool:
+        return bool(fake.calls["put_files"])
+
+    await eventually(created, "the container is there")
+    assert (await api.delete(f"jobs/{first['id']}")).status == 204
+    fake.delays["put_files"] = 0
+    second = (await api.post("environments", body)).body["job"]
+    assert second["id"] != first["id"]
+    assert (await api.ended(second["id"]))["state"] == "done"
+    assert (await api.get(f"jobs/{first['id']}")).body["state"] == "cancelled"

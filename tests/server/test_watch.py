@@ -13,7 +13,7 @@ import aiohttp
 import jsonschema
 import pytest
 
-from jupyter_mlenv.environments.jobs import Job
+from jupyter_mlenv.environments.jobs import Job, JobKind
 from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.server.handlers import document
 from jupyter_mlenv.server.watch import LOG_CHARACTERS, MAX_MESSAGE, paced
@@ -202,7 +202,7 @@ async def test_nothing_piles_up_for_a_client_that_does_not_read(api: Api) -> Non
             await asyncio.sleep(0)
         return Environment("chatty", "small", "", "", "", "/", State.RUNNING, "")
 
-    chatty = api.environments.jobs.start("start", "chatty", chatter)
+    chatty = await api.environments.jobs.start(JobKind.START, "chatty", chatter)
     async with api.watch() as socket:
         await socket.send_json({"type": "follow", "job": chatty.id})
         transport = socket._response.connection.transport

@@ -12,7 +12,7 @@ from jupyter_mlenv.engines.docker.calls import split_lines
 from jupyter_mlenv.engines.docker.classic import ClassicProgress
 from jupyter_mlenv.engines.docker.lines import LINE, MESSAGE, Lines, messages
 from jupyter_mlenv.engines.model import BuildRecipe
-from jupyter_mlenv.environments.jobs import RING, Job, Jobs
+from jupyter_mlenv.environments.jobs import JOB_LOG_LINES, Job, JobKind, Jobs
 from jupyter_mlenv.environments.model import Environment, State
 from tests.support import fakedocker
 from tests.support.reporting import Recorder
@@ -81,15 +81,15 @@ async def test_a_talkative_build_is_told_in_full_and_leaves_the_loop_to_others(t
 
 async def test_who_listens_to_a_job_hears_once_for_all_that_came_in_an_interval() -> None:
     async def work(job: Job) -> Environment:
-        for number in range(10 * RING):
+        for number in range(10 * JOB_LOG_LINES):
             job.log(f"line {number}")
         return DONE
 
     jobs, told = Jobs(), []
     jobs.listen(lambda job: told.append((job.state, job.lines)))
-    job = jobs.start("start", "p-1", work)
+    job = await jobs.start(JobKind.START, "p-1", work)
     await job.wait()
-    assert told[-1] == ("done", 10 * RING)
+    assert told[-1] == ("done", 10 * JOB_LOG_LINES)
     assert len(told) < 100
     first, lines = job.since(0)
-    assert (first, lines[-1], len(lines)) == (9 * RING, f"line {10 * RING - 1}", RING)
+    assert (first, lines[-1], len(lines)) == (9 * JOB_LOG_LINES, f"line {10 * JOB_LOG_LINES - 1}", JOB_LOG_LINES)
