@@ -16,11 +16,12 @@ from jupyter_mlenv.agent_client.routes import UnixRoute
 from jupyter_mlenv.agent_client.routes import connect as connect_route
 from jupyter_mlenv.errors import EnvironmentNotRunning
 from jupyter_mlenv.proxy.headers import CookieRule
-from jupyter_mlenv.proxy.local_server import Relay, new_secret
+from jupyter_mlenv.proxy.local_server import Relay
 from tests.support.hostileservice import OK, SWITCHED, Hostile, answer, hostile
 from tests.support.inner import read_head, serve_raw
 
-SECRET = new_secret()
+SECRET = "/of-43-characters-as-all-of-them-are-0123456/"
+"""In the form of `new_secret`, and the same in each process that collects these tests."""
 BASE = f"{SECRET}mlenv/envs/e-1/notebook/"
 
 
