@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the tests need beside Python packages: debootstrap, a registry, a browser and, for all but root, the base image.
+# What the tests need beside Python packages: debootstrap, a registry, a browser and the base image.
 source "$(dirname "$0")/lib.sh"
 
 # Installing the registry's package also starts it on port 5000; the tests start one of their own.
@@ -21,5 +21,6 @@ if [ -z "${MLENV_TEST_BROWSER:-}" ] && ! command -v chromium >/dev/null; then
   fi
 fi
 
-# Only root can run debootstrap; for anybody else the image is made here, once, with sudo.
-is_root || as_root env "DOCKER_HOST=${DOCKER_HOST:-}" .venv/bin/python -m jupyter_mlenv.cli base
+# Made here and once, not by the first test that wants it: only root can, and the browser's tests reach no mirror.
+say "The base image of the tests"
+as_root env "DOCKER_HOST=${DOCKER_HOST:-}" .venv/bin/python -m jupyter_mlenv.cli base
