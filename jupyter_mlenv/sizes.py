@@ -6,7 +6,7 @@ import re
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
 
-SMALLEST_MEMORY = 6 * 1024**2
+SMALLEST_MEMORY_BYTES = 6 * 1024**2
 """Bytes; Docker refuses a smaller memory limit (https://docs.docker.com/engine/containers/resource_constraints/)."""
 
 

@@ -14,7 +14,7 @@ from ..engines.gpus import GpuRequest
 from ..engines.gpus import parse as parse_gpus
 from ..engines.model import Mount
 from ..errors import RequestInvalid
-from ..sizes import SMALLEST_MEMORY, parse_size
+from ..sizes import SMALLEST_MEMORY_BYTES, parse_size
 
 USAGE = 2
 """Exit status for a call that is wrong in itself, as argparse and most Unix programs have it."""
@@ -98,7 +98,7 @@ def memory(text: str) -> int:
         size = parse_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    if size < SMALLEST_MEMORY:
+    if size < SMALLEST_MEMORY_BYTES:
         raise argparse.ArgumentTypeError(f"{text!r} is less than the 6 MB an engine accepts; write for example 8g")
     return size
 

@@ -218,7 +218,7 @@ async def follow(job: Job, *, quiet: bool = False) -> Environment:
         raise
     except MlenvError as error:
         if not error.log:
-            error.log = tuple(job.since(job.lines - output.LOG_TAIL)[1])
+            error.log = tuple(job.since(job.lines - output.LOG_TAIL_LINES)[1])
         raise
 
 

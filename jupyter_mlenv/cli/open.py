@@ -28,10 +28,10 @@ from .command import Command, add_ids, add_json, find, follow
 if TYPE_CHECKING:
     from ..environments import Environments
 
-SERVER_TIMEOUT = 3.0
+SERVER_TIMEOUT_SECONDS = 3.0
 """Seconds that a Jupyter server of this machine gets to say whether it knows the environment."""
 
-BROWSER_READS = 2.0
+BROWSER_READS_SECONDS = 2.0
 """Seconds that a browser gets to read the address from its file before this program ends."""
 
 
@@ -66,7 +66,7 @@ the extension is used; without one, this command serves it itself, to this machi
             server = await find_server(environment.id, self.runtime_dir) if args.port is None else None
             if server is not None:
                 async with shown(server_url(server, environment.id, endpoint, page), args, self.runtime_dir):
-                    await asyncio.sleep(0 if args.no_browser else BROWSER_READS)
+                    await asyncio.sleep(0 if args.no_browser else BROWSER_READS_SECONDS)
                 return 0
             return await self._serve(environments, environment.id, endpoint, page, args)
 
@@ -167,7 +167,7 @@ async def find_server(id: str, runtime_dir: str) -> dict[str, Any] | None:
 
     # A certificate of one's own making is usual for a Jupyter server, and we only speak to this machine.
     async with aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=SERVER_TIMEOUT), connector=aiohttp.TCPConnector(ssl=False)
+        timeout=aiohttp.ClientTimeout(total=SERVER_TIMEOUT_SECONDS), connector=aiohttp.TCPConnector(ssl=False)
     ) as client:
         for server in servers:
             token = server.get("token")

@@ -22,7 +22,7 @@ from ..serialization import to_plain
 if TYPE_CHECKING:
     from rich.console import Console
 
-LOG_TAIL = 20
+LOG_TAIL_LINES = 20
 """Lines of log under an error, as the issue of the first click asks for."""
 
 STATE_STYLE = {
@@ -132,7 +132,7 @@ def _width(text: str) -> int:
 def write_error(error: MlenvError, stream: TextIO | None = None) -> None:
     """The end of the log that explains the error, what happened, and what to do now."""
     stream = stream or sys.stderr
-    for line in error.log[-LOG_TAIL:]:
+    for line in error.log[-LOG_TAIL_LINES:]:
         write(f"  {plaintext.log_line(line)}", style="dim", stream=stream)
     if is_terminal(stream):
         from rich.text import Text  # noqa: PLC0415

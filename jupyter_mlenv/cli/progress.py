@@ -27,7 +27,7 @@ PHASES = {
     "done": "Done",
 }
 
-BAR = 24
+BAR_CHARS = 24
 """Width of the bar in characters."""
 
 
@@ -115,8 +115,8 @@ class Bar:
             row.add_row(spinner)
         else:
             row.add_column(no_wrap=True, overflow="ellipsis")
-            bar = ProgressBar(total=1.0, completed=self._current.fraction, width=BAR, complete_style="cyan")
-            row.columns[0].min_width = BAR
+            bar = ProgressBar(total=1.0, completed=self._current.fraction, width=BAR_CHARS, complete_style="cyan")
+            row.columns[0].min_width = BAR_CHARS
             row.add_row(bar, Text(said))
         yield row
         if self._line:

@@ -15,7 +15,7 @@ from typing import Any
 from ..agent_client.exec_session import ExecSession
 from ..errors import AgentUnreachable
 
-CHUNK = 1 << 16
+CHUNK_BYTES = 1 << 16
 """Bytes read at once."""
 
 SIGNALLED = 128
@@ -120,7 +120,7 @@ async def _read(fd: int) -> bytes:
     try:
         loop.add_reader(fd, lambda: None if ready.done() else ready.set_result(None))
     except PermissionError:
-        return os.read(fd, CHUNK)  # a file or /dev/null: cannot be waited for and never blocks
+        return os.read(fd, CHUNK_BYTES)  # a file or /dev/null: cannot be waited for and never blocks
     except OSError:
         return b""  # closed
     try:
@@ -128,7 +128,7 @@ async def _read(fd: int) -> bytes:
     finally:
         loop.remove_reader(fd)
     try:
-        return os.read(fd, CHUNK)
+        return os.read(fd, CHUNK_BYTES)
     except OSError:
         return b""  # the terminal has been closed
 

@@ -7,7 +7,7 @@ from typing import Any
 from traitlets import Float, Int, TraitError, Unicode, validate
 from traitlets.config import LoggingConfigurable
 
-from ..sizes import SMALLEST_MEMORY, parse_size
+from ..sizes import SMALLEST_MEMORY_BYTES, parse_size
 
 
 class LimitTraits(LoggingConfigurable):
@@ -87,7 +87,7 @@ class LimitTraits(LoggingConfigurable):
                 size = parse_size(text)
             except ValueError as error:
                 raise TraitError(f"MlenvConfig.{proposal['trait'].name}: {error}.") from error
-            if proposal["trait"].name != "default_shm" and size < SMALLEST_MEMORY:
+            if proposal["trait"].name != "default_shm" and size < SMALLEST_MEMORY_BYTES:
                 raise TraitError(
                     f"MlenvConfig.{proposal['trait'].name}: {text!r} is too little; engines want 6m or more."
                 )

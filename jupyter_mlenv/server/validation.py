@@ -20,7 +20,7 @@ from ..engines.gpus import GpuRequest
 from ..engines.model import Mount
 from ..errors import JobNotFound, RequestInvalid
 from ..planning.model import StartRequest
-from ..sizes import SMALLEST_MEMORY, parse_size
+from ..sizes import SMALLEST_MEMORY_BYTES, parse_size
 
 T = TypeVar("T")
 
@@ -244,7 +244,7 @@ def _memory(field: str, value: Any) -> int:
             size = parse_size(value)
         except ValueError as error:
             raise _invalid(field, str(error)) from error
-    if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST_MEMORY <= size <= MAX_MEMORY:
+    if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST_MEMORY_BYTES <= size <= MAX_MEMORY:
         raise _invalid(field, "is no size that an engine accepts", 'Write bytes, or for example "8g"; 6m at least.')
     return size
 

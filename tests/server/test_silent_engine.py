@@ -33,7 +33,7 @@ async def fake(tmp_path: Path) -> AsyncIterator[fakedocker.FakeDocker]:
 async def test_all_who_wait_for_a_silent_engine_are_told_at_once(
     fake: fakedocker.FakeDocker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "GREETING_TIMEOUT", 0.5)
+    monkeypatch.setattr(session, "GREETING_TIMEOUT_SECONDS", 0.5)
     fake.answers["GET "] = fakedocker.silent
     engine = DockerEngine(fake.url)
     answers = await asyncio.gather(*(engine.list({}) for _ in range(20)), return_exceptions=True)
@@ -48,7 +48,7 @@ async def test_all_who_wait_for_a_silent_engine_are_told_at_once(
 async def test_an_engine_that_falls_silent_is_noticed(
     fake: fakedocker.FakeDocker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "QUESTION_TIMEOUT", 0.5)
+    monkeypatch.setattr(session, "QUESTION_TIMEOUT_SECONDS", 0.5)
     engine = DockerEngine(fake.url)
     await engine.facts()
     fake.answers["GET /containers"] = fakedocker.silent
@@ -78,7 +78,7 @@ async def test_closing_ends_what_waits_for_an_answer(fake: fakedocker.FakeDocker
     with pytest.raises(EngineUnavailable, match="closed"):
         await engine.list({})
     await eventually(lambda: not [t for t in threading.enumerate() if "mlenv-docker" in t.name], "no thread is left")
-    assert connection.GREETING_TIMEOUT < 10
+    assert connection.GREETING_TIMEOUT_SECONDS < 10
 
 
 @pytest.mark.parametrize("mode", ["silent", "slow"])

@@ -38,7 +38,7 @@ NO_ENGINE = (
     "presets can be looked at, and JupyterLab runs as usual."
 )
 
-REGISTRY_TIMEOUT = 3.0
+REGISTRY_TIMEOUT_SECONDS = 3.0
 """Seconds for a registry's answer."""
 
 
@@ -116,7 +116,9 @@ async def registries(hosts: Iterable[str]) -> list[Check]:
     """Report which registries answer this machine. Only information, since the engine may reach others."""
     import aiohttp  # noqa: PLC0415
 
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REGISTRY_TIMEOUT), trust_env=True) as client:
+    async with aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=REGISTRY_TIMEOUT_SECONDS), trust_env=True
+    ) as client:
 
         async def ask(host: str) -> Check:
             address = "registry-1.docker.io" if host == "docker.io" else host

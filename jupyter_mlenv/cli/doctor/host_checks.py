@@ -19,7 +19,7 @@ from ...presets.model import BuiltImage, ImageSource, Preset, PulledImage
 from ...settings import Settings
 from .. import output
 
-LOW_DISK = 5_000_000_000
+LOW_DISK_BYTES = 5_000_000_000
 """Bytes under which a warning is due: the usual deep-learning images unpack to more."""
 
 
@@ -136,7 +136,7 @@ def disk(engine_url: str) -> Iterator[Check]:
     place = next((p for p in places if p.exists()), Path("/"))
     free = shutil.disk_usage(place).free
     said = f"{output.size(free)} free in {output.short_path(str(place))}"
-    if free < LOW_DISK:
+    if free < LOW_DISK_BYTES:
         hint = (
             "Large images need more. `docker system df` shows what takes space, `docker builder prune` empties the "
             "cache of builds, `docker image prune` removes images without a name. Both leave environments as they are."

@@ -19,7 +19,7 @@ from .errors import disk_full, from_message
 
 Builder = BuildKitProgress | ClassicProgress
 
-PROGRESS_EVERY = 0.05
+PROGRESS_INTERVAL_SECONDS = 0.05
 """Seconds between two looks at how far a build is, while it prints."""
 
 _BASE = re.compile(
@@ -76,7 +76,7 @@ def build_params(recipe: BuildRecipe, build_id: str, dockerfile: str) -> dict[st
 def read_build(
     recipe: BuildRecipe, build_id: str, progress: Builder, connection: Connection
 ) -> Iterator[str | Progress]:
-    """Send the context, yield lines for the log and, at each step and every `PROGRESS_EVERY` seconds, how far it is.
+    """Send the context, yield lines for the log and, at each step and every `PROGRESS_INTERVAL_SECONDS`, the progress.
 
     Blocking, and all that is read of a message is read here: a build may print millions of lines. Cutting the
     connection ends it in any phase. Raises EngineError for what the build says went wrong.
@@ -91,7 +91,7 @@ def read_build(
                 raise build_error(progress, str(message["error"]))
             lines = progress.feed(message)
             yield from lines
-            if progress.turns == step and time.monotonic() - told < PROGRESS_EVERY:
+            if progress.turns == step and time.monotonic() - told < PROGRESS_INTERVAL_SECONDS:
                 continue
             told, step = time.monotonic(), progress.turns
             yield progress.now()

@@ -17,11 +17,11 @@ from ...planning.dockerfile import step_text
 from ..model import Progress
 from .lines import Lines
 
-TAIL = 20
+TAIL_LINES = 20
 """Last lines of a failed step that a person gets."""
 
 _STEP = re.compile(r"^\[(?:(?P<stage>[^\]]*?) )?(?P<number>\d+)/(?P<count>\d+)\] ")
-_SHOWN = 160
+_MAX_STEP_CHARS = 160
 
 _MOUNT = re.compile(r"--mount=\S+\s+")
 """Options of a step that say nothing to a person; ours are four lines long."""
@@ -42,7 +42,7 @@ class Vertex:
     error: str = ""
     announced: bool = False
     text: Lines = field(default_factory=Lines)
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     moved: dict[str, tuple[int, int]] = field(default_factory=dict)  # status id → bytes now, bytes in all
 
     @property
@@ -134,8 +134,8 @@ class BuildKitProgress:
 
 def _describe(vertex: Vertex) -> str:
     name = step_text(vertex.name)
-    if len(name) > _SHOWN:
-        name = name[: _SHOWN - 1] + "…"
+    if len(name) > _MAX_STEP_CHARS:
+        name = name[: _MAX_STEP_CHARS - 1] + "…"
     now = sum(current for current, total in vertex.moved.values() if total)
     total = sum(total for _, total in vertex.moved.values())
     return f"{name}: {now / 1e6:.0f} of {total / 1e6:.0f} MB" if total >= 1e6 else name

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...planning.dockerfile import step_text
 from ..model import Progress
-from .buildkit import COLOUR, TAIL
+from .buildkit import COLOUR, TAIL_LINES
 from .lines import Lines
 from .pull import PullProgress
 
@@ -23,7 +23,7 @@ class ClassicProgress:
     def __init__(self) -> None:
         self.step = ""
         self.turns = 0  # how often a step began or a message came that is not of its output
-        self.tail: deque[str] = deque(maxlen=TAIL)
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._number = 0
         self._count = 0
         self._text = Lines()

@@ -16,13 +16,13 @@ from .lines import messages
 if TYPE_CHECKING:
     from docker import APIClient
 
-REQUEST_TIMEOUT = 60
+REQUEST_TIMEOUT_SECONDS = 60
 """Seconds that an ordinary request may be silent; streams have no limit."""
 
-GREETING_TIMEOUT = 8
+GREETING_TIMEOUT_SECONDS = 8
 """Seconds for the first answer of an engine: a person waits for it."""
 
-QUESTION_TIMEOUT = 20
+QUESTION_TIMEOUT_SECONDS = 20
 """Seconds that the answer to a question may take, which changes nothing; a busy engine takes 2."""
 
 _patience = threading.local()
@@ -39,7 +39,7 @@ def within(seconds: float | None) -> Iterator[None]:
         _patience.seconds = before
 
 
-PIECE = 1 << 16
+CHUNK_BYTES = 1 << 16
 """Bytes of an answer that are read at once."""
 
 
@@ -89,7 +89,7 @@ class Connection:
         response = send(client._url(path), stream=True, timeout=None, **request)
         client._raise_for_status(response)
         raw = response.raw
-        return messages(raw.read_chunked(PIECE) if raw.chunked else raw.stream(PIECE))
+        return messages(raw.read_chunked(CHUNK_BYTES) if raw.chunked else raw.stream(CHUNK_BYTES))
 
     def post_build(self, params: Mapping[str, Any], context: IO[bytes]) -> Iterator[dict[str, Any] | None]:
         """`POST /build`, its messages as they come.
@@ -118,7 +118,7 @@ def connect(
     endpoint: EngineEndpoint,
     *,
     version: str = "auto",
-    timeout: float | None = REQUEST_TIMEOUT,
+    timeout: float | None = REQUEST_TIMEOUT_SECONDS,
     opened: Callable[[Connection], object] = lambda connection: None,
 ) -> Connection:
     """Make a client; with `version="auto"` this asks the engine for its API version, otherwise nothing is sent.
@@ -167,7 +167,7 @@ def connect(
             ca_cert=endpoint.ca or None,
             verify=endpoint.verify,
         )
-    asking: Any = GREETING_TIMEOUT if version == "auto" else timeout
+    asking: Any = GREETING_TIMEOUT_SECONDS if version == "auto" else timeout
     connection.client = RecordingClient(base_url=endpoint.url, version=version, timeout=asking, tls=tls)
     connection.client.timeout = cast(int, timeout)  # the stubs know no None
     return connection

@@ -17,7 +17,7 @@ from ...planning.dockerignore import Ignore, lines_of
 from ..model import BuildRecipe
 from .containers import tar_info
 
-IN_MEMORY = 8 << 20
+MAX_BYTES_IN_MEMORY = 8 << 20
 """Bytes of a context that stay in memory; a larger one goes to a temporary file."""
 
 MAX_BYTES = 20 << 30
@@ -46,7 +46,7 @@ def write_context(recipe: BuildRecipe, give_up: Callable[[], bool] = lambda: Fal
     EngineError
         The directory is missing, larger than `MAX_BYTES` or `MAX_FILES`, or a file in it cannot be read.
     """
-    target = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - the caller closes it
+    target = tempfile.SpooledTemporaryFile(max_size=MAX_BYTES_IN_MEMORY)  # noqa: SIM115 - the caller closes it
     try:
         # BuildKit recognizes a tar by its first KiB: a short plain header has to come first, no extended one.
         with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as tar:

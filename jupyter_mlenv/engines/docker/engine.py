@@ -25,7 +25,7 @@ from .build import base_images, build_error, read_build
 from .buildkit import BuildKitProgress
 from .classic import ClassicProgress
 from .errors import from_message
-from .events import FIRST_DELAY, LAST_DELAY, PROOF, parse_event, proven, read_events, time_of
+from .events import FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS, PROOF_SECONDS, parse_event, proven, read_events, time_of
 from .pull import PullProgress, read_pull
 from .session import Session
 
@@ -172,12 +172,12 @@ class DockerEngine:
                 yield line
 
     async def events(self) -> AsyncGenerator[EngineEvent, None]:
-        since, delay, blind, trusted = 0, FIRST_DELAY, False, True
+        since, delay, blind, trusted = 0, FIRST_DELAY_SECONDS, False, True
         while not self._session.closed.is_set():
             began, told, heard = 0.0, False, since
             try:
                 stream = self._session.stream(partial(read_events, since))
-                async with aclosing(proven(stream, 0.0 if trusted else PROOF)) as messages:
+                async with aclosing(proven(stream, 0.0 if trusted else PROOF_SECONDS)) as messages:
                     async for raw in messages:
                         if raw is None:
                             since, began, blind = since or time.time_ns(), time.monotonic(), False
@@ -193,15 +193,15 @@ class DockerEngine:
                 return
             if began:
                 # One that listens and lets go at once, again and again, must not make every watcher flicker.
-                trusted = told or time.monotonic() - began > PROOF
-                delay = FIRST_DELAY if trusted else delay
+                trusted = told or time.monotonic() - began > PROOF_SECONDS
+                delay = FIRST_DELAY_SECONDS if trusted else delay
             if not blind:
                 blind = True
                 self._session.forget()
                 yield EngineEvent("disconnected", time=time.time())
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._session.closed.wait(), delay)
-            delay = min(delay * 2, LAST_DELAY)
+            delay = min(delay * 2, LAST_DELAY_SECONDS)
 
     async def close(self) -> None:
         self._session.close()

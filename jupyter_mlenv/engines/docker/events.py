@@ -18,13 +18,13 @@ LOG = logging.getLogger("jupyter_mlenv")
 
 T = TypeVar("T")
 
-FIRST_DELAY = 0.1
+FIRST_DELAY_SECONDS = 0.1
 """Seconds before the first attempt to reach an engine again; doubled each time."""
 
-LAST_DELAY = 5.0
+LAST_DELAY_SECONDS = 5.0
 """Seconds between attempts at most."""
 
-PROOF = 1.0
+PROOF_SECONDS = 1.0
 """Seconds that an engine has to listen, once it has let go at once, before it is believed to be there again."""
 
 ACTIONS = ["create", "start", "die", "oom", "destroy", "pause", "unpause"]

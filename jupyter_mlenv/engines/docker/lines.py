@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-LINE = 8192
+MAX_LINE_CHARS = 8192
 """Characters of a line that a person gets to see; a progress bar or a data file printed by mistake has millions."""
 
-MESSAGE = 32 << 20
+MAX_MESSAGE_BYTES = 32 << 20
 """Bytes of one message of the engine; BuildKit's largest are some 100 KB."""
 
 _ENDS = re.compile(r"\r\n|\n|\r")
@@ -18,7 +18,7 @@ _ENDS = re.compile(r"\r\n|\n|\r")
 
 class Lines:
     """Feed it pieces of text; it gives the lines that are whole. A carriage return ends one too, as a progress bar
-    means it. Of a line that is longer than `LINE` the beginning is kept, and `…`."""
+    means it. Of a line that is longer than `MAX_LINE_CHARS` the beginning is kept, and `…`."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
@@ -46,21 +46,21 @@ class Lines:
     @property
     def partial(self) -> str:
         """The beginning of the last line, which has no end yet."""
-        return "".join(self._pieces) + ("…" if self._length > LINE else "")
+        return "".join(self._pieces) + ("…" if self._length > MAX_LINE_CHARS else "")
 
     def _keep(self, piece: str) -> None:
-        if piece and self._length < LINE:
-            self._pieces.append(piece[: LINE - self._length])
+        if piece and self._length < MAX_LINE_CHARS:
+            self._pieces.append(piece[: MAX_LINE_CHARS - self._length])
         self._length += len(piece)
 
 
 def messages(chunks: Iterable[bytes]) -> Iterator[dict[str, Any] | None]:
-    """JSON objects, one a line; `None` for a line that is none, or is longer than `MESSAGE`."""
+    """JSON objects, one a line; `None` for a line that is none, or is longer than `MAX_MESSAGE_BYTES`."""
     pieces: list[bytes] = []
     length = 0
     for chunk in chunks:
         first, *rest = chunk.split(b"\n")
-        pieces.append(first if length <= MESSAGE else b"")
+        pieces.append(first if length <= MAX_MESSAGE_BYTES else b"")
         length += len(first)
         for piece in rest:
             yield from _message(pieces, length)
@@ -69,7 +69,7 @@ def messages(chunks: Iterable[bytes]) -> Iterator[dict[str, Any] | None]:
 
 
 def _message(pieces: list[bytes], length: int) -> Iterator[dict[str, Any] | None]:
-    if length > MESSAGE:
+    if length > MAX_MESSAGE_BYTES:
         yield None
         return
     line = b"".join(pieces).strip()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from ...errors import EnginePermission, EngineUnavailable, MlenvError
 from ...workers import Workers
 from ..base import EngineFacts
-from .connection import GREETING_TIMEOUT, QUESTION_TIMEOUT, Connection, connect, within
+from .connection import GREETING_TIMEOUT_SECONDS, QUESTION_TIMEOUT_SECONDS, Connection, connect, within
 from .endpoint import EngineEndpoint, find_endpoint
 from .errors import is_foreign, translate
 from .threads import stream
@@ -96,7 +96,7 @@ class Session:
 
         def run() -> T:
             try:
-                with within(QUESTION_TIMEOUT if question else None):
+                with within(QUESTION_TIMEOUT_SECONDS if question else None):
                     return work(connection.client)
             except Exception as error:
                 raise self._translated(error, image=image, container=container) from error
@@ -175,11 +175,11 @@ class Session:
         self._endpoint = None  # a context may have been switched since
         endpoint = self._found()
         try:
-            with within(GREETING_TIMEOUT):
+            with within(GREETING_TIMEOUT_SECONDS):
                 wanted = os.environ.get("DOCKER_API_VERSION") or "auto"
                 connection = connect(endpoint, version=wanted, opened=self._opened)
                 version = connection.client.version()
-            with within(QUESTION_TIMEOUT):
+            with within(QUESTION_TIMEOUT_SECONDS):
                 info = connection.client.info()
         except Exception as error:
             raise self._translated(error) from error

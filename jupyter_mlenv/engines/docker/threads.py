@@ -12,16 +12,16 @@ from .connection import Connection
 
 T = TypeVar("T")
 
-AHEAD = 2048
+MAX_ITEMS_AHEAD = 2048
 """Items a stream's thread may be ahead of its consumer."""
 
-AT_ONCE = 512
+ITEMS_PER_TURN = 512
 """Items that a consumer gets before the event loop may do something else: 1 ms of a job's log."""
 
-PACE = 0.005
+TURN_PAUSE_SECONDS = 0.005
 """Seconds that a consumer with so many items leaves to everybody else."""
 
-GOODBYE = 2.0
+CLOSE_TIMEOUT_SECONDS = 2.0
 """Seconds to wait for a stream's thread after its socket was cut; it takes well below a millisecond."""
 
 
@@ -37,7 +37,7 @@ class _Feed(Generic[T]):
         self.items: deque[T] = deque()
         self.wake = asyncio.Event()
         self.done: asyncio.Future[BaseException | None] = self.loop.create_future()
-        self.slots = threading.Semaphore(AHEAD)
+        self.slots = threading.Semaphore(MAX_ITEMS_AHEAD)
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._connection: Connection | None = None
@@ -98,11 +98,11 @@ async def stream(
     threading.Thread(target=feed.work, args=(connect, read), daemon=True, name="mlenv-docker-stream").start()
     try:
         while True:
-            for _ in range(min(AT_ONCE, len(feed.items))):
+            for _ in range(min(ITEMS_PER_TURN, len(feed.items))):
                 feed.slots.release()
                 yield feed.items.popleft()
             if feed.items:
-                await asyncio.sleep(PACE)
+                await asyncio.sleep(TURN_PAUSE_SECONDS)
                 continue
             if feed.done.done():
                 failure = feed.done.result()
@@ -114,4 +114,4 @@ async def stream(
                 await feed.wake.wait()
     finally:
         feed.stop()
-        await asyncio.wait([feed.done], timeout=GOODBYE)
+        await asyncio.wait([feed.done], timeout=CLOSE_TIMEOUT_SECONDS)

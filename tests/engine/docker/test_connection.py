@@ -138,7 +138,7 @@ async def test_no_permission_on_the_socket(closed_socket: str) -> None:
 
 
 async def test_an_engine_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "GREETING_TIMEOUT", 0.2)
+    monkeypatch.setattr(connection, "GREETING_TIMEOUT_SECONDS", 0.2)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "s"))
         silent.listen()

@@ -10,7 +10,7 @@ from pathlib import Path
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.engines.docker.calls import split_lines
 from jupyter_mlenv.engines.docker.classic import ClassicProgress
-from jupyter_mlenv.engines.docker.lines import LINE, MESSAGE, Lines, messages
+from jupyter_mlenv.engines.docker.lines import MAX_LINE_CHARS, MAX_MESSAGE_BYTES, Lines, messages
 from jupyter_mlenv.engines.model import BuildRecipe
 from jupyter_mlenv.environments.jobs import JOB_LOG_LINES, Job, JobKind, Jobs
 from jupyter_mlenv.environments.model import Environment, State
@@ -25,18 +25,18 @@ def test_an_endless_line_costs_its_beginning() -> None:
     lines = Lines()
     for _ in range(30_000):
         assert lines.feed("x" * 1000) == []
-    assert lines.feed("\nnext\r") == ["x" * LINE + "…"]
+    assert lines.feed("\nnext\r") == ["x" * MAX_LINE_CHARS + "…"]
     assert lines.feed("\nlast") == ["next"]
     assert lines.partial == "last"
-    assert [len(line) for line in split_lines(b"y" * 100_000 for _ in range(100))] == [LINE + 1]
+    assert [len(line) for line in split_lines(b"y" * 100_000 for _ in range(100))] == [MAX_LINE_CHARS + 1]
 
 
 def test_the_classic_builders_line_is_cut_too() -> None:
     progress = ClassicProgress()
     for _ in range(3000):
         progress.feed({"stream": "z" * 10_000})
-    assert [len(line) for line in progress.feed({"stream": "\n"})] == [LINE + 1]
-    assert len(progress.tail[0]) == LINE + 1
+    assert [len(line) for line in progress.feed({"stream": "\n"})] == [MAX_LINE_CHARS + 1]
+    assert len(progress.tail[0]) == MAX_LINE_CHARS + 1
 
 
 def test_messages_of_the_engine_however_they_are_cut() -> None:
@@ -48,7 +48,7 @@ def test_messages_of_the_engine_however_they_are_cut() -> None:
 
 def test_a_message_without_an_end_is_left_out() -> None:
     piece = b"x" * (1 << 20)
-    pieces = [piece] * (2 + MESSAGE // len(piece))
+    pieces = [piece] * (2 + MAX_MESSAGE_BYTES // len(piece))
     assert list(messages([b'{"a": "', *pieces, b'"}\n{"b": 1}\n'])) == [None, {"b": 1}]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from jupyter_mlenv.engines import gpus
 from jupyter_mlenv.engines.docker.containers import applied_resources, create_body, device_request, from_list, timestamp
-from jupyter_mlenv.engines.docker.context import IN_MEMORY, MAX_BYTES, OWN_DOCKERFILE, write_context
+from jupyter_mlenv.engines.docker.context import MAX_BYTES, MAX_BYTES_IN_MEMORY, OWN_DOCKERFILE, write_context
 from jupyter_mlenv.engines.docker.images import label_changes
 from jupyter_mlenv.engines.model import BuildRecipe, ContainerSpec, FileEntry, Resources
 from jupyter_mlenv.errors import EngineError
@@ -90,7 +90,7 @@ def test_ignored_files_stay_out_and_given_ones_win(tmp_path: Path) -> None:
 
 
 def test_a_large_context_goes_to_a_file_and_starts_like_a_tar(tmp_path: Path) -> None:
-    (tmp_path / ("long" * 60)).write_bytes(b"x" * (IN_MEMORY + 1))
+    (tmp_path / ("long" * 60)).write_bytes(b"x" * (MAX_BYTES_IN_MEMORY + 1))
     content, _ = write_context(BuildRecipe("t:1", "FROM x\n", context=str(tmp_path)))
     with content:
         assert getattr(content, "_rolled")  # noqa: B009 - what says that it left memory

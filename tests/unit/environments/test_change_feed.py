@@ -185,8 +185,8 @@ async def test_events_in_no_known_form_are_left_out(tmp_path: Path, caplog: pyte
 async def test_a_stream_that_ends_at_once_is_tried_less_and_less_often_and_nobody_sees_it_flicker(
     tmp_path: Path, answer: fakedocker.Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docker_engine, "FIRST_DELAY", 0.02)
-    monkeypatch.setattr(docker_engine, "PROOF", 0.2)
+    monkeypatch.setattr(docker_engine, "FIRST_DELAY_SECONDS", 0.02)
+    monkeypatch.setattr(docker_engine, "PROOF_SECONDS", 0.2)
     async with fakedocker.fake_docker(tmp_path) as fake:
         fake.answers["GET /events"] = answer
         engine = DockerEngine(fake.url)
