@@ -11,10 +11,10 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .. import plaintext
+from .. import plaintext, timestamps
 from ..environments.model import Environment, State
 from ..errors import MlenvError
 from ..serialization import to_plain
@@ -155,14 +155,9 @@ def short_path(path: str, home: str | None = None) -> str:
     return path
 
 
-def age(since: str, now: datetime | None = None) -> str:
-    """Return the age of an ISO 8601 time in its largest unit (`3 h`); empty for no time or one that cannot be read."""
-    try:
-        # Engines write nanoseconds and `Z`, which Python 3.10 does not read.
-        then = datetime.fromisoformat(since[:19]).replace(tzinfo=timezone.utc)
-    except ValueError:
-        return ""
-    seconds = int(((now or datetime.now(timezone.utc)) - then).total_seconds())
+def age(since: datetime, now: datetime | None = None) -> str:
+    """Return how long ago a time was, in its largest unit (`3 h`)."""
+    seconds = round(timestamps.age(since, now).total_seconds())
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds // size} {unit}" if (unit, seconds // size) != ("days", 1) else "1 day"
@@ -173,8 +168,7 @@ def uptime(environment: Environment, now: datetime | None = None) -> str:
     """`up 3 h` for one that runs, else when it was made."""
     if environment.state is State.RUNNING and environment.started:
         return f"up {age(environment.started, now)}"
-    made = age(environment.created, now)
-    return f"made {made} ago" if made else ""
+    return f"made {age(environment.created, now)} ago" if environment.created else ""
 
 
 def size(count: float) -> str:

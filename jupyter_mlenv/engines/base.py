@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -43,7 +44,7 @@ class ImageInfo:
     id: str
     tags: tuple[str, ...] = ()
     size: int = 0
-    created: str = ""
+    created: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     env: tuple[str, ...] = ()
 
@@ -53,16 +54,18 @@ class ContainerInfo:
     """A container as the engine reports it.
 
     From `list` only `id name status labels image created` are filled and, for one that has exited, `exit_code`.
-    `applied` is what the engine really applied; `ports` maps a container port to the host port published for it.
+    `status` is `created`, `running`, `paused`, `restarting`, `removing`, `exited`, `dead`, or a word of that engine's
+    own. `created`, to the second, and `started` are aware. `applied` is what the engine really applied; `ports` maps a
+    container port to the host port published for it.
     """
 
     id: str
     name: str
-    status: Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+    status: str
     labels: Mapping[str, str]
     image: str = ""
-    created: str = ""  # ISO 8601 UTC
-    started: str = ""
+    created: datetime | None = None
+    started: datetime | None = None
     exit_code: int | None = None
     oom_killed: bool = False
     error: str = ""

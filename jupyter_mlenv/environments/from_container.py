@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from .. import plaintext
 from ..container_layout import LABEL, TOKEN_PATH
 from ..engines.base import ContainerInfo
 from ..engines.model import Resources
@@ -34,6 +35,9 @@ ODD = "Its container has no plan that can be read, so it cannot be used. Remove 
 """The warning of a container that says it is an environment, and was not made by us."""
 
 
+UNKNOWN_STATE = 'The engine says that its container is "{}", which is not known here; it is shown as stopped.'
+"""The warning of a state that only another kind of engine has."""
+
 ENDED = {0, 143, 255}
 """Exit codes of an agent that was told to end, or was not there to end: 0 after SIGTERM, 143 before it could listen,
 255 where the engine or the machine went down. All others are crashes."""
@@ -52,6 +56,8 @@ def environment(info: ContainerInfo) -> Environment:
     warnings = [*dropped(plan.container.resources, info.applied)]
     if info.status == "paused":
         warnings.append(PAUSED)
+    if info.status not in _STATES:
+        warnings.append(UNKNOWN_STATE.format(plaintext.one_line(info.status)[:40]))
     if not sense:
         warnings.append(ODD)
     return Environment(

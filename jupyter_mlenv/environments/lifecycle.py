@@ -7,9 +7,10 @@ import time
 from collections.abc import Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import timedelta
 from typing import Any
 
+from .. import timestamps
 from ..agent_client import AgentClient
 from ..agent_client.routes import TcpRoute, UnixRoute
 from ..container_layout import AGENT_PORT, LABEL, TOKEN_PATH
@@ -19,6 +20,7 @@ from ..errors import (
     AgentUnreachable,
     ContainerNotFound,
     EngineError,
+    EnvironmentBusy,
     EnvironmentFailed,
     GpuUnavailable,
     MlenvError,
@@ -144,7 +146,8 @@ class Lifecycle:
         """The container of this name, unless it is a leftover of a start that died half-way.
 
         `sure`: the lock is held against other processes, so that none of them is about to start it. Raises
-        NameConflict for a container that is not the owner's.
+        NameConflict for a container that is not the owner's, EnvironmentBusy for one that stays in a state that leads
+        to none of these.
         """
         deadline = time.monotonic() + FOREIGN_START
         while True:
@@ -153,10 +156,19 @@ class Lifecycle:
                 self._check_owner(info)
                 if info.status in ("running", "exited", "paused"):
                     return info
-                late = time.monotonic() > deadline or _older(info.created, FOREIGN_START)
-                if info.status == "dead" or late or (sure and info.status == "created"):
+                late = time.monotonic() > deadline
+                old = timestamps.age(info.created) > timedelta(seconds=FOREIGN_START)
+                if info.status == "dead" or (info.status == "created" and (sure or late or old)):
                     await self.remove(info)
                     return None
+                if late:
+                    raise EnvironmentBusy(
+                        f'The engine says that the container {info.name} is "{info.status}", for more than '
+                        f"{FOREIGN_START:.0f} s now. It can be neither used nor started meanwhile.",
+                        hint="Wait for the end of that. If it has none: jupyter mlenv rm "
+                        f"{info.labels.get(f'{LABEL}.id', info.name)}",
+                        details={"container": info.name, "status": info.status},
+                    )
             except ContainerNotFound:
                 return None
             await asyncio.sleep(0.05)
@@ -311,13 +323,3 @@ async def _finish(work: Coroutine[Any, Any, None]) -> None:
 def _same_plan(info: ContainerInfo, plan: Plan, recreate: bool) -> bool:
     """Whether it is what a plan would make, as far as that matters: any is good enough for whoever only wants one."""
     return not recreate or planning.from_label(info.labels.get(f"{LABEL}.plan", "")).hash == plan.hash
-
-
-def _older(created: str, seconds: float) -> bool:
-    """Whether an ISO 8601 time in UTC lies more than `seconds` back; false where the engine gives none."""
-    if not created:
-        return False
-    # Engines write nanoseconds; Python reads microseconds.
-    text = created.rstrip("Z").split(".")[0].split("+")[0]
-    age = datetime.now(timezone.utc) - datetime.fromisoformat(text).replace(tzinfo=timezone.utc)
-    return age.total_seconds() > seconds

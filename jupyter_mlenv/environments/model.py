@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from .. import timestamps
 from ..presets.model import Endpoint
 from ..urls import endpoint_url
 
@@ -24,7 +26,7 @@ class State(str, enum.Enum):
 class Environment:
     """One container made from a plan, as read back from the engine.
 
-    `started` and `created` are ISO 8601 in UTC. `exit_code` describes the last exit of one that does not run, and
+    `created` and `started` are aware. `exit_code` describes the last exit of one that does not run, and
     `oom_killed` tells a crash for lack of memory. `warnings` say what the engine did not apply (a limit, a GPU).
     `outdated`: the preset has changed since.
     """
@@ -43,8 +45,8 @@ class Environment:
     container: str = ""  # the engine's own id
     run_dir: str = ""  # on the host; empty where the host cannot reach the container's unix sockets
     python: str = "python3"
-    created: str = ""
-    started: str = ""
+    created: datetime | None = None
+    started: datetime | None = None
     exit_code: int | None = None
     oom_killed: bool = False
     job: str = ""
@@ -66,8 +68,8 @@ class Environment:
             "image": self.image,
             "gpu": self.gpu,
             "icon": self.icon,
-            "created": self.created,
-            "started": self.started,
+            "created": timestamps.to_json(self.created),
+            "started": timestamps.to_json(self.started),
             "exit_code": self.exit_code,
             "oom_killed": self.oom_killed,
             "job": self.job or None,

@@ -6,10 +6,9 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import TypeVar
 
-from .. import workspaces
+from .. import timestamps, workspaces
 from ..agent_client import AgentClient
 from ..agent_client.routes import UnixRoute
 from ..container_layout import LABEL, RUN_DIR
@@ -278,7 +277,7 @@ def mapped(path: str, mounts: Sequence[Mount]) -> str:
 async def sweep(environments: Environments, isolated: Sequence[Environment]) -> None:
     """Remove environments whose one kernel has ended without anybody there to remove them."""
     for environment in isolated:
-        if _age(environment.created) < LEFTOVER_AGE:
+        if timestamps.age(environment.created).total_seconds() < LEFTOVER_AGE:
             continue
         try:
             if environment.state is State.RUNNING:
@@ -288,10 +287,3 @@ async def sweep(environments: Environments, isolated: Sequence[Environment]) -> 
             await environments.remove(environment.id)
         except MlenvError:
             continue  # the next one will try again
-
-
-def _age(created: str) -> float:
-    if not created:
-        return 0.0
-    text = created.rstrip("Z").split(".")[0].split("+")[0]
-    return (datetime.now(timezone.utc) - datetime.fromisoformat(text).replace(tzinfo=timezone.utc)).total_seconds()

@@ -9,6 +9,7 @@ import os
 import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -153,7 +154,7 @@ async def test_a_start_that_died_half_way_is_cleaned_up(environments, engine, re
     environment = await (await environments.start(request_small))[1].wait()
     await environments.stop(environment.id)
     leftover = next(iter(engine.containers.values()))
-    leftover.info = replace(leftover.info, status="created", created="2020-01-01T00:00:00.123456789Z")
+    leftover.info = replace(leftover.info, status="created", created=datetime(2020, 1, 1, tzinfo=timezone.utc))
     again = await (await environments.start(request_small))[1].wait()
     assert again.state is State.RUNNING
     assert again.container != environment.container

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +21,8 @@ from .lines import Lines
 if TYPE_CHECKING:
     from docker import APIClient
 
+
+LOG = logging.getLogger("jupyter_mlenv")
 
 SMALL = 1 << 20
 """Bytes of the archive of a small file of a container, which whatever runs in there may have replaced."""
@@ -81,7 +84,14 @@ def remove(client: APIClient, id: str) -> None:
 
 
 def containers(client: APIClient, labels: Mapping[str, str]) -> list[ContainerInfo]:
-    return [shapes.from_list(entry) for entry in client.containers(all=True, filters=shapes.label_filter(labels))]
+    """All with these labels. One in no known form is logged and left out: it hides no other."""
+    found = []
+    for entry in client.containers(all=True, filters=shapes.label_filter(labels)):
+        try:
+            found.append(shapes.from_list(entry))
+        except EngineError as error:
+            LOG.warning("A container is left out. %s", error.message)
+    return found
 
 
 def inspect(client: APIClient, id: str) -> ContainerInfo:

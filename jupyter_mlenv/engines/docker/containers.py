@@ -9,10 +9,11 @@ import io
 import re
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
-from typing import Any, Literal, cast
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+from ... import timestamps
 from ...errors import EngineError
 from ..base import ContainerInfo
 from ..gpus import ALL, NONE, GpuRequest
@@ -20,8 +21,6 @@ from ..model import ContainerSpec, FileEntry, Resources
 
 ROOT_DROPS = ("AUDIT_WRITE", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT")
 """Docker's default capabilities that a notebook never needs, even as root. Those for files and users stay."""
-
-Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
 
 
 def create_body(spec: ContainerSpec, *, publish_host: str, swap_accounting: bool) -> dict[str, Any]:
@@ -96,33 +95,55 @@ _EXITED = re.compile(r"Exited \((\d{1,3})\)")
 
 
 def from_list(entry: Mapping[str, Any]) -> ContainerInfo:
-    """One element of `GET /containers/json`."""
+    """One element of `GET /containers/json`. Raises EngineError for one in no known form."""
+    with _known_form():
+        return _listed(entry)
+
+
+def from_inspect(raw: Mapping[str, Any], warnings: Sequence[str] = ()) -> ContainerInfo:
+    """The answer of `GET /containers/{id}/json`; `warnings` are those of its creation. Raises EngineError likewise."""
+    with _known_form():
+        return _inspected(raw, warnings)
+
+
+@contextmanager
+def _known_form() -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise EngineError(
+            f"The engine describes a container in a form that is not known: {error!r}.",
+            hint="See which engine this is: jupyter mlenv version",
+        ) from error
+
+
+def _listed(entry: Mapping[str, Any]) -> ContainerInfo:
     names = entry.get("Names") or [""]
     return ContainerInfo(
         id=entry["Id"],
         name=names[0].lstrip("/"),
-        status=cast(Status, entry.get("State", "created")),
+        status=str(entry.get("State") or "created"),
         labels=entry.get("Labels") or {},
         image=entry.get("Image", ""),
-        created=datetime.fromtimestamp(entry.get("Created", 0), timezone.utc).isoformat(),
+        created=timestamps.from_epoch(entry.get("Created")),
         exit_code=int(exited[1]) if (exited := _EXITED.match(entry.get("Status") or "")) else None,
     )
 
 
-def from_inspect(raw: Mapping[str, Any], warnings: Sequence[str] = ()) -> ContainerInfo:
-    """The answer of `GET /containers/{id}/json`; `warnings` are those of its creation."""
+def _inspected(raw: Mapping[str, Any], warnings: Sequence[str]) -> ContainerInfo:
     state, config, network = raw["State"], raw["Config"], raw.get("NetworkSettings") or {}
     running = state["Status"] in ("running", "paused", "restarting")
-    finished = bool(timestamp(state.get("FinishedAt", ""))) and not running
+    finished = timestamps.parse(state.get("FinishedAt")) is not None and not running
     addresses = [network.get("IPAddress"), *(n.get("IPAddress") for n in (network.get("Networks") or {}).values())]
+    created = timestamps.parse(raw.get("Created"))
     return ContainerInfo(
         id=raw["Id"],
         name=raw["Name"].lstrip("/"),
-        status=state["Status"],
+        status=str(state["Status"]),
         labels=config.get("Labels") or {},
         image=config.get("Image", ""),
-        created=timestamp(raw.get("Created", "")),
-        started=timestamp(state.get("StartedAt", "")),
+        created=created and created.replace(microsecond=0),  # as in a list
+        started=timestamps.parse(state.get("StartedAt")),
         exit_code=state.get("ExitCode") if finished else None,
         oom_killed=bool(state.get("OOMKilled")),
         error=state.get("Error", ""),
@@ -151,19 +172,6 @@ def applied_resources(host: Mapping[str, Any]) -> Resources:
         shm=host.get("ShmSize") or None,
         gpus=gpus,
     )
-
-
-def timestamp(text: str) -> str:
-    """The engine's RFC 3339 time as ISO 8601 in UTC to the second; empty for its zero time `0001-01-01…`."""
-    if not text or text.startswith("0001-"):
-        return ""
-    return f"{text[:19]}+00:00" if text.endswith("Z") else _to_utc(text)
-
-
-def _to_utc(text: str) -> str:
-    # Python 3.10 reads at most six decimals, the engine may write nine.
-    moment = datetime.fromisoformat(text[:19] + text[-6:])
-    return moment.astimezone(timezone.utc).isoformat()
 
 
 def label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:

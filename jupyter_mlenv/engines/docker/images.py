@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from typing import Any
 
+from ... import timestamps
 from ..base import ImageInfo
-from .containers import timestamp
 
 
 def from_inspect(raw: Mapping[str, Any]) -> ImageInfo:
@@ -17,7 +16,7 @@ def from_inspect(raw: Mapping[str, Any]) -> ImageInfo:
         id=raw["Id"],
         tags=tuple(raw.get("RepoTags") or ()),
         size=raw.get("Size", 0),
-        created=timestamp(raw.get("Created") or ""),
+        created=timestamps.parse(raw.get("Created")),
         labels=config.get("Labels") or {},
         env=tuple(config.get("Env") or ()),
     )
@@ -29,7 +28,7 @@ def from_list(raw: Mapping[str, Any]) -> ImageInfo:
         id=raw["Id"],
         tags=tuple(tag for tag in raw.get("RepoTags") or () if tag != "<none>:<none>"),
         size=raw.get("Size", 0),
-        created=datetime.fromtimestamp(raw.get("Created", 0), timezone.utc).isoformat(),
+        created=timestamps.from_epoch(raw.get("Created")),
         labels=raw.get("Labels") or {},
     )
 

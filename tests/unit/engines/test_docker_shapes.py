@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import tarfile
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
 from jupyter_mlenv.engines import gpus
-from jupyter_mlenv.engines.docker.containers import applied_resources, create_body, device_request, from_list, timestamp
+from jupyter_mlenv.engines.docker import calls
+from jupyter_mlenv.engines.docker.containers import (
+    applied_resources,
+    create_body,
+    device_request,
+    from_inspect,
+    from_list,
+)
 from jupyter_mlenv.engines.docker.context import MAX_BYTES, MAX_BYTES_IN_MEMORY, OWN_DOCKERFILE, write_context
 from jupyter_mlenv.engines.docker.images import label_changes
 from jupyter_mlenv.engines.model import BuildRecipe, ContainerSpec, FileEntry, Resources
@@ -43,10 +51,43 @@ def test_gpu_requests_there_and_back(text: str) -> None:
     assert asked.to_text() == text
 
 
-def test_times() -> None:
-    assert timestamp("2026-11-21T10:19:33.123456789Z") == "2026-11-21T10:19:33+00:00"
-    assert timestamp("2026-11-21T11:19:33.5+01:00") == "2026-11-21T10:19:33+00:00"
-    assert timestamp("0001-01-01T00:00:00Z") == timestamp("") == ""
+INSPECTED: dict[str, object] = {
+    "Id": "c" * 64,
+    "Name": "/mlenv-a",
+    "Created": "2026-11-21T10:19:33.123456789Z",
+    "State": {"Status": "exited", "StartedAt": "2026-11-21T11:19:34.5+01:00", "FinishedAt": "2026-11-21T10:20:00Z"},
+    "Config": {"Labels": {"a": "b"}, "Image": "i"},
+}
+
+
+def test_times_are_read_where_the_engine_says_them() -> None:
+    info = from_inspect(INSPECTED)
+    assert info.created == datetime(2026, 11, 21, 10, 19, 33, tzinfo=timezone.utc)
+    assert info.started == datetime(2026, 11, 21, 10, 19, 34, 500_000, tzinfo=timezone.utc)
+    assert from_list({"Id": "c", "Created": 1795256373}).created == info.created
+    state = {"Status": "created", "StartedAt": "0001-01-01T00:00:00Z", "FinishedAt": "0001-01-01T00:00:00Z"}
+    made = from_inspect({**INSPECTED, "State": state, "Created": "yesterday"})
+    assert (made.created, made.started, made.exit_code) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "odd", [{}, {"State": None}, {"State": {}}, {"Config": 7}, {"Name": None}, {"NetworkSettings": {"Networks": [1]}}]
+)
+def test_a_container_in_no_known_form_is_an_error_of_the_engine(odd: dict[str, object]) -> None:
+    with pytest.raises(EngineError, match="form that is not known"):
+        from_inspect({**INSPECTED, **odd} if odd else {})
+    with pytest.raises(EngineError, match="form that is not known"):
+        from_list({"Names": ["/a"]})
+
+
+def test_one_container_in_no_known_form_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    class Client:
+        def containers(self, **options: object) -> list[object]:
+            return [{"Id": "a", "Created": "x"}, {"Names": 7}, None, {"Id": "b", "State": "configured", "Labels": None}]
+
+    found = calls.containers(Client(), {})  # type: ignore[arg-type]
+    assert [(info.id, info.status, info.labels) for info in found] == [("a", "created", {}), ("b", "configured", {})]
+    assert caplog.text.count("is left out") == 2
 
 
 def test_labels_as_instructions() -> None:

@@ -40,4 +40,6 @@ def test_a_lack_of_memory_that_did_not_end_it_is_no_crash() -> None:
 
 @pytest.mark.parametrize("status", ["configured", "stopping", ""])
 def test_a_state_that_nobody_knows_hides_nothing(status: str) -> None:
-    assert from_container.environment(container(status)).state is State.STOPPED
+    environment = from_container.environment(container(status))
+    assert environment.state is State.STOPPED
+    assert any(f'"{status}"' in warning for warning in environment.warnings)
