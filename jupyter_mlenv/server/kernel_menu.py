@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from contextlib import aclosing, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 
 from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
@@ -16,8 +17,11 @@ from ..kernels import kernelspec, kernelspec_store, placement
 from ..planning.model import ISOLATED
 from ..workers import off_loop
 
-PAUSE = 1.0
-"""Seconds between two looks at the engine, however much happens on it."""
+PAUSE_SECONDS = 1.0
+"""The time between two looks at the engine, however much happens on it."""
+
+RETRY_SECONDS = 30.0
+"""The time until the menu is kept again after an unexpected failure."""
 
 
 class KernelMenu:
@@ -26,37 +30,36 @@ class KernelMenu:
     def __init__(self, environments: Environments, log: logging.Logger) -> None:
         self._environments = environments
         self._log = log
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
 
     def start(self) -> None:
         """Look now, and again whenever an image or an environment has come or gone."""
-        self._task = asyncio.create_task(self._run(), name="mlenv-kernel-menu")
-        self._task.add_done_callback(self._ended)
+        self._tasks = [
+            asyncio.create_task(self._kept_up(work), name="mlenv-kernel-menu") for work in (self._listen, self._update)
+        ]
 
     async def close(self) -> None:
         """Stop; what is in the menu stays, since the kernels need no server."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._log.error("The kernel menu is not kept any more.", exc_info=error)
+    async def _kept_up(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Begin again where something unexpected ends it: nobody would notice that the menu stands still."""
+        while True:
+            try:
+                await work()
+            except Exception:  # noqa: BLE001 - logged, with a logger that the rule does not know
+                self._log.exception("The kernel menu was not kept; it is tried again in %g s.", RETRY_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
 
-    async def _run(self) -> None:
-        listener = asyncio.create_task(self._listen())
-        try:
-            while True:
-                self._changed.clear()
-                await self._sync()
-                await self._changed.wait()
-                await asyncio.sleep(PAUSE)
-        finally:
-            listener.cancel()
-            with suppress(asyncio.CancelledError):
-                await listener
+    async def _update(self) -> None:
+        while True:
+            self._changed.clear()
+            await self._sync()
+            await self._changed.wait()
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _listen(self) -> None:
         unlisten = self._environments.on_images_changed(self._changed.set)
