@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
+from ..bounded_cache import BoundedCache
 from ..container_layout import LABEL
 from ..engines.base import Engine, EngineEvent
 from ..errors import MlenvError
@@ -19,11 +20,14 @@ from .model import Environment
 
 LOG = logging.getLogger("jupyter_mlenv")
 
-FIRST_DELAY, LAST_DELAY = 0.5, 30.0
-"""Seconds before the engine's stream is opened again after a failure of ours; doubled each time."""
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.5, 30.0
+"""How long it takes until the engine's stream is opened again after a failure of ours; doubled each time."""
 
-REMEMBERED = 64
+MESSAGES_KEPT = 64
 """Subjects whose newest change is kept as text, for watchers that have not read it yet."""
+
+MAX_UNREAD = 256
+"""Subjects that a watcher may be behind; one that is further behind gets a snapshot instead."""
 
 
 @dataclass(frozen=True)
@@ -111,22 +115,30 @@ class Message(dict[str, Any]):
 
 
 class _Watcher:
-    """What one watcher has not read yet: the newest change per subject, so a slow one never grows."""
+    """The changes that one watcher has not read yet: the newest of each subject, `MAX_UNREAD` at most."""
 
     def __init__(self) -> None:
-        self._news: dict[tuple[str, str], Change] = {}
+        self._unread: dict[tuple[str, str], Change] = {}
+        self._behind = False
         self._wake = asyncio.Event()
 
     def put(self, change: Change) -> None:
-        self._news.pop(change.key, None)
-        self._news[change.key] = change
+        self._unread.pop(change.key, None)
+        self._unread[change.key] = change
+        if len(self._unread) > MAX_UNREAD:  # a snapshot has all but the news of these subjects
+            self._unread = {key: news for key, news in self._unread.items() if key[0] in ("engine", "kernels")}
+            self._behind = True
         self._wake.set()
 
-    async def take(self) -> Change:
-        while not self._news:
+    async def take(self) -> Change | None:
+        """The next change; `None` if some were left out, so that everything has to be told."""
+        while not self._unread and not self._behind:
             self._wake.clear()
             await self._wake.wait()
-        return self._news.pop(next(iter(self._news)))
+        if self._behind:
+            self._behind = False
+            return None
+        return self._unread.pop(next(iter(self._unread)))
 
 
 class Changes:
@@ -155,8 +167,8 @@ class Changes:
         self._task: asyncio.Task[None] | None = None
         self._state = ""
         self._closed = False
-        self._delay = FIRST_DELAY
-        self._messages: dict[tuple[str, str], tuple[Change, str, Message]] = {}
+        self._delay = FIRST_RETRY_SECONDS
+        self._messages: BoundedCache[tuple[str, str], tuple[Change, str, Message]] = BoundedCache(MESSAGES_KEPT)
         self._image_listeners: set[Callable[[], None]] = set()
         self._unlisten = jobs.listen(lambda job: self.publish(JobChanged(job)))
 
@@ -176,24 +188,29 @@ class Changes:
         self._watchers.add(watcher)
         try:
             self.ensure_running()
-            try:
-                yield (await self._snapshot()).to_json(base_url)
-            except MlenvError:
-                yield Snapshot((), ()).to_json(base_url)
-                yield EngineChanged("disconnected").to_json(base_url)
+            change: Change | None = None
             while True:
-                yield self._message(await watcher.take(), base_url)
+                if change is not None:
+                    yield self._message(change, base_url)
+                else:
+                    for everything in await self._everything():
+                        yield everything.to_json(base_url)
+                change = await watcher.take()
         finally:
             self._watchers.discard(watcher)
 
+    async def _everything(self) -> Sequence[Change]:
+        try:
+            return [await self._snapshot()]
+        except MlenvError:
+            return [Snapshot((), ()), EngineChanged("disconnected")]
+
     def _message(self, change: Change, base_url: str) -> Message:
         """The same object for all watchers of the same change."""
-        told = self._messages.pop(change.key, None)
+        told = self._messages.get(change.key)
         if told is None or told[0] is not change or told[1] != base_url:
             told = change, base_url, Message(change.to_json(base_url))
-        self._messages[change.key] = told
-        while len(self._messages) > REMEMBERED:
-            del self._messages[next(iter(self._messages))]
+            self._messages.put(change.key, told)
         return told[2]
 
     def ensure_running(self) -> None:
@@ -215,7 +232,7 @@ class Changes:
         if task.cancelled() or self._closed:
             return
         LOG.error("The stream of the engine's changes ended; it begins again.", exc_info=task.exception())
-        self._delay = min(2 * self._delay, LAST_DELAY)
+        self._delay = min(2 * self._delay, LAST_RETRY_SECONDS)
         task.get_loop().call_later(self._delay, self._again)
 
     def _again(self) -> None:
@@ -230,7 +247,7 @@ class Changes:
                 except Exception:  # one odd container, or a bug of ours about it, must not silence all others
                     LOG.exception("The engine's change %s of %s was not understood.", event.kind, event.environment)
                 else:
-                    self._delay = FIRST_DELAY
+                    self._delay = FIRST_RETRY_SECONDS
 
     async def _told(self, event: EngineEvent) -> None:
         if event.kind in ("connected", "disconnected"):

@@ -10,11 +10,15 @@ from pathlib import PurePosixPath
 from .. import workspaces
 from ..agent_client import AgentClient
 from ..agent_client.routes import Route, UnixRoute
+from ..bounded_cache import BoundedCache
 from ..errors import EndpointNotFound, ServiceExited, ServiceTimeout
 from ..presets.model import Endpoint
 from ..urls import endpoint_url, is_port
 from . import from_container, run_directory
 from .model import Environment, State
+
+MAX_ROUTES = 1024
+"""Routes remembered at most: any port of an environment has one."""
 
 Key = tuple[str, str, str]
 """Environment id, endpoint name or port, the server's base URL."""
@@ -35,7 +39,7 @@ class Services:
     ) -> None:
         self._running = running
         self._agent = agent
-        self._routes: dict[Key, Route] = {}
+        self._routes: BoundedCache[Key, Route] = BoundedCache(MAX_ROUTES)
         self._starting: dict[Key, asyncio.Task[Route]] = {}
 
     def cached(self, id: str, endpoint: str, base_url: str) -> Route | None:
@@ -45,14 +49,15 @@ class Services:
     def forget(self, id: str, endpoint: str = "", base_url: str = "") -> None:
         """Drop one route, or all of an environment."""
         if endpoint:
-            self._routes.pop((id, endpoint, base_url), None)
+            self._routes.drop((id, endpoint, base_url))
         else:
-            for key in [k for k in self._routes if k[0] == id]:
-                del self._routes[key]
+            self._routes.drop_all(lambda key: key[0] == id)
+            for key in [key for key in self._starting if key[0] == id]:
+                del self._starting[key]  # it leads to a container that has ended
 
     def forget_all(self) -> None:
         """Drop every route: the engine was away, so nothing is known any more."""
-        self._routes.clear()
+        self._routes.drop_all()
 
     async def route(self, id: str, endpoint: str, base_url: str) -> Route:
         """The route, after starting the service where needed.
@@ -61,8 +66,8 @@ class Services:
         AgentUnreachable.
         """
         key = (id, endpoint, base_url)
-        if key in self._routes:
-            return self._routes[key]
+        if (known := self._routes.get(key)) is not None:
+            return known
         task = self._starting.get(key)
         if task is None:
             task = asyncio.create_task(self._start(key), name=f"mlenv-service-{id}-{endpoint}")
@@ -72,9 +77,12 @@ class Services:
         return await asyncio.shield(task)
 
     def _done(self, key: Key, task: asyncio.Task[Route]) -> None:
-        self._starting.pop(key, None)
-        if not task.cancelled() and task.exception() is None:
-            self._routes[key] = task.result()
+        failed = task.cancelled() or task.exception() is not None
+        if self._starting.get(key) is not task:
+            return
+        del self._starting[key]
+        if not failed:
+            self._routes.put(key, task.result())
 
     async def _start(self, key: Key) -> Route:
         id, name, base_url = key

@@ -217,6 +217,7 @@ class Jobs:
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
+        self._finished: deque[str] = deque()  # their ids, in the order of their ends
         self._listeners: set[Callable[[Job], None]] = set()
 
     async def start(
@@ -241,8 +242,6 @@ class Jobs:
                 raise _busy(running, kind)
         job = Job(kind, environment, self._changed, plan_hash=plan_hash)
         self._jobs[job.id] = job
-        for old in [j for j in self._jobs.values() if j.state is not JobState.RUNNING][:-FINISHED_JOBS_KEPT]:
-            del self._jobs[old.id]
         job.run(work)
         self._changed(job)
         return job
@@ -278,6 +277,10 @@ class Jobs:
         await asyncio.gather(*(job.ended() for job in running))
 
     def _changed(self, job: Job) -> None:
+        if job.state is not JobState.RUNNING and job.id in self._jobs and job.id not in self._finished:
+            self._finished.append(job.id)
+            while len(self._finished) > FINISHED_JOBS_KEPT:
+                del self._jobs[self._finished.popleft()]
         for listener in list(self._listeners):
             listener(job)
 

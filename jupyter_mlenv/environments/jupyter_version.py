@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from .. import safe_versions
 from ..agent_client import AgentClient
+from ..bounded_cache import BoundedCache
 from ..errors import MlenvError
 from .model import Environment, State
 
@@ -17,6 +18,9 @@ ENDPOINT = "notebook"
 
 PATIENCE = 20.0
 """Seconds for the answer: a Python that looks at the packages it has."""
+
+MAX_ENVIRONMENTS = 1024
+"""Environments whose answer is remembered; another one is asked again."""
 
 _LIMIT = 4096  # bytes of an answer
 _ASK = f"""
@@ -70,23 +74,25 @@ class InsideJupyter:
         changed: Callable[[str], Awaitable[None]],
     ) -> None:
         self._running, self._agent, self._changed = running, agent, changed
-        self._known: dict[str, tuple[str, ...]] = {}
+        self._known: BoundedCache[str, tuple[str, ...]] = BoundedCache(MAX_ENVIRONMENTS)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def warnings(self, id: str) -> tuple[str, ...]:
         """What is known by now."""
-        return self._known.get(id, ())
+        return self._known.get(id) or ()
 
     def look(self, id: str) -> None:
         """Ask in the background, unless it is known."""
-        if id not in self._known and id not in self._tasks:
+        if self._known.get(id) is None and id not in self._tasks:
             task = asyncio.create_task(self._look(id), name=f"mlenv-inside-{id}")
             self._tasks[id] = task
-            task.add_done_callback(lambda _: self._tasks.pop(id, None))
+            task.add_done_callback(lambda done: self._tasks.get(id) is done and self._tasks.pop(id))
 
     def forget(self, id: str) -> None:
         """Its container has ended, or is another one."""
-        self._known.pop(id, None)
+        self._known.drop(id)
+        if (task := self._tasks.pop(id, None)) is not None:
+            task.cancel()
 
     async def close(self) -> None:
         """Stop asking."""
@@ -101,6 +107,6 @@ class InsideJupyter:
             if environment.state is State.RUNNING:
                 agent = await self._agent(environment)
                 said = safe_versions.sentence(await versions(agent, environment.python, environment.workspace))
-                self._known[id] = (said,) if said else ()
+                self._known.put(id, (said,) if said else ())
                 if said:
                     await self._changed(id)

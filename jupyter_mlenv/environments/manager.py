@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from ..agent_client import AgentClient
 from ..agent_client.routes import Route
+from ..bounded_cache import BoundedCache
 from ..container_layout import LABEL
 from ..engines.base import ContainerInfo, Engine, EngineEvent
 from ..engines.model import Progress
@@ -44,7 +46,10 @@ MAX_STOP_SECONDS = 600
 OTHER_OPTIONS = "It was made with other options than these, or by an older version. With --recreate it is made anew."
 """The warning of a start that found the environment as it was made before."""
 
-Run = tuple[str, str]
+MAX_AGENTS = 1024
+"""Clients of agents remembered at most; another one is made again."""
+
+Run = tuple[str, datetime | None]
 """Container and time of its start: one agent's life."""
 
 
@@ -64,7 +69,7 @@ class Environments:
         self._services = Services(self.look, self._agent)
         self._inside = InsideJupyter(self.look, self._agent, self._changed)
         self._pending: dict[str, Environment] = {}
-        self._agents: dict[str, tuple[Run, AgentClient]] = {}
+        self._agents: BoundedCache[str, tuple[Run, AgentClient]] = BoundedCache(MAX_AGENTS)
         self._changes = Changes(
             engine, jobs, settings.owner, snapshot=self._snapshot, refresh=self._refresh, seen=self._seen
         )
@@ -367,20 +372,20 @@ class Environments:
         if known is None or known[0] != run:
             await self.settled(environment.id)
             known = run, await self._lifecycle.client(await self._inspect(environment.id))
-            self._agents[environment.id] = known
+            self._agents.put(environment.id, known)
         return known[1]
 
     def _forget(self, id: str) -> None:
         self._services.forget(id)
         self._inside.forget(id)
-        self._agents.pop(id, None)
+        self._agents.drop(id)
 
     def _seen(self, event: EngineEvent) -> None:
         if event.kind in ("die", "destroy", "start", "pause"):
             self._forget(event.environment)
         elif event.kind == "connected":
             self._services.forget_all()
-            self._agents.clear()
+            self._agents.drop_all()
 
     async def _snapshot(self) -> Snapshot:
         return Snapshot(await self.list(), self.jobs.all())

@@ -375,12 +375,11 @@ class Pool:
     def release(self, connection: Connection) -> None:
         """Keep the connection for the next exchange if it is fit for one, else close it."""
         self._busy.discard(connection)
-        idle = self._idle.setdefault(connection.route, deque())
-        if not connection.reusable() or len(idle) >= IDLE_PER_ROUTE:
+        if not connection.reusable() or len(self._idle.get(connection.route, ())) >= IDLE_PER_ROUTE:
             connection.abort()
             return
         loop = asyncio.get_running_loop()
-        idle.append((loop.time(), connection))
+        self._idle.setdefault(connection.route, deque()).append((loop.time(), connection))
         if self._sweeper is None:
             self._sweeper = loop.call_later(IDLE, self._sweep)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from tornado.httputil import HTTPServerRequest
 
+from ..bounded_cache import BoundedCache
+
 TTL = 5.0
 """Seconds; also the longest that a login revoked on the server side still works. A logout in the browser drops the
 cookie, which makes another key, so it works at once."""
@@ -89,20 +91,17 @@ class Logins:
 
     def __init__(self, ttl: float = TTL) -> None:
         self._ttl = ttl
-        self._known: dict[Hashable, tuple[float, Login]] = {}
+        self._known: BoundedCache[Hashable, tuple[float, Login]] = BoundedCache(MAX_ENTRIES)
 
     def get(self, key: Hashable) -> Login | None:
         known = self._known.get(key)
         if known is None:
             return None
         if known[0] < time.monotonic():
-            del self._known[key]
+            self._known.drop(key)
             return None
         return known[1]
 
     def put(self, key: Hashable, login: Login) -> None:
-        if self._ttl <= 0:
-            return
-        if len(self._known) >= MAX_ENTRIES:
-            self._known.clear()
-        self._known[key] = (time.monotonic() + self._ttl, login)
+        if self._ttl > 0:
+            self._known.put(key, (time.monotonic() + self._ttl, login))

@@ -12,11 +12,18 @@ from typing import Any
 import pytest
 
 from jupyter_mlenv.container_layout import LABEL
-from jupyter_mlenv.engines.base import EngineEvent
+from jupyter_mlenv.engines.base import ContainerInfo, EngineEvent
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.engines.docker import engine as docker_engine
 from jupyter_mlenv.environments import change_feed as module
-from jupyter_mlenv.environments.change_feed import Changes, EnvironmentChanged, EnvironmentRemoved, Snapshot
+from jupyter_mlenv.environments import from_container
+from jupyter_mlenv.environments.change_feed import (
+    Changes,
+    EnvironmentChanged,
+    EnvironmentRemoved,
+    KernelsChanged,
+    Snapshot,
+)
 from jupyter_mlenv.environments.jobs import Jobs
 from tests.support import fakedocker
 from tests.support.fakes import FakeEngine
@@ -57,7 +64,7 @@ async def engine() -> AsyncIterator[OddEngine]:
 @pytest.fixture
 async def changes(engine: OddEngine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Changes]:
     """An environment named `odd` cannot be read."""
-    monkeypatch.setattr(module, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(module, "FIRST_RETRY_SECONDS", 0.01)
 
     async def refresh(id: str) -> EnvironmentChanged | EnvironmentRemoved:
         if id == "odd":
@@ -111,6 +118,58 @@ async def test_a_stream_that_fails_begins_again_and_says_so(
     assert "ZeroDivisionError" in caplog.text
     assert {"type": "snapshot", "environments": [], "jobs": []} in watcher.told[1:], "what was missed is told"
     watcher.task.cancel()
+
+
+async def test_a_state_that_only_another_engine_has_silences_nobody(
+    engine: OddEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Podman says of a container that it has not made yet."""
+
+    async def refresh(id: str) -> EnvironmentChanged | EnvironmentRemoved:
+        status = "configured" if id == "odd" else "running"
+        plan = json.dumps({"id": id, "container": {}})
+        labels = {f"{LABEL}.id": id, f"{LABEL}.plan": plan if id != "garbage" else "\x1b[2J{" * 9}
+        return EnvironmentChanged(from_container.environment(ContainerInfo(id, id, status, labels)))
+
+    async def snapshot() -> Snapshot:
+        return Snapshot((), ())
+
+    changes = Changes(engine, Jobs(), OWNER, snapshot=snapshot, refresh=refresh, seen=lambda event: None)
+    watcher = Watcher(changes)
+    for id in ("odd", "garbage", "other"):
+        engine.queue.put_nowait(about(id))
+    await eventually(lambda: len(watcher.told) == 4, "the watcher hears of all three")
+    told = {change["environment"]["id"]: change["environment"] for change in watcher.told[1:]}
+    assert {id: environment["state"] for id, environment in told.items()} == {
+        "odd": "stopped",
+        "garbage": "failed",
+        "other": "running",
+    }
+    assert "configured" in told["odd"]["warnings"][0]
+    assert engine.opened == 1
+    watcher.task.cancel()
+    await changes.close()
+
+
+async def test_a_watcher_far_behind_gets_a_snapshot_and_holds_no_more(changes: Changes, engine: OddEngine) -> None:
+    """As one of a machine that sleeps while a thousand environments come and go."""
+    reader = changes.subscribe("/")
+    assert (await anext(reader))["type"] == "snapshot"
+    changes.publish(KernelsChanged())
+    for number in range(1000):
+        changes.publish(EnvironmentRemoved(f"env-{number}"))
+    (watcher,) = changes._watchers
+    assert len(watcher._unread) <= module.MAX_UNREAD
+    told = [await anext(reader) for _ in range(3)]
+    assert told[0]["type"] == "snapshot", "first of all: what follows is newer"
+    assert told[1] == {"type": "kernels"}, "a snapshot does not have it"
+    changes.publish(EnvironmentRemoved("last"))
+    while told[-1] != {"type": "removed", "id": "last"}:
+        told.append(await asyncio.wait_for(anext(reader), 10))
+    assert len(told) < module.MAX_UNREAD + 4
+    assert len(changes._messages) <= module.MESSAGES_KEPT
+    await reader.aclose()  # type: ignore[attr-defined]
+    assert not changes._watchers
 
 
 async def test_closing_after_a_failure_raises_nothing_and_ends_it(changes: Changes, engine: OddEngine) -> None:

@@ -257,5 +257,23 @@ async def test_of_a_thousand_jobs_the_last_ones_are_kept() -> None:
     for number in range(1000):
         await (await jobs.start(JobKind.START, f"p-{number}", work)).wait()
     kept = [job.environment for job in jobs.all()]
-    assert kept[-1] == "p-999"
-    assert len(kept) <= FINISHED_JOBS_KEPT + 1
+    assert kept == [f"p-{number}" for number in range(1000 - FINISHED_JOBS_KEPT, 1000)]
+
+
+async def test_one_that_took_longer_than_a_thousand_others_can_still_be_read() -> None:
+    go = asyncio.Event()
+
+    async def build(job: Job) -> Environment:
+        await go.wait()
+        return DONE
+
+    async def work(job: Job) -> Environment:
+        return DONE
+
+    jobs = Jobs()
+    slow = await jobs.start(JobKind.START, "slow", build)
+    for number in range(1000):
+        await (await jobs.start(JobKind.START, f"p-{number}", work)).wait()
+    go.set()
+    await slow.wait()
+    assert jobs.get(slow.id) is slow
