@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from jupyter_mlenv.agent_client import AgentClient  # noqa: E402 (found by the line above, also when run as a script)
 from jupyter_mlenv.agent_client.routes import Route, TcpRoute, UnixRoute, connect  # noqa: E402
+from tests.support.agents import lay_out  # noqa: E402
 
 ROUNDS = 7
 REQUESTS = 1500
@@ -154,7 +155,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="mlenv-bench-"))
     token, ports = secrets.token_hex(8), [free_port(), free_port()]
     (folder / "token").write_text(token)
-    agent = [sys.executable, "-I", "-S", str(ROOT / "jupyter_mlenv/agent/agent.py"), "--run-dir", str(folder)]
+    agent = [sys.executable, "-E", "-s", "-S", str(lay_out(folder / "opt")), "--run-dir", str(folder)]
     agent += ["--token", str(folder / "token")]
     commands = [agent, [*agent, "--port", str(ports[1])]]
     server = subprocess.Popen(

@@ -14,10 +14,14 @@ RUN_DIR = "/run/mlenv"
 INSIDE = "in"
 """The name, in a run directory on the host, of what is mounted there."""
 
-AGENT_PATH = "/opt/jupyter-mlenv/agent.py"
+AGENT_FOLDER = "/opt/jupyter-mlenv"
+"""The folder of the agent and its files inside every container."""
 
 AGENT_START = "/opt/jupyter-mlenv/start.py"
-"""The agent's path inside every container."""
+"""The program that starts the agent."""
+
+AGENT_PACKAGE = "/opt/jupyter-mlenv/mlenv_agent"
+"""The agent's package, which is `jupyter_mlenv.agent` here."""
 
 TOKEN_PATH = "/opt/jupyter-mlenv/token"  # noqa: S105  a path
 """The file with the agent's token. It is put in before each start, in no directory that the host mounts."""

@@ -6,15 +6,14 @@ then. So nothing that we put in may lie below a mount.
 
 from __future__ import annotations
 
-import os
 import posixpath
 from collections.abc import Iterable, Sequence
 
-from .container_layout import AGENT_PATH, RUN_DIR
+from .container_layout import AGENT_FOLDER, RUN_DIR
 from .engines.model import Mount
 from .errors import MountForbidden
 
-_OURS = (RUN_DIR, os.path.dirname(AGENT_PATH))
+_OURS = (RUN_DIR, AGENT_FOLDER)
 _SYSTEM = ("/etc", "/usr", "/proc", "/sys", "/dev", "/boot", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _LINKS = {"/var/run": "/run", "/var/lock": "/run/lock"}
 """Links that nearly every image has: a mount at the one is a mount at the other."""

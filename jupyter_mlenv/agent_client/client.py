@@ -231,10 +231,6 @@ class AgentClient:
         path = f"{self._path(key)}/log?tail={tail}"
         return await self._call("GET", path, read=lambda answer: answers.words(answer, "lines"))
 
-    async def signal(self, key: str, name: str) -> None:
-        """Send a signal such as `SIGINT` to its process group. Raises NotFound, RequestInvalid."""
-        await self._call("POST", f"{self._path(key)}/signal", {"signal": name}, read=dict)
-
     async def stop_service(self, key: str) -> None:
         """SIGTERM, and SIGKILL 5 s later; returns when it has ended. Raises NotFound."""
         await self._call("DELETE", self._path(key), read=dict)
@@ -326,16 +322,6 @@ class AgentClient:
     def tunnel(self, target: str) -> TunnelRoute:
         """The route to `127.0.0.1:<port>` or `unix:<name>.sock` inside the container."""
         return TunnelRoute(self.route, self.token, target)
-
-    async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """Exits as they happen: `{"event": "service_exited", "key", "pid", "exit_code"}`; `subscribed` comes first.
-
-        Ends with `AgentUnreachable` when the agent has gone or the reader was too slow: take stock with `services()`
-        and subscribe again.
-        """
-        async for event in self._stream("/v1/events", _exited, {"event": "subscribed"}):
-            yield event
-        raise AgentUnreachable("The agent ended its stream of events.")
 
     async def exec(
         self,
@@ -552,13 +538,4 @@ def _held(answer: dict[str, Any]) -> dict[str, Any]:
         "oom": bool(answers.optional(answers.flag, answer, "oom")),
         "memory_limit": answers.optional(answers.number, answer, "memory_limit"),
         "stopping": bool(answers.optional(answers.flag, answer, "stopping")),
-    }
-
-
-def _exited(answer: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "event": answers.word(answer, "event"),
-        "key": answers.word(answer, "key"),
-        "pid": answers.optional(answers.number, answer, "pid"),
-        "exit_code": answers.optional(answers.number, answer, "exit_code"),
     }

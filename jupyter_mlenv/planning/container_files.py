@@ -9,28 +9,13 @@ import os
 from collections.abc import Mapping
 
 from .. import agent
-from ..container_layout import AGENT_PATH, RUN_DIR
+from ..container_layout import AGENT_FOLDER, AGENT_PACKAGE, AGENT_START, RUN_DIR
 from ..engines.model import FileEntry
 from ..settings import Settings
 from . import host_python, package_index
 
-AGENT_FILES = (
-    "agent.py",
-    "kernels.py",
-    "iopub.py",
-    "launch.py",
-    "start.py",
-    "kernelspecs.py",
-    "memory.py",
-    "zygote.py",
-    "overlay.py",
-    "installed.py",
-)
-"""What lies in the folder of `AGENT_PATH`, beside `keep.json`, which is what `installed.py` says."""
-
 STARTUP = ".ipython/profile_default/startup/00-mlenv.py"
-"""What every IPython of the home directory runs first: `agent/startup.py`, which watches for `%pip install`."""
-
+"""The file that every IPython of the home directory runs first. It watches for `%pip install`."""
 
 OTHER_HOME = "/home/jupyter-mlenv"
 """The home directory inside where the usual one is the project itself, or lies in it."""
@@ -43,7 +28,7 @@ def home(settings: Settings, workspace: str) -> str:
 
 
 def files(settings: Settings, note: Mapping[str, str], workspace: str, *, shared: bool) -> tuple[FileEntry, ...]:
-    """All of it. Raises MlenvError if the CA bundle cannot be read.
+    """Return all files. Raises MlenvError if the CA bundle cannot be read.
 
     Parameters
     ----------
@@ -54,17 +39,16 @@ def files(settings: Settings, note: Mapping[str, str], workspace: str, *, shared
     shared
         Whether the run directory is one of the engine's host.
     """
-    uid, gid, folder = settings.uid, settings.gid, os.path.dirname(AGENT_PATH)
+    uid, gid = settings.uid, settings.gid
     place = home(settings, workspace)
     entries = [
         *_person(settings, place),
         FileEntry(place, None, 0o700, uid, gid),
         *_quiet_lab(place, uid, gid),
-        *_below(place, STARTUP, _agent("startup.py"), uid, gid),
+        *_below(place, STARTUP, _package()["ipython/startup.py"], uid, gid),
         *package_index.home_files(settings, place),
-        FileEntry(folder, None, 0o755),
-        *(FileEntry(f"{folder}/{name}", _agent(name), 0o644) for name in AGENT_FILES),
-        FileEntry(f"{folder}/keep.json", json.dumps(note).encode()),
+        *agent_files(),
+        FileEntry(f"{AGENT_PACKAGE}/ipython/keep.json", json.dumps(note).encode()),
     ]
     if package_index.variables(settings):
         entries.append(FileEntry(package_index.CA_PATH, host_python.ca_bundle(settings)))
@@ -103,6 +87,26 @@ def _below(home: str, path: str, data: bytes, uid: int, gid: int) -> list[FileEn
     return [*entries, FileEntry(os.path.join(home, path), data, 0o600, uid, gid)]
 
 
+def agent_files() -> list[FileEntry]:
+    """Return the agent: what starts it, and its package with all modules."""
+    package = _package()
+    folders = sorted({AGENT_FOLDER, AGENT_PACKAGE, *(os.path.dirname(f"{AGENT_PACKAGE}/{name}") for name in package)})
+    return [
+        *(FileEntry(folder, None, 0o755) for folder in folders),
+        FileEntry(AGENT_START, package["start.py"], 0o644),
+        *(FileEntry(f"{AGENT_PACKAGE}/{name}", data, 0o644) for name, data in package.items()),
+    ]
+
+
 @functools.cache
-def _agent(name: str) -> bytes:
-    return (importlib.resources.files(agent) / name).read_bytes()
+def _package() -> Mapping[str, bytes]:
+    """The modules of the agent's package by their path in it."""
+    found: dict[str, bytes] = {}
+    pending = [("", importlib.resources.files(agent))]
+    while pending:
+        path, entry = pending.pop()
+        if entry.is_dir():
+            pending += [(f"{path}/{inner.name}".lstrip("/"), inner) for inner in entry.iterdir()]
+        elif path.endswith(".py"):
+            found[path] = entry.read_bytes()
+    return dict(sorted(found.items()))

@@ -10,12 +10,12 @@ import json
 import os
 from collections.abc import Mapping
 
-from ..container_layout import AGENT_PATH
+from ..container_layout import AGENT_FOLDER
 from ..engines.model import FileEntry
 from ..settings import Settings
 from .dockerfile import CA_VARIABLES
 
-CA_PATH = f"{os.path.dirname(AGENT_PATH)}/ca.pem"
+CA_PATH = f"{AGENT_FOLDER}/ca.pem"
 """Where this machine's certificates are, inside every container that gets them."""
 
 _PIP = {

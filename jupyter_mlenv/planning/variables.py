@@ -8,19 +8,18 @@ reads when it starts, and from which all that it starts has them.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 
-from ..container_layout import AGENT_PATH
+from ..container_layout import AGENT_FOLDER
 from ..engines.model import FileEntry
 from ..presets.model import Preset
 from ..settings import Settings
 
-FILE = f"{os.path.dirname(AGENT_PATH)}/environ"
+FILE = f"{AGENT_FOLDER}/environ"
 """`NAME=value` with a zero byte behind each, as in `/proc/PID/environ`."""
 
-SERVICES_FILE = f"{os.path.dirname(AGENT_PATH)}/services.json"
+SERVICES_FILE = f"{AGENT_FOLDER}/services.json"
 """The same for single endpoints, by their names."""
 
 # What the engine, a GPU's container runtime or the loader of programs reads before the agent can.

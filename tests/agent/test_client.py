@@ -77,7 +77,7 @@ async def test_services_as_objects() -> None:
 async def test_errors_are_ours() -> None:
     async with agent() as running:
         client = running.client
-        for call in (client.service_log("none"), client.stop_service("none"), client.signal("none", "SIGINT")):
+        for call in (client.service_log("none"), client.stop_service("none"), client.stop_kernel("none")):
             with pytest.raises(NotFound):
                 await call
         with pytest.raises(RequestInvalid, match="command"):
@@ -94,17 +94,6 @@ async def test_an_impatient_caller_does_not_stop_what_others_wait_for() -> None:
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(running.client.start_service("web", command=slow, base_url="/"), 0.1)
         assert not (await running.client.start_service("web", command=slow, base_url="/")).started
-
-
-async def test_events_end_with_the_agent() -> None:
-    async with agent() as running:
-        events = running.client.events()
-        await anext(events)
-        running.process.kill()
-        with pytest.raises(AgentUnreachable):
-            await asyncio.wait_for(anext(events), 20)
-        with pytest.raises(AgentUnreachable):
-            await anext(running.client.events())
 
 
 @pytest.mark.parametrize(
@@ -132,7 +121,7 @@ async def test_something_that_is_no_agent_is_not_believed(path: str, answer: byt
         with pytest.raises(AgentUnreachable):
             await client.exec(["true"])
         with pytest.raises(AgentUnreachable):
-            async for _ in client.events():
+            async for _ in client.hold("x"):
                 pass
     finally:
         server.close()

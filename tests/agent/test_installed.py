@@ -15,13 +15,13 @@ import tomllib
 
 import jupyter_mlenv.agent
 from jupyter_mlenv import presets
-from jupyter_mlenv.agent import installed
+from jupyter_mlenv.agent.ipython import installed
 from jupyter_mlenv.planning import container_files, install_hint
 from jupyter_mlenv.planning.model import StartRequest
 from jupyter_mlenv.presets.model import KernelOptions, Preset
 from tests.unit.planning.test_plan import make, preset
 
-STARTUP = Path(jupyter_mlenv.agent.__file__).with_name("startup.py")
+STARTUP = Path(jupyter_mlenv.agent.__file__).with_name("ipython") / "startup.py"
 ID = "python-0123456789"
 
 CELLS: dict[str, Sequence[str]] = {
@@ -172,7 +172,7 @@ def test_a_kernel_with_an_environment_of_its_own_takes_it_along() -> None:
 
 def test_the_note_travels_with_the_plan() -> None:
     files = {file.path: file for file in make(preset()).files}
-    note = json.loads(files["/opt/jupyter-mlenv/keep.json"].data or b"")
+    note = json.loads(files["/opt/jupyter-mlenv/mlenv_agent/ipython/keep.json"].data or b"")
     assert note == install_hint.note(preset(), StartRequest("small", "/home/ann/project"), make(preset()).id, "python3")
     startup = files[f"/home/ann/{container_files.STARTUP}"]
     assert (startup.data, startup.mode, startup.uid) == (STARTUP.read_bytes(), 0o600, 1000)

@@ -10,7 +10,7 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from jupyter_mlenv.agent import iopub
+from jupyter_mlenv.agent.kernel_process import iopub
 from tests.agent.test_kernels import VIEW, Kernel, kernel
 from tests.support.agents import agent
 

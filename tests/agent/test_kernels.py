@@ -19,8 +19,7 @@ from typing import Any
 import pytest
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
-import jupyter_mlenv.agent.agent
-from jupyter_mlenv.agent import kernels, memory
+from jupyter_mlenv.agent import memory
 from jupyter_mlenv.errors import (
     EnvironmentFailed,
     KernelExists,
@@ -660,10 +659,6 @@ async def test_orphans_are_reaped() -> None:
                 return
             await asyncio.sleep(0.01)
         raise AssertionError("it is a zombie")
-
-
-def test_as_a_package_it_uses_the_agent_beside_it() -> None:
-    assert kernels.base is jupyter_mlenv.agent.agent
 
 
 CGROUPS = {

@@ -15,11 +15,12 @@ import jupyter_mlenv.agent
 from jupyter_mlenv.agent import overlay
 from tests.support.agents import interpreters
 
-AGENT = Path(jupyter_mlenv.agent.__file__).parent
+PACKAGE = Path(jupyter_mlenv.agent.__file__).parent
+OVERLAY = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); from agent import overlay\n"
+"""Imports it as in a container, where the package has no parent."""
 
 MAKE = f"""
-import sys; sys.path.insert(0, {str(AGENT)!r})
-import overlay
+{OVERLAY}
 python = overlay.make(sys.executable, overlay.venv_of(sys.executable), sys.argv[1])
 print(python.path, sorted(set(sys.modules) & {{"venv", "subprocess", "sysconfig", "site"}}))
 """
@@ -141,7 +142,7 @@ def test_pip_comes_along_where_there_is_one(venv: Venv) -> None:
 def test_modules_of_the_venv_below_are_no_edited_modules(venv: Venv) -> None:
     """A zygote that looked at each of a thousand files before every fork would be slow."""
     code = f"""
-import sys; sys.path.insert(0, {str(AGENT)!r})
+import sys; sys.path.insert(0, {str(PACKAGE / "kernel_process")!r})
 import zygote
 alone = len(zygote.stamp())
 import below
@@ -153,8 +154,7 @@ print(len(zygote.stamp()) - alone)
 
 
 def test_there_is_none_where_packages_have_a_place(venv: Venv, tmp_path: Path) -> None:
-    code = f"import sys; sys.path.insert(0, {str(AGENT)!r}); import overlay\n"
-    code += f"python = overlay.prepare(sys.executable, {str(tmp_path)!r}); print(python.path, python.overlay)"
+    code = f"{OVERLAY}python = overlay.prepare(sys.executable, {str(tmp_path)!r}); print(python.path, python.overlay)"
     for python in (venv.python, os.path.realpath(venv.python)):
         assert run([python, "-I", "-S", "-c", code]).split() == [python]
     assert not (tmp_path / overlay.FOLDER).exists()
@@ -195,7 +195,7 @@ def test_programs_of_another_python_are_hidden(venv: Venv, tmp_path: Path) -> No
     for name in overlay.PROGRAMS:
         (system / name).write_text("#!/bin/sh\necho another\n")
         (system / name).chmod(0o755)
-    code = f"import json, os, sys; sys.path.insert(0, {str(AGENT)!r}); import overlay\n"
+    code = f"import json, os\n{OVERLAY}"
     code += f"python = overlay.prepare(sys.executable, {str(tmp_path / 'home')!r})\n"
     code += "print(json.dumps(python.environ(dict(os.environ))))"
     path = f"{system}{os.pathsep}{os.defpath}"

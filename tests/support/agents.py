@@ -21,7 +21,7 @@ import jupyter_mlenv.agent
 from jupyter_mlenv.agent_client import AgentClient
 from jupyter_mlenv.agent_client.routes import TcpRoute, UnixRoute
 
-AGENT = Path(jupyter_mlenv.agent.__file__).with_name("agent.py")
+PACKAGE = Path(jupyter_mlenv.agent.__file__).parent
 
 HTTP_SERVER = """
 import http.server, os, socketserver, sys
@@ -53,6 +53,16 @@ ON_SOCKET = [sys.executable, "-c", HTTP_SERVER, "{socket}"]
 ON_PORT = [sys.executable, "-c", HTTP_SERVER, "{port}"]
 
 
+def lay_out(folder: Path) -> Path:
+    """Make a folder as in a container: the package beside the program that starts it, which is returned."""
+    start = folder / "start.py"
+    if not start.exists():
+        folder.mkdir(exist_ok=True)
+        shutil.copy(PACKAGE / "start.py", start)
+        (folder / "mlenv_agent").symlink_to(PACKAGE)
+    return start
+
+
 @dataclass
 class RunningAgent:
     python: str
@@ -67,7 +77,8 @@ class RunningAgent:
 
     def start(self, stderr: int | None = None) -> None:
         route = self.client.route
-        command = [self.python, "-I", "-S", "-u", str(AGENT), "--run-dir", str(self.run_dir)]
+        start = lay_out(self.run_dir / "opt")
+        command = [self.python, "-E", "-s", "-S", "-u", str(start), "--run-dir", str(self.run_dir)]
         command += ["--token", str(self.run_dir / "token")]
         command += ["--port", str(route.port)] if isinstance(route, TcpRoute) else []
         with self.output.open("ab") as log:

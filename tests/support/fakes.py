@@ -24,7 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from jupyter_mlenv.container_layout import AGENT_PATH, AGENT_START, LABEL, RUN_DIR, TOKEN_PATH
+from jupyter_mlenv.container_layout import AGENT_FOLDER, AGENT_PACKAGE, AGENT_START, LABEL, RUN_DIR, TOKEN_PATH
 from jupyter_mlenv.engines.base import ContainerInfo, EngineEvent, EngineFacts, ImageInfo
 from jupyter_mlenv.engines.model import BuildRecipe, ContainerSpec, FileEntry, Progress, Reporter, Resources
 from jupyter_mlenv.errors import (
@@ -38,11 +38,7 @@ from jupyter_mlenv.errors import (
     NameConflict,
     SourceMissing,
 )
-from jupyter_mlenv.planning import variables
-from jupyter_mlenv.planning.container_files import AGENT_FILES
-from tests.support.repository import ROOT
-
-PACKAGED_AGENT = ROOT / "jupyter_mlenv" / "agent" / "agent.py"
+from jupyter_mlenv.planning.container_files import agent_files
 
 
 @dataclass
@@ -341,9 +337,7 @@ class FakeEngine:
         """The arguments of the process that stands for the container, and its working directory."""
         run_dir = next((mount.source for mount in box.spec.mounts if mount.target == RUN_DIR), "")
         run_dir = run_dir and self.sees.get(RUN_DIR, run_dir)
-        given = box.files.get(AGENT_PATH)
-        agent = self._scratch / f"{box.info.id[:12]}-agent" / "agent.py"
-        agent.parent.mkdir(exist_ok=True)
+        folder = self._scratch / f"{box.info.id[:12]}-agent"
         # No isolation: what it mounted is where it was, and the agent is told so.
         places = {mount.target: mount.source for mount in box.spec.mounts} | self.sees
         told = f"""
@@ -351,24 +345,21 @@ def identity(path, own=identity, places={places!r}):
     target = max((t for t in places if path == t or path.startswith(t + "/")), key=len, default="")
     return own(places.get(target, "") + path[len(target):])
 """
-        agent.write_bytes((given.data if given and given.data else PACKAGED_AGENT.read_bytes()) + told.encode())
-        for name in AGENT_FILES:  # what it finds beside itself
-            if name == agent.name:
-                continue
-            agent.with_name(name).write_bytes(PACKAGED_AGENT.with_name(name).read_bytes())
-        for path in (variables.FILE, variables.SERVICES_FILE):
-            private = box.files.get(path)
-            if private and private.data is not None:
-                agent.with_name(os.path.basename(path)).write_bytes(private.data)
+        files = {entry.path: entry for entry in agent_files()} | box.files
+        for path, entry in files.items():
+            if path.startswith(f"{AGENT_FOLDER}/") and path != TOKEN_PATH and entry.data is not None:
+                place = folder / os.path.relpath(path, AGENT_FOLDER)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(entry.data + (told.encode() if path == f"{AGENT_PACKAGE}/files.py" else b""))
         box.output = self._scratch / f"{box.info.id[:12]}.log"
         box.ports = {port: _free_port() for port in box.spec.publish}
         if not run_dir:  # the host cannot reach the container's sockets: it has its own directory, and a published port
             run_dir = str(self._scratch / box.info.id[:12])
             os.makedirs(run_dir, mode=0o700, exist_ok=True)
-        token = agent.with_name("token")
+        token = folder / "token"
         if TOKEN_PATH in box.files:
             token.write_bytes(box.files[TOKEN_PATH].data or b"")
-        here = {AGENT_START: str(agent.with_name("start.py")), RUN_DIR: run_dir, TOKEN_PATH: str(token)} | {
+        here = {AGENT_START: str(folder / "start.py"), RUN_DIR: run_dir, TOKEN_PATH: str(token)} | {
             str(port): str(at) for port, at in box.ports.items()
         }
         directory = box.spec.workdir if os.path.isdir(box.spec.workdir) else run_dir

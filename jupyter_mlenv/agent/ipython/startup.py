@@ -10,7 +10,9 @@ def _mlenv(shell):
                 import importlib.util  # noqa: PLC0415
 
                 # By its path: what a notebook imports by the name is its own.
-                spec = importlib.util.spec_from_file_location("mlenv_installed", "/opt/jupyter-mlenv/installed.py")
+                spec = importlib.util.spec_from_file_location(
+                    "mlenv_installed", "/opt/jupyter-mlenv/mlenv_agent/ipython/installed.py"
+                )
                 module = importlib.util.module_from_spec(spec)
                 spec.loader.exec_module(module)
                 module.tell(shell, result)

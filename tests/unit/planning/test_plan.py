@@ -15,7 +15,6 @@ from jupyter_mlenv.engines.base import EngineFacts, ImageInfo
 from jupyter_mlenv.engines.gpus import EVERY, NONE, GpuRequest, parse
 from jupyter_mlenv.engines.model import Mount, Resources
 from jupyter_mlenv.errors import PresetInvalid
-from jupyter_mlenv.planning import container_files
 from jupyter_mlenv.planning import plan as planning
 from jupyter_mlenv.planning.model import Plan, StartRequest, environment_id
 from jupyter_mlenv.presets.model import Preset
@@ -139,9 +138,12 @@ def test_the_person_exists_in_the_container() -> None:
     assert b"\nann:x:1001:\n" in (files["/etc/group"].data or b"")
     home = files["/home/ann"]
     assert (home.data, home.mode, home.uid, home.gid) == (None, 0o700, 1000, 1001)
-    for name in container_files.AGENT_FILES:
-        source = Path(agent.__file__).parent / name
-        assert files[f"/opt/jupyter-mlenv/{name}"].data == source.read_bytes()
+    package = Path(agent.__file__).parent
+    modules = [path.relative_to(package) for path in package.rglob("*.py")]
+    assert len(modules) > 20
+    for module in modules:
+        assert files[f"/opt/jupyter-mlenv/mlenv_agent/{module}"].data == (package / module).read_bytes()
+    assert files["/opt/jupyter-mlenv/start.py"].data == (package / "start.py").read_bytes()
 
 
 def test_root_is_only_root() -> None:

@@ -19,8 +19,8 @@ MODULE = "ipykernel_launcher"
 
 def main() -> None:
     """To the kernel everything is as with `-m`: path, arguments, main module."""
-    folder = os.path.dirname(os.path.abspath(__file__))
-    if sys.path and os.path.abspath(sys.path[0]) == folder:  # not with PYTHONSAFEPATH
+    folder = os.path.dirname(os.path.realpath(__file__))
+    if sys.path and os.path.realpath(sys.path[0]) == folder:  # not with PYTHONSAFEPATH
         sys.path[0] = os.getcwd()
     # By its path: what a notebook imports by the name is its own.
     spec: Any = importlib.util.spec_from_file_location("mlenv_iopub", os.path.join(folder, "iopub.py"))

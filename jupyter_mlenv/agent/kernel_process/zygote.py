@@ -221,7 +221,7 @@ def beside(name: str) -> Any:
 
 def main() -> None:
     """Returns in each kernel, ready to be launched."""
-    if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
+    if sys.path and os.path.realpath(sys.path[0]) == os.path.dirname(os.path.realpath(__file__)):
         del sys.path[0]
     preload = sys.argv[2:]
     gc.disable()
