@@ -16,12 +16,17 @@ from types import coroutine
 TYPE_CHECKING = False  # as in `typing`, which would cost 4 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
-    from typing import Any
-
-    from .channel import Channel
+    from typing import Any, Protocol
 
     Waiters = list["Task"]
     Suspension = tuple[Waiters, "float | None"]
+
+    class Descriptor(Protocol):
+        """A descriptor that is told of its events. `gone`: the other end has hung up."""
+
+        gone: bool
+
+        def event(self, mask: int) -> None: ...
 
 
 class Cancelled(BaseException):
@@ -63,7 +68,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
-        self.channels: dict[int, Channel] = {}
+        self.channels: dict[int, Descriptor] = {}
         self.queue: deque[Task] = deque()
         self.timers: list[list[Any]] = []  # [when, number, task or None]
         self.number = 0
@@ -141,7 +146,7 @@ class Loop:
         self.fire(task.done)
 
 
-async def join(task: Task, client: Channel | None = None) -> None:
+async def join(task: Task, client: Descriptor | None = None) -> None:
     """Until the task has ended; not for a client that is gone."""
     await until(task.done, lambda: task.ended or (client is not None and client.gone))
 
