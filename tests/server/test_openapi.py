@@ -12,7 +12,7 @@ from schemathesis import GenerationMode
 
 from jupyter_mlenv.engines.base import EngineFacts
 from jupyter_mlenv.engines.model import Mount
-from jupyter_mlenv.environments.jobs import Job, JobKind
+from jupyter_mlenv.environments.job import Job, JobKind
 from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.errors import MlenvError
 from jupyter_mlenv.presets.model import Consent, Endpoint, HostImage, Preset
@@ -91,7 +91,7 @@ def test_a_request_has_exactly_the_documented_fields(name: str, fields: tuple[st
 def test_the_documents_limits_are_the_codes_limits() -> None:
     properties = SCHEMAS["StartRequest"]["properties"]
     size = properties["memory"]["oneOf"][0]
-    assert (size["minimum"], size["maximum"]) == (validation.SMALLEST_MEMORY, validation.MAX_MEMORY)
+    assert (size["minimum"], size["maximum"]) == (validation.SMALLEST_MEMORY_BYTES, validation.MAX_MEMORY)
     assert properties["name"]["maxLength"] == validation.MAX_NAME
     assert properties["path"]["maxLength"] == validation.MAX_TEXT
     assert {field.name for field in dataclasses.fields(Mount)} == set(validation.MOUNT_FIELDS)
