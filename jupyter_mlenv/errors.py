@@ -20,7 +20,6 @@
     │   ├── EngineUnavailable         no engine answers (503)
     │   ├── EnginePermission          the socket is there, we may not use it (503)
     │   ├── ContainerNotFound         (404)
-    │   ├── FileMissing               a container has no such file (404)
     │   ├── NameConflict              another process made the container first (409)
     │   ├── ImageNotFound             (404)
     │   ├── RegistryUnreachable       names the alias that would help (502)
@@ -186,13 +185,6 @@ class EnginePermission(EngineError):
 
 class ContainerNotFound(EngineError):
     code = "container_not_found"
-    status = 404
-
-
-class FileMissing(EngineError):
-    """`details` has `container` and `path`."""
-
-    code = "file_missing"
     status = 404
 
 

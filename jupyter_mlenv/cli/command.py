@@ -24,7 +24,7 @@ from . import output
 
 if TYPE_CHECKING:
     from ..environments import Environments
-    from ..environments.jobs import Job
+    from ..environments.job import Job
 
 CANCELLED = 130
 """Exit status after Ctrl-C: 128 + SIGINT, as shells have it."""

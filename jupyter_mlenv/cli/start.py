@@ -16,7 +16,7 @@ from .command import Command, add_json, follow, here
 
 if TYPE_CHECKING:
     from ..environments import Environments
-    from ..environments.jobs import Job
+    from ..environments.job import Job
 
 
 class StartCommand(Command):

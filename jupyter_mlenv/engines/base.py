@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from ..errors import EngineError
 from .model import BuildRecipe, ContainerSpec, FileEntry, Reporter, Resources
 
 
@@ -85,6 +86,13 @@ class EngineEvent:
     labels: Mapping[str, str] = field(default_factory=dict)
     exit_code: int | None = None
     time: float = 0.0  # seconds since the epoch
+
+
+class FileMissing(EngineError):
+    """A container has no such file, which no person meets. `details` has `container` and `path`."""
+
+    code = "file_missing"
+    status = 404
 
 
 class Engine(Protocol):

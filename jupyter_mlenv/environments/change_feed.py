@@ -15,7 +15,8 @@ from ..bounded_cache import BoundedCache
 from ..container_layout import LABEL
 from ..engines.base import Engine, EngineEvent
 from ..errors import MlenvError
-from .jobs import Job, Jobs
+from .job import Job
+from .jobs import Jobs
 from .model import Environment
 
 LOG = logging.getLogger("jupyter_mlenv")
@@ -144,7 +145,7 @@ class _Watcher:
 class Changes:
     """Fans out changes. The engine's stream is opened by the first watcher and stays open until `close`.
 
-    `snapshot` asks the engine for everything, `refresh` for one environment; `seen` is told every event first, so
+    `snapshot` asks the engine for everything, `refresh` for one environment; `invalidate` is told every event first, so
     that nothing remembered outlives what it was about.
     """
 
@@ -156,13 +157,13 @@ class Changes:
         *,
         snapshot: Callable[[], Awaitable[Snapshot]],
         refresh: Callable[[str], Awaitable[EnvironmentChanged | EnvironmentRemoved]],
-        seen: Callable[[EngineEvent], None],
+        invalidate: Callable[[EngineEvent], None],
     ) -> None:
         self._engine = engine
         self._owner = owner
         self._snapshot = snapshot
         self._refresh = refresh
-        self._seen = seen
+        self._invalidate = invalidate
         self._watchers: set[_Watcher] = set()
         self._task: asyncio.Task[None] | None = None
         self._state = ""
@@ -243,21 +244,21 @@ class Changes:
         async with aclosing(cast("AsyncGenerator[EngineEvent]", self._engine.events())) as events:
             async for event in events:
                 try:
-                    await self._told(event)
+                    await self._apply(event)
                 except Exception:  # one odd container, or a bug of ours about it, must not silence all others
                     LOG.exception("The engine's change %s of %s was not understood.", event.kind, event.environment)
                 else:
                     self._delay = FIRST_RETRY_SECONDS
 
-    async def _told(self, event: EngineEvent) -> None:
+    async def _apply(self, event: EngineEvent) -> None:
         if event.kind in ("connected", "disconnected"):
-            self._seen(event)
+            self._invalidate(event)
             await self._engine_changed(event.kind)
         elif event.kind == "image":
             for listener in list(self._image_listeners):
                 listener()
         elif event.environment and event.labels.get(f"{LABEL}.owner") == self._owner:
-            self._seen(event)
+            self._invalidate(event)
             # An engine that went away between the event and the question says so by its next event.
             with suppress(MlenvError):
                 self.publish(await self._refresh(event.environment))

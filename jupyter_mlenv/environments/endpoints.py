@@ -15,7 +15,7 @@ from ..errors import EndpointNotFound, ServiceExited, ServiceTimeout
 from ..presets.model import Endpoint
 from ..urls import endpoint_url, is_port
 from . import from_container, run_directory
-from .model import Environment, State
+from .model import Environment
 
 MAX_ROUTES = 1024
 """Routes remembered at most: any port of an environment has one."""
@@ -87,8 +87,7 @@ class Services:
     async def _start(self, key: Key) -> Route:
         id, name, base_url = key
         environment = await self._running(id)
-        if environment.state is not State.RUNNING:
-            raise from_container.not_running(environment)
+        from_container.require_running(environment)
         agent = await self._agent(environment)
         if name.isdecimal():
             return agent.tunnel(f"127.0.0.1:{_port(name)}")

@@ -15,17 +15,17 @@ from contextlib import asynccontextmanager, suppress
 
 from ..agent_client import AgentClient
 from ..container_layout import RUN_DIR
-from ..engines.base import Engine
+from ..engines.base import Engine, FileMissing
 from ..engines.model import Mount
-from ..errors import EngineElsewhere, EngineError, FileMissing, SourceMissing
+from ..errors import EngineElsewhere, EngineError, SourceMissing
 from ..planning import mount_sources
 from ..planning.mount_sources import Source
 from ..workers import off_loop
 
-NAMES = 16
-"""Names of a folder that have to be seen inside where no file can be written into it."""
+MAX_NAMES = 16
+"""Names of a folder, at most, that have to be seen inside where no file can be written into it."""
 
-ELSEWHERE = (
+ELSEWHERE_HINT = (
     "Is the engine on another machine or in a virtual machine, or does it see other files, as one from a snap does? "
     "Use one of this machine's, or a project in a folder that both have at the same path."
 )
@@ -46,7 +46,7 @@ async def prove_by_name(source: Source, client: AgentClient) -> None:
         raise EngineElsewhere(
             f"Whether the engine mounts this machine's {source.mount.source} cannot be told: it is empty, and nothing "
             "can be written into it.",
-            hint=ELSEWHERE,
+            hint=ELSEWHERE_HINT,
             details={"mount": source.mount.target, "source": source.mount.source},
         )
 
@@ -79,7 +79,7 @@ def explain(error: SourceMissing, sources: Sequence[Source], mounts: Sequence[Mo
         if source.mount.source == path and mount_sources.now(source) == source.identity:
             raise EngineElsewhere(
                 f"The engine has no {path}, which is there on this machine; so the environment cannot have it.",
-                hint=ELSEWHERE,
+                hint=ELSEWHERE_HINT,
                 details={"mount": source.mount.target, "source": path},
             ) from error
 
@@ -99,7 +99,7 @@ def elsewhere(source: Source) -> EngineElsewhere:
     return EngineElsewhere(
         f"What the engine mounted at {source.mount.target} is not what this machine has at {source.mount.source}; what "
         "is written there could be lost. The environment is stopped again.",
-        hint=f"{ELSEWHERE} If it is this machine's: see whether code in another environment moves folders about.",
+        hint=f"{ELSEWHERE_HINT} If it is this machine's: see whether code in another environment moves folders about.",
         details={"mount": source.mount.target, "source": source.mount.source},
     )
 
@@ -139,6 +139,6 @@ def _names(folder: int) -> list[str]:
     try:
         with os.scandir(listing) as entries:
             found = (entry.name for entry in entries if not entry.is_symlink())
-            return list(itertools.islice(found, NAMES))
+            return list(itertools.islice(found, MAX_NAMES))
     finally:
         os.close(listing)

@@ -9,7 +9,7 @@ from .. import plaintext
 from ..container_layout import LABEL, TOKEN_PATH
 from ..engines.base import ContainerInfo
 from ..engines.model import Resources
-from ..errors import EnvironmentNotRunning
+from ..errors import EnvironmentFailed, EnvironmentNotRunning
 from ..planning import plan as planning
 from ..planning.model import Plan
 from .model import Environment, State
@@ -29,23 +29,23 @@ PAUSED = "Somebody paused it with the engine's own tools. A start lets it go on 
 """The warning of an environment that is shown as stopped and still holds all that ran in it."""
 
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
-ODD = "Its container has no plan that can be read, so it cannot be used. Remove it, and start it anew."
+NO_PLAN = "Its container has no plan that can be read, so it cannot be used. Remove it, and start it anew."
 """The warning of a container that says it is an environment, and was not made by us."""
 
 
 UNKNOWN_STATE = 'The engine says that its container is "{}", which is not known here; it is shown as stopped.'
 """The warning of a state that only another kind of engine has."""
 
-ENDED = {0, 143, 255}
+ORDERLY_EXIT_CODES = {0, 143, 255}
 """Exit codes of an agent that was told to end, or was not there to end: 0 after SIGTERM, 143 before it could listen,
 255 where the engine or the machine went down. All others are crashes."""
 
 
 def crashed(info: ContainerInfo) -> bool:
     """Whether it ended by itself and not because somebody stopped it."""
-    return info.status == "exited" and info.exit_code is not None and info.exit_code not in ENDED
+    return info.status == "exited" and info.exit_code is not None and info.exit_code not in ORDERLY_EXIT_CODES
 
 
 def environment(info: ContainerInfo) -> Environment:
@@ -59,7 +59,7 @@ def environment(info: ContainerInfo) -> Environment:
     if info.status not in _STATES:
         warnings.append(UNKNOWN_STATE.format(plaintext.one_line(info.status)[:40]))
     if not sense:
-        warnings.append(ODD)
+        warnings.append(NO_PLAN)
     return Environment(
         id=labels[f"{LABEL}.id"],
         preset=labels.get(f"{LABEL}.preset", ""),
@@ -87,18 +87,38 @@ def environment(info: ContainerInfo) -> Environment:
 
 def named(info: ContainerInfo) -> bool:
     """Whether it says which environment it is, by an id that can stand in an address."""
-    return NAME.fullmatch(info.labels.get(f"{LABEL}.id", "")) is not None
+    return ID_PATTERN.fullmatch(info.labels.get(f"{LABEL}.id", "")) is not None
 
 
-def not_running(environment: Environment) -> EnvironmentNotRunning:
-    """The error for what needs a running one."""
+def require_running(environment: Environment) -> None:
+    """Raise EnvironmentNotRunning for one that does not run."""
+    if environment.state is State.RUNNING:
+        return
     state = "paused" if PAUSED in environment.warnings else environment.state.value
-    return EnvironmentNotRunning(
+    raise EnvironmentNotRunning(
         f"The environment {environment.id} is {state}.",
         hint=f"Start it in the panel, or with: jupyter mlenv restart {environment.id}"
         if state != "paused"
         else f"{PAUSED} jupyter mlenv start {environment.preset}",
         details={"environment": environment.id},
+    )
+
+
+def require_guarded(info: ContainerInfo) -> None:
+    """Refuse a container whose token lies where code inside can put another file, or a link, in its place.
+
+    Earlier versions made such ones. Raises EnvironmentFailed.
+    """
+    labels = info.labels
+    if guarded(planning.from_label(labels.get(f"{LABEL}.plan", "{}"))):
+        return
+    id, preset = labels.get(f"{LABEL}.id", info.name), labels.get(f"{LABEL}.preset", "")
+    raise EnvironmentFailed(
+        f"The environment {id} was made by an older version of jupyter_mlenv. What runs in it could read files of "
+        "this machine, so it is not used any more.",
+        hint=f"Make it anew: jupyter mlenv start {preset} --workspace '{labels.get(f'{LABEL}.workspace', '')}' "
+        "--recreate. It is removed then: packages that were installed inside go with it; the project's files stay.",
+        details={"environment": id},
     )
 
 

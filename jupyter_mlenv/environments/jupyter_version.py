@@ -16,13 +16,13 @@ from .model import Environment, State
 ENDPOINT = "notebook"
 """The endpoint whose start is the time to ask: only pages of a Jupyter can do harm."""
 
-PATIENCE = 20.0
-"""Seconds for the answer: a Python that looks at the packages it has."""
+ANSWER_TIMEOUT_SECONDS = 20.0
+"""The time for the answer: a Python that looks at the packages it has."""
 
 MAX_ENVIRONMENTS = 1024
 """Environments whose answer is remembered; another one is asked again."""
 
-_LIMIT = 4096  # bytes of an answer
+MAX_ANSWER_BYTES = 4096
 _ASK = f"""
 import json
 try:
@@ -50,12 +50,12 @@ async def versions(agent: AgentClient, python: str, cwd: str) -> dict[str, str]:
         nonlocal said
         async with await agent.exec([python, "-c", _ASK], cwd=cwd) as session:
             async for _, piece in session:
-                said += piece[:_LIMIT]
-                if len(said) >= _LIMIT:
+                said += piece[:MAX_ANSWER_BYTES]
+                if len(said) >= MAX_ANSWER_BYTES:
                     return
 
     with suppress(MlenvError, OSError, asyncio.TimeoutError, ValueError, RecursionError):
-        await asyncio.wait_for(ask(), PATIENCE)
+        await asyncio.wait_for(ask(), ANSWER_TIMEOUT_SECONDS)
         found = json.loads(said)
         if isinstance(found, dict):
             return {
@@ -64,13 +64,13 @@ async def versions(agent: AgentClient, python: str, cwd: str) -> dict[str, str]:
     return {}
 
 
-class InsideJupyter:
+class JupyterVersions:
     """Warnings by environment, of this process. `changed(id)` is awaited when there is a new one."""
 
     def __init__(
         self,
         running: Callable[[str], Awaitable[Environment]],
-        agent: Callable[[Environment], Awaitable[AgentClient]],
+        agent: Callable[[str], Awaitable[AgentClient]],
         changed: Callable[[str], Awaitable[None]],
     ) -> None:
         self._running, self._agent, self._changed = running, agent, changed
@@ -105,7 +105,7 @@ class InsideJupyter:
         with suppress(MlenvError):  # it has gone meanwhile
             environment = await self._running(id)
             if environment.state is State.RUNNING:
-                agent = await self._agent(environment)
+                agent = await self._agent(id)
                 said = safe_versions.sentence(await versions(agent, environment.python, environment.workspace))
                 self._known.put(id, (said,) if said else ())
                 if said:

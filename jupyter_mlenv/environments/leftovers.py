@@ -14,7 +14,7 @@ from ..workers import off_loop
 from . import run_directory, trash
 from .locks import Locks
 
-NAME = re.compile(r"[0-9a-f]{10}")
+RUN_DIRECTORY_NAME = re.compile(r"[0-9a-f]{10}")
 """What a run directory is called: the end of its environment's id."""
 
 
@@ -49,10 +49,11 @@ def _tidy(run_root: str) -> None:
 def _directories(run_root: str) -> set[str]:
     try:
         with os.scandir(run_root) as entries:
-            found = {e.path for e in entries if NAME.fullmatch(e.name) and e.is_dir(follow_symlinks=False)}
+            folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return set()
-    return set(filter(run_directory.of_this_machine, found))
+    paths = [folder.path for folder in folders if RUN_DIRECTORY_NAME.fullmatch(folder.name)]
+    return set(filter(run_directory.of_this_machine, paths))
 
 
 async def _known(engine: Engine) -> set[str]:

@@ -11,9 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from .. import timestamps
-from ..agent_client import AgentClient
-from ..agent_client.routes import TcpRoute, UnixRoute
-from ..container_layout import AGENT_PORT, LABEL, TOKEN_PATH
+from ..container_layout import LABEL, TOKEN_PATH
 from ..engines.base import ContainerInfo, Engine
 from ..engines.model import FileEntry, Progress, Reporter
 from ..errors import (
@@ -31,21 +29,21 @@ from ..planning import plan as planning
 from ..planning.model import Plan
 from ..settings import Settings
 from ..workers import off_loop
-from . import from_container, run_directory, start_check, start_failure, trash
+from . import agents, from_container, run_directory, start_check, start_failure, trash
 from .locks import Locks
 
-FOREIGN_START = 10.0
-"""Seconds that another process gets between creating a container and starting it, where no lock tells whether it still
+FOREIGN_START_SECONDS = 10.0
+"""The time that another process gets between creating a container and starting it, where no lock tells whether it still
 lives; usually it takes 0.1."""
 
-PATIENCE = 60.0
-"""Seconds that another process may work on an environment, beside the time for its agent to answer."""
+LOCK_PATIENCE_SECONDS = 60.0
+"""The time that another process may work on an environment, beside the time for its agent to answer."""
 
-UNHEARD = 3.0
-"""Seconds without an answer after which it is looked whether the agent is heard at all; it usually takes 0.2."""
+SILENCE_SECONDS = 3.0
+"""The time without an answer after which it is looked whether the agent is heard at all; it usually takes 0.2."""
 
-CHECK_EVERY = 0.25
-"""Seconds between two looks whether the container still runs while its agent is awaited."""
+CHECK_INTERVAL_SECONDS = 0.25
+"""The time between two looks whether the container still runs while its agent is awaited."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,9 @@ class Lifecycle:
 
     def held(self, id: str) -> AbstractAsyncContextManager[bool]:
         """Hold the environment's lock while its container is changed; see `Locks.held`."""
-        return self.locks.held(id, self.settings.start_timeout + PATIENCE)
+        return self.locks.held(id, self.settings.start_timeout + LOCK_PATIENCE_SECONDS)
 
-    async def up(self, plan: Plan, report: Reporter, *, recreate: bool = False) -> ContainerInfo:
+    async def ensure_running(self, plan: Plan, report: Reporter, *, recreate: bool = False) -> ContainerInfo:
         """The running container of this plan with its agent ready, made or started as needed.
 
         Holds the lock but while an image is pulled or built: what is there goes on meanwhile, also if that fails.
@@ -68,14 +66,14 @@ class Lifecycle:
         `startcheck.checked` raises.
         """
         # Before the lock is waited for: whoever holds it may be making anew what this is to replace.
-        old, ensured = await self._present(plan.container.name) if recreate else "", False
+        old, ensured = await self._container_id(plan.container.name) if recreate else "", False
         while True:
             async with self.held(plan.id) as sure:
-                info = await self.existing(plan.container.name, sure=sure)
+                info = await self.find_container(plan.container.name, sure=sure)
                 # One that another process made anew meanwhile, with the same wishes, is as good as ours would be.
                 fresh = info is not None and (info.id != old or not recreate) and _same_plan(info, plan, recreate)
                 if info is not None and fresh:
-                    return await self.wake(info, report)
+                    return await self.start_stopped(info, report)
                 if ensured:
                     if info is not None:
                         await self.remove(info)
@@ -83,13 +81,13 @@ class Lifecycle:
             await Images(self.engine, self.settings).ensure(plan, report)
             ensured = True
 
-    async def wake(self, info: ContainerInfo, report: Reporter) -> ContainerInfo:
+    async def start_stopped(self, info: ContainerInfo, report: Reporter) -> ContainerInfo:
         """Start a container that exists, unless it runs, and wait for its agent. The lock is held.
 
-        Raises `EnvironmentFailed` for one that a version before made, see `check`, and what `startcheck.checked` and
-        `check_again` raise; then it is left, or again, stopped.
+        Raises what `from_container.require_guarded`, `start_check.checked` and `start_check.check_again` raise; then it
+        is left, or again, stopped.
         """
-        self.check(info)
+        from_container.require_guarded(info)
         if info.status != "exited":  # paused: nothing is mounted anew
             info = info if info.status == "running" else await self.engine.start(info.id)
             await self._ready(info, report)
@@ -108,9 +106,17 @@ class Lifecycle:
                 raise
         return info
 
-    async def allowed(self, info: ContainerInfo) -> None:
-        """Look whether it could be started now, before it is stopped to be started again. Raises as `wake` does."""
+    async def require_startable(self, info: ContainerInfo) -> None:
+        """Look whether a running one could be started now, before it is stopped. Raises what `start_stopped` raises."""
         async with self._checked(info):
+            pass
+
+    async def settled(self, id: str) -> None:
+        """Wait for whoever is changing the environment; no engine call.
+
+        Whoever has just started it looks first at what it has mounted, and may stop it again. Raises EnvironmentBusy.
+        """
+        async with self.held(id):
             pass
 
     def _checked(self, info: ContainerInfo) -> AbstractAsyncContextManager[start_check.StartCheck]:
@@ -124,32 +130,14 @@ class Lifecycle:
         await self.engine.remove(info.id)
         await self._forget(info.labels)
 
-    async def client(self, info: ContainerInfo) -> AgentClient:
-        """A client for the agent of a running container. Raises `EnvironmentFailed` as `check` does."""
-        self.check(info)
-        run_dir = info.labels.get(f"{LABEL}.run", "")
-        if run_dir:
-            return AgentClient(UnixRoute(run_directory.agent_socket(run_dir)), run_directory.token(run_dir))
-        if AGENT_PORT not in info.ports:
-            info = await self.engine.inspect(info.id)
-        if AGENT_PORT not in info.ports:
-            raise AgentUnreachable(
-                "The engine publishes no port of the environment, by which it is reached.",
-                hint="If it has just stopped, start it again. Else its network publishes none: see `network`.",
-                details={"environment": info.labels.get(f"{LABEL}.id", info.name)},
-            )
-        facts = await self.engine.facts()
-        token = (await self.engine.read_file(info.id, TOKEN_PATH)).decode("latin-1").strip()
-        return AgentClient(TcpRoute(facts.publish_host, info.ports[AGENT_PORT]), token)
-
-    async def existing(self, name: str, *, sure: bool) -> ContainerInfo | None:
+    async def find_container(self, name: str, *, sure: bool) -> ContainerInfo | None:
         """The container of this name, unless it is a leftover of a start that died half-way.
 
         `sure`: the lock is held against other processes, so that none of them is about to start it. Raises
         NameConflict for a container that is not the owner's, EnvironmentBusy for one that stays in a state that leads
         to none of these.
         """
-        deadline = time.monotonic() + FOREIGN_START
+        deadline = time.monotonic() + FOREIGN_START_SECONDS
         while True:
             try:
                 info = await self.engine.inspect(name)
@@ -157,14 +145,14 @@ class Lifecycle:
                 if info.status in ("running", "exited", "paused"):
                     return info
                 late = time.monotonic() > deadline
-                old = timestamps.age(info.created) > timedelta(seconds=FOREIGN_START)
+                old = timestamps.age(info.created) > timedelta(seconds=FOREIGN_START_SECONDS)
                 if info.status == "dead" or (info.status == "created" and (sure or late or old)):
                     await self.remove(info)
                     return None
                 if late:
                     raise EnvironmentBusy(
                         f'The engine says that the container {info.name} is "{info.status}", for more than '
-                        f"{FOREIGN_START:.0f} s now. It can be neither used nor started meanwhile.",
+                        f"{FOREIGN_START_SECONDS:.0f} s now. It can be neither used nor started meanwhile.",
                         hint="Wait for the end of that. If it has none: jupyter mlenv rm "
                         f"{info.labels.get(f'{LABEL}.id', info.name)}",
                         details={"container": info.name, "status": info.status},
@@ -173,7 +161,7 @@ class Lifecycle:
                 return None
             await asyncio.sleep(0.05)
 
-    async def _present(self, name: str) -> str:
+    async def _container_id(self, name: str) -> str:
         try:
             return (await self.engine.inspect(name)).id
         except ContainerNotFound:
@@ -195,16 +183,16 @@ class Lifecycle:
         async with start_check.checked(plan.workspace, plan.container.mounts, asked, self.settings) as check:
             self._prepare(plan.container.labels, anew=sure)
             try:
-                return await self._made(plan, report, check)
+                return await self._create_and_start(plan, report, check)
             except NameConflict:
                 # Without locks another process can win; its container is as good as ours would have been.
-                other = await self.existing(plan.container.name, sure=sure)
+                other = await self.find_container(plan.container.name, sure=sure)
                 if other is None:
                     self._prepare(plan.container.labels)
-                    return await self._made(plan, report, check)
-                return await self.wake(other, report)
+                    return await self._create_and_start(plan, report, check)
+                return await self.start_stopped(other, report)
 
-    async def _made(self, plan: Plan, report: Reporter, check: start_check.StartCheck) -> ContainerInfo:
+    async def _create_and_start(self, plan: Plan, report: Reporter, check: start_check.StartCheck) -> ContainerInfo:
         files = (*plan.files, *self._token(plan.container.labels))
         try:
             info = await self.engine.create(plan.container)
@@ -248,18 +236,18 @@ class Lifecycle:
 
         async def still_running() -> None:
             nonlocal checked, unheard
-            if time.monotonic() - checked < CHECK_EVERY:
+            if time.monotonic() - checked < CHECK_INTERVAL_SECONDS:
                 return
             checked = time.monotonic()
             now = await self.engine.inspect(info.id)
             if now.status != "running":
                 raise await start_failure.why(self.engine, self.settings, now)
-            if unheard is not None and checked - begun > UNHEARD:
+            if unheard is not None and checked - begun > SILENCE_SECONDS:
                 waiting, unheard = unheard, None
                 await waiting.hear(self.engine, info.id)
 
         try:
-            client = await self.client(info)
+            client = await agents.client(self.engine, info)
         except AgentUnreachable:
             checked = 0.0
             await still_running()
@@ -271,23 +259,6 @@ class Lifecycle:
         if check is not None:
             facts = await self.engine.facts()
             await check.prove(client, same_kernel=facts.shares_filesystem)
-
-    def check(self, info: ContainerInfo) -> None:
-        """Refuse a container whose token lies where code inside can put another file, or a link, in its place.
-
-        Earlier versions made such ones. Raises `EnvironmentFailed`.
-        """
-        labels = info.labels
-        if from_container.guarded(planning.from_label(labels.get(f"{LABEL}.plan", "{}"))):
-            return
-        id, preset = labels.get(f"{LABEL}.id", info.name), labels.get(f"{LABEL}.preset", "")
-        raise EnvironmentFailed(
-            f"The environment {id} was made by an older version of jupyter_mlenv. What runs in it could read files of "
-            "this machine, so it is not used any more.",
-            hint=f"Make it anew: jupyter mlenv start {preset} --workspace '{labels.get(f'{LABEL}.workspace', '')}' "
-            "--recreate. It is removed then: packages that were installed inside go with it; the project's files stay.",
-            details={"environment": id},
-        )
 
     def _token(self, labels: Mapping[str, str]) -> tuple[FileEntry, ...]:
         """The agent's token as a file of the container."""

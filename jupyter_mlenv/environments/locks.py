@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ..errors import EnvironmentBusy
 
-FIRST_PAUSE, LAST_PAUSE = 0.005, 0.05
-"""Seconds between two attempts to get a lock that another process holds."""
+FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.005, 0.05
+"""The time between two attempts to get a lock that another process holds."""
 
 
 class Locks:
@@ -55,7 +55,7 @@ class Locks:
                 self._local[id] = lock, users - 1
 
     async def _locked(self, path: Path, id: str, patience: float) -> int | None:
-        deadline, pause = time.monotonic() + patience, FIRST_PAUSE
+        deadline, pause = time.monotonic() + patience, FIRST_PAUSE_SECONDS
         while True:
             try:
                 return _try(path)
@@ -69,7 +69,7 @@ class Locks:
             except OSError:  # no locks there, a full disk: what a start needs fails by itself, and a stop has to work
                 return None
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LAST_PAUSE)
+            pause = min(pause * 1.5, LAST_PAUSE_SECONDS)
 
 
 def _try(path: Path) -> int:

@@ -69,7 +69,7 @@ class Planner:
     async def plan(self, preset: Preset, request: StartRequest, seconds: float | None = None) -> Plan:
         """See `plan.make`. Raises OutOfTime after `seconds` of reading; `None` lets it take as long as it takes."""
         await self._workers.run(partial(start_check.allow, request.mounts, self._settings))
-        facts, earlier = await self._engine.facts(), await self._earlier()
+        facts, earlier = await self._engine.facts(), await self._previous_builds()
         writable = await self._writable() if preset.mounts or request.mounts or preset.uses_host_python else ()
         make = partial(planning.make, preset, request, facts, self._settings, earlier=earlier, writable=writable)
         return await self._read(make, seconds)
@@ -81,7 +81,7 @@ class Planner:
         agreed to is not looked at, and missing.
         """
         presets = [preset for preset in presets if preset.consent is None]
-        facts, labels = await self._engine.facts(), [info.labels for info in await self._earlier()]
+        facts, labels = await self._engine.facts(), [info.labels for info in await self._previous_builds()]
 
         async def ready(preset: Preset) -> bool | None:
             make = partial(image_plan.make, preset, workspace, facts, self._settings, earlier=labels)
@@ -141,6 +141,6 @@ class Planner:
         plans = [planning.from_label(container.labels.get(f"{LABEL}.plan", "")) for container in containers]
         return [mount.source for plan in plans for mount in plan.container.mounts if not mount.read_only]
 
-    async def _earlier(self) -> Sequence[ImageInfo]:
+    async def _previous_builds(self) -> Sequence[ImageInfo]:
         """Images we built before: a preset that only adds packages to one reuses its layers."""
         return await self._engine.images({f"{LABEL}.groups": ""})

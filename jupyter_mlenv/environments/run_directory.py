@@ -34,14 +34,14 @@ __all__ = [
     "token",
 ]
 
-LINKED = "k-"
+LINKED_PREFIX = "k-"
 """What the names of sockets begin with that are linked."""
 
 TOKEN_BYTES = 32
 """Entropy of an agent token, in bytes."""
 
-LONGEST_TOKEN = 1024
-"""Bytes of a token's file; a longer one is not ours."""
+MAX_TOKEN_BYTES = 1024
+"""The size of a token's file; a longer one is not ours."""
 
 
 def new_token() -> str:
@@ -112,7 +112,7 @@ def link_socket(run_dir: str, name: str) -> str:
     For programs that connect by a path themselves, such as ZeroMQ. An earlier link of the name is replaced at once.
     Raises OSError as `unix_sockets.find` does.
     """
-    if os.path.basename(name) != name or not name.startswith(LINKED):
+    if os.path.basename(name) != name or not name.startswith(LINKED_PREFIX):
         raise ConnectionRefusedError(errno.ECONNREFUSED, "This is no socket's name", name)
     descriptor, aside = unix_sockets.find(f"{inside(run_dir)}/{name}"), f".{name}-{secrets.token_hex(4)}"
     try:
@@ -136,7 +136,7 @@ def drop_links(run_dir: str, *, alive: bool = True) -> None:
     """Remove links of `link_socket` whose sockets are gone; all of them if no container of it is `alive`."""
     with suppress(OSError), os.scandir(run_dir) as entries:
         for entry in entries:
-            if entry.name.startswith(LINKED) and (not alive or entry.stat(follow_symlinks=False).st_nlink == 1):
+            if entry.name.startswith(LINKED_PREFIX) and (not alive or entry.stat(follow_symlinks=False).st_nlink == 1):
                 os.unlink(entry.path)
 
 
@@ -178,9 +178,9 @@ def _read(path: Path) -> tuple[str, str]:
         return "", ""
     try:
         info = os.fstat(descriptor)
-        if not stat.S_ISREG(info.st_mode) or info.st_uid != os.getuid() or info.st_size > LONGEST_TOKEN:
+        if not stat.S_ISREG(info.st_mode) or info.st_uid != os.getuid() or info.st_size > MAX_TOKEN_BYTES:
             return "", ""
-        text, _, machine = os.read(descriptor, LONGEST_TOKEN).decode("latin-1").strip().partition("\n")
+        text, _, machine = os.read(descriptor, MAX_TOKEN_BYTES).decode("latin-1").strip().partition("\n")
     except OSError:
         return "", ""
     finally:

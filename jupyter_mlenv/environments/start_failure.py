@@ -11,10 +11,10 @@ from ..planning import plan as planning
 from ..settings import Settings
 from . import engine_files
 
-CANNOT_RUN = (126, 127)
+COMMAND_NOT_RUN_CODES = (126, 127)
 """Exit codes of an init that cannot run its command; the command is the image's Python, running the agent."""
 
-TOO_OLD = re.compile(r"^mlenv agent: Python (\S+) is too old, (\S+) or newer is needed")
+PYTHON_TOO_OLD = re.compile(r"^mlenv agent: Python (\S+) is too old, (\S+) or newer is needed")
 """What `agent/start.py` says before it exits."""
 
 
@@ -26,15 +26,15 @@ async def why(engine: Engine, settings: Settings, info: ContainerInfo) -> Contai
     hint = "The log below says why."
     if info.oom_killed:
         reason, hint = "because it ran out of memory", "Give it more with --memory, or in the preset."
-    elif old := next(filter(None, map(TOO_OLD.search, log)), None):
+    elif old := next(filter(None, map(PYTHON_TOO_OLD.search, log)), None):
         reason = f"because {python} in its image {info.image} is Python {old[1]}, and {old[2]} or newer is needed"
         hint = "Use an image with a newer Python, or name another that it has in the preset: image.python."
         if python == settings.host_python:
             hint = "Choose another interpreter of this machine with --MlenvConfig.host_python."
-    elif info.exit_code in CANNOT_RUN and python == settings.host_python:
+    elif info.exit_code in COMMAND_NOT_RUN_CODES and python == settings.host_python:
         reason = f"because {python}, which runs on this machine, does not run there"
-        hint = f"{engine_files.ELSEWHERE} Or choose another interpreter with --MlenvConfig.host_python."
-    elif info.exit_code in CANNOT_RUN:
+        hint = f"{engine_files.ELSEWHERE_HINT} Or choose another interpreter with --MlenvConfig.host_python."
+    elif info.exit_code in COMMAND_NOT_RUN_CODES:
         reason = f"because its image {info.image} has no {python} that runs"
         hint = "Use an image with Python 3.8 or newer, or name the one it has in the preset: image.python."
     return ContainerExited(

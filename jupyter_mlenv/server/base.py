@@ -16,7 +16,7 @@ from . import validation
 
 if TYPE_CHECKING:
     from ..environments import Environments
-    from ..environments.jobs import Job
+    from ..environments.job import Job
     from ..environments.model import Environment
 
 CODES = {

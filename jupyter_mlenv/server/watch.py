@@ -20,7 +20,7 @@ from tornado import web
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from ..environments.change_feed import Message
-from ..environments.jobs import Job
+from ..environments.job import Job
 from ..errors import MlenvError, RequestInvalid
 from . import validation
 from .base import ErrorsAsJson

@@ -138,7 +138,7 @@ async def test_an_agent_in_another_run_directory_is_not_waited_for(
     settings: Settings, small: StartRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of an engine that makes a folder that it does not have: the agent answers in there, and nobody hears it."""
-    monkeypatch.setattr(lifecycle, "UNHEARD", 0.0)
+    monkeypatch.setattr(lifecycle, "SILENCE_SECONDS", 0.0)
     os.mkdir(tmp_path / "theirs")
     engine = FakeEngine(registry={"registry.test/small:1": [1000]})
     engine.sees[RUN_DIR] = str(tmp_path / "theirs")

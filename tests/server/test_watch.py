@@ -13,7 +13,7 @@ import aiohttp
 import jsonschema
 import pytest
 
-from jupyter_mlenv.environments.jobs import Job, JobKind
+from jupyter_mlenv.environments.job import Job, JobKind
 from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.server.handlers import document
 from jupyter_mlenv.server.watch import LOG_CHARACTERS, MAX_MESSAGE, paced

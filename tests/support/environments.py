@@ -16,7 +16,8 @@ import pytest
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.engines.base import Engine
 from jupyter_mlenv.environments import Environments, run_directory
-from jupyter_mlenv.environments.jobs import Job, Jobs
+from jupyter_mlenv.environments.job import Job
+from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.environments.model import Environment
 from jupyter_mlenv.errors import MlenvError
 from jupyter_mlenv.planning.model import StartRequest

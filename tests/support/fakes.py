@@ -25,13 +25,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jupyter_mlenv.container_layout import AGENT_FOLDER, AGENT_PACKAGE, AGENT_START, LABEL, RUN_DIR, TOKEN_PATH
-from jupyter_mlenv.engines.base import ContainerInfo, EngineEvent, EngineFacts, ImageInfo
+from jupyter_mlenv.engines.base import ContainerInfo, EngineEvent, EngineFacts, FileMissing, ImageInfo
 from jupyter_mlenv.engines.model import BuildRecipe, ContainerSpec, FileEntry, Progress, Reporter, Resources
 from jupyter_mlenv.errors import (
     BuildFailed,
     ContainerNotFound,
     EngineUnavailable,
-    FileMissing,
     GpuUnavailable,
     ImageNotFound,
     MlenvError,

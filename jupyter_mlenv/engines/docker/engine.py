@@ -14,11 +14,10 @@ from typing import Literal
 from ...errors import (
     ContainerNotFound,
     EngineError,
-    FileMissing,
     ImageNotFound,
     RegistryUnreachable,
 )
-from ..base import ContainerInfo, EngineEvent, EngineFacts, ImageInfo
+from ..base import ContainerInfo, EngineEvent, EngineFacts, FileMissing, ImageInfo
 from ..model import BuildRecipe, ContainerSpec, FileEntry, Progress, Reporter
 from . import calls
 from .build import base_images, build_error, read_build

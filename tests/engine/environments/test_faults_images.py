@@ -16,7 +16,7 @@ from jupyter_mlenv.engines.base import ContainerInfo
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.engines.model import BuildRecipe, ContainerSpec, FileEntry, Progress
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.environments.jobs import Job
+from jupyter_mlenv.environments.job import Job
 from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import BuildFailed, ImageNotFound, JobCancelled, RegistryUnreachable
 from jupyter_mlenv.planning.model import StartRequest

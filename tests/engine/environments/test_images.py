@@ -18,7 +18,7 @@ from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.engines.model import BuildRecipe
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.environments.jobs import Job
+from jupyter_mlenv.environments.job import Job
 from jupyter_mlenv.environments.model import State
 from tests.support.environments import Named, Settings, inside, inspected, lines_of, opened, start
 from tests.support.gates import private_index

@@ -12,7 +12,8 @@ from jupyter_mlenv.engines.docker.calls import split_lines
 from jupyter_mlenv.engines.docker.classic import ClassicProgress
 from jupyter_mlenv.engines.docker.lines import MAX_LINE_CHARS, MAX_MESSAGE_BYTES, Lines, messages
 from jupyter_mlenv.engines.model import BuildRecipe
-from jupyter_mlenv.environments.jobs import JOB_LOG_LINES, Job, JobKind, Jobs
+from jupyter_mlenv.environments.job import JOB_LOG_LINES, Job, JobKind
+from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.environments.model import Environment, State
 from tests.support import fakedocker
 from tests.support.reporting import Recorder

@@ -74,7 +74,7 @@ async def changes(engine: OddEngine, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     async def snapshot() -> Snapshot:
         return Snapshot((), ())
 
-    made = Changes(engine, Jobs(), OWNER, snapshot=snapshot, refresh=refresh, seen=lambda event: None)
+    made = Changes(engine, Jobs(), OWNER, snapshot=snapshot, refresh=refresh, invalidate=lambda event: None)
     yield made
     await made.close()
 
@@ -134,7 +134,7 @@ async def test_a_state_that_only_another_engine_has_silences_nobody(
     async def snapshot() -> Snapshot:
         return Snapshot((), ())
 
-    changes = Changes(engine, Jobs(), OWNER, snapshot=snapshot, refresh=refresh, seen=lambda event: None)
+    changes = Changes(engine, Jobs(), OWNER, snapshot=snapshot, refresh=refresh, invalidate=lambda event: None)
     watcher = Watcher(changes)
     for id in ("odd", "garbage", "other"):
         engine.queue.put_nowait(about(id))

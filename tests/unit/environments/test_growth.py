@@ -17,7 +17,7 @@ from jupyter_mlenv.bounded_cache import BoundedCache
 from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.base import ContainerInfo
 from jupyter_mlenv.environments import Environments, run_directory
-from jupyter_mlenv.environments import manager as module
+from jupyter_mlenv.environments import agents as module
 from jupyter_mlenv.environments.jobs import FINISHED_JOBS_KEPT, Jobs
 from jupyter_mlenv.errors import DiskFull
 from jupyter_mlenv.planning.model import StartRequest
@@ -86,7 +86,7 @@ async def life(environments: Environments, engine: FullEngine, name: str, worksp
         await job.wait()
     await engine.start(box.info.id)
     await environments.service(plan.id, "8000", "/")
-    environments._inside.look(plan.id)
+    environments._jupyter_versions.look(plan.id)
     await environments.remove(plan.id)
 
 
@@ -100,12 +100,12 @@ async def test_a_thousand_environments_leave_nothing_behind(
             await anext(changes)
             await life(environments, engine, "first", str(workspace))
             before = dict(holdings(environments))
-            assert before["._agents"] == before["._services._routes"] == 0, "it looks where something was held"
+            assert before["._agents._known"] == before["._services._routes"] == 0, "it looks where something was held"
             for first in range(0, IDS, AT_ONCE):
                 names = [f"env-{number}" for number in range(first, first + AT_ONCE)]
                 await asyncio.gather(*(life(environments, engine, name, str(workspace)) for name in names))
                 await asyncio.wait_for(anext(changes), 10)
-            await eventually(lambda: not environments._inside._tasks, "nobody is asked any more")
+            await eventually(lambda: not environments._jupyter_versions._tasks, "nobody is asked any more")
             after = dict(holdings(environments))
         assert after.pop(".jobs._jobs") == after.pop(".jobs._finished") == FINISHED_JOBS_KEPT
         assert after.pop("._changes._messages", 0) <= 64
@@ -121,15 +121,15 @@ async def test_where_nobody_hears_that_they_are_gone_what_is_remembered_is_bound
     settings: Settings, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_AGENTS", 5)
+    monkeypatch.setattr(Environments, "_forget", lambda self, id: None)
     engine = FullEngine()
     environments = Environments(engine, settings, Jobs())
     monkeypatch.setattr(environments._changes, "ensure_running", lambda: None)
-    monkeypatch.setattr(environments, "_forget", lambda id: None)
     environments._services._routes = BoundedCache(5)
     try:
         for number in range(20):
             await life(environments, engine, f"env-{number}", str(workspace))
-        assert len(environments._agents) == 5
+        assert len(environments._agents._known) == 5
         assert len(environments._services._routes) == 5
     finally:
         await environments.close()

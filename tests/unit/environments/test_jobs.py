@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from jupyter_mlenv.engines.model import Progress
-from jupyter_mlenv.environments.jobs import FINISHED_JOBS_KEPT, JOB_LOG_LINES, Job, JobKind, Jobs, JobState
+from jupyter_mlenv.environments.job import JOB_LOG_LINES, Job, JobKind, JobState
+from jupyter_mlenv.environments.jobs import FINISHED_JOBS_KEPT, Jobs
 from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.errors import DiskFull, EnvironmentBusy, JobCancelled, JobNotFound, MlenvError
 
