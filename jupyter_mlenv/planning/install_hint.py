@@ -1,6 +1,6 @@
 """Pure: how a package that was installed in an environment is kept for good, in words for the person who did it.
 
-Decided when the environment is planned; `agent/installed.py` fills in the packages once a cell has installed some.
+Decided when the environment is planned; `agent/ipython/installed.py` fills in the packages that a cell has installed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LINES = "{lines}"
 
 
 def note(preset: Preset, request: StartRequest, id: str, python: str) -> dict[str, str]:
-    """What `agent/installed.py` needs.
+    """What `agent/ipython/installed.py` needs.
 
     Returns
     -------

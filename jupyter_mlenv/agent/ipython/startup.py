@@ -4,9 +4,11 @@
 
 
 def _mlenv(shell):
-    def look(result):
+    held = []
+
+    def before(info):
         try:
-            if "install" in (result.info.raw_cell or ""):
+            if "install" in (info.raw_cell or ""):
                 import importlib.util  # noqa: PLC0415
 
                 # By its path: what a notebook imports by the name is its own.
@@ -15,11 +17,21 @@ def _mlenv(shell):
                 )
                 module = importlib.util.module_from_spec(spec)
                 spec.loader.exec_module(module)
-                module.tell(shell, result)
-        except Exception:  # noqa: BLE001, S110  a cell that has worked must not seem to have failed
+                held[:] = [info, module.Installation()]
+        except Exception:  # noqa: BLE001, S110  a cell must not seem to have failed
             pass
 
-    shell.events.register("post_run_cell", look)
+    def after(result):
+        try:
+            if held and held[0] is result.info:
+                installation = held.pop()
+                held.clear()
+                installation.tell(result.info.raw_cell)
+        except Exception:  # noqa: BLE001, S110  as above
+            pass
+
+    shell.events.register("pre_run_cell", before)
+    shell.events.register("post_run_cell", after)
 
 
 _mlenv(get_ipython())  # noqa: F821
