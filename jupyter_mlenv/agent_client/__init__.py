@@ -1,5 +1,7 @@
 """The agent's protocol (`docs/architecture.md`) over a route to a container."""
 
-from .client import AgentClient, KernelStarted, KernelStatus, ServiceInfo, ServiceStatus
+from .client import AgentClient
+from .kernels import KernelRequest, KernelStarted, KernelStatus
+from .services import ServiceInfo, ServiceStatus
 
-__all__ = ["AgentClient", "KernelStarted", "KernelStatus", "ServiceInfo", "ServiceStatus"]
+__all__ = ["AgentClient", "KernelRequest", "KernelStarted", "KernelStatus", "ServiceInfo", "ServiceStatus"]

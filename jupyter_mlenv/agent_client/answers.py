@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+STATES = ("starting", "ready", "exited")
+"""Of services and kernels."""
+
 PARTS = 100_000
 """Values in one answer: as many are read in some 15 ms, and the largest honest answer has a tenth of them."""
 
@@ -118,3 +121,11 @@ def _float(text: str) -> float:
 
 def _constant(text: str) -> float:
     raise ValueError(f"{text} is no number")
+
+
+def state(answer: dict[str, Any]) -> str:
+    """Return the state of a service or a kernel. Raises ValueError."""
+    found = word(answer, "state")
+    if found not in STATES:
+        raise ValueError("state is none")
+    return found

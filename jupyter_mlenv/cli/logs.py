@@ -33,13 +33,13 @@ class LogsCommand(Command):
             if args.service:
                 agent = await environments.agent(environment.id)
                 # One service runs per address under which a browser sees it, so there may be several of a name.
-                keys = [s.key for s in await agent.services() if s.key.rpartition("-")[0] == args.service]
+                keys = [s.key for s in await agent.services.list() if s.key.rpartition("-")[0] == args.service]
                 if not keys:
                     raise EndpointNotFound(
                         f"No service {args.service!r} has been started in {environment.id}.",
                         hint=f"Open it first: jupyter mlenv open {environment.id} {args.service}",
                     )
-                lines = [line for key in keys for line in await agent.service_log(key, tail=args.tail)]
+                lines = [line for key in keys for line in await agent.services.log(key, tail=args.tail)]
             else:
                 lines, silent = [], True
                 async for line in environments.logs(environment.id, tail=args.tail, follow=args.follow):

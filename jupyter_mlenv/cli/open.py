@@ -227,4 +227,4 @@ async def _stop_service(environments: Environments, id: str, endpoint: str, secr
         return
     with contextlib.suppress(MlenvError, OSError):
         agent = await environments.agent(id)
-        await agent.stop_service(service_key(endpoint, endpoint_url(secret, id, endpoint)))
+        await agent.services.stop(service_key(endpoint, endpoint_url(secret, id, endpoint)))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from ..agent_client import AgentClient
-from ..agent_client.routes import TcpRoute, UnixRoute
+from ..agent_client.routes import TcpRoute
 from ..bounded_cache import BoundedCache
 from ..container_layout import AGENT_PORT, LABEL, TOKEN_PATH
 from ..engines.base import ContainerInfo, Engine
@@ -67,7 +67,7 @@ async def client(engine: Engine, info: ContainerInfo) -> AgentClient:
     from_container.require_guarded(info)
     run_dir = info.labels.get(f"{LABEL}.run", "")
     if run_dir:
-        return AgentClient(UnixRoute(run_directory.agent_socket(run_dir)), run_directory.token(run_dir))
+        return run_directory.agent(run_dir)
     if AGENT_PORT not in info.ports:
         info = await engine.inspect(info.id)
     if AGENT_PORT not in info.ports:

@@ -94,7 +94,7 @@ class Services:
         endpoint = _endpoint(environment, name)
         url = endpoint_url(base_url, id, name)
         try:
-            service = await agent.start_service(
+            service = await agent.services.start(
                 service_key(name, url),
                 command=list(endpoint.command),
                 base_url=url,

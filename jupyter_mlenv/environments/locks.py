@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ..errors import EnvironmentBusy
+from ..planning.model import run_directory_of
 
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.005, 0.05
 """The time between two attempts to get a lock that another process holds."""
@@ -42,7 +43,7 @@ class Locks:
         self._local[id] = lock, users + 1
         try:
             async with lock:
-                path = Path(self._run_root, f"{id[-10:]}.lock")
+                path = Path(f"{run_directory_of(self._run_root, id)}.lock")
                 descriptor = await self._locked(path, id, patience)
                 try:
                     yield descriptor is not None

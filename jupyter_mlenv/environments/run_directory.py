@@ -14,13 +14,15 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from ..agent_client import unix_sockets
+from ..agent_client import AgentClient, unix_sockets
+from ..agent_client.routes import UnixRoute
 from ..container_layout import INSIDE, inside
 from ..errors import DiskFull, MlenvError
 from . import trash
 
 __all__ = [
     "INSIDE",
+    "agent",
     "agent_socket",
     "drop_links",
     "inside",
@@ -79,6 +81,11 @@ def prepare(run_root: str, run_dir: str) -> None:
             remove(run_root, run_dir)
             trash.empty(run_root)
         raise _cannot(path, error) from error
+
+
+def agent(run_dir: str) -> AgentClient:
+    """Return a client of the agent whose socket and token a run directory has. Raises EnvironmentFailed."""
+    return AgentClient(UnixRoute(agent_socket(run_dir)), token(run_dir))
 
 
 def token(run_dir: str) -> str:

@@ -14,13 +14,16 @@ from traitlets.config import Application
 
 from ..agent_client import AgentClient
 from ..environments import Environments
-from ..errors import AgentUnreachable, KernelExited, KernelTimeout, MlenvError, NotFound
+from ..environments.model import State
+from ..errors import AgentUnreachable, EnvironmentNotFound, KernelExited, KernelTimeout, MlenvError, NotFound
 from ..presets.model import BuiltImage, DockerfileImage, HostImage
 from . import placement
 
-PATIENCE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
+HOLD_RETRY_DELAYS_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts to hold again a kernel whose environment runs and whose agent does not answer."""
 
+REMOVAL_GRACE_SECONDS = 0.5
+"""Seconds that an engine may report a container as stopped which it is removing."""
 
 NO_IPYKERNEL = re.compile(r"No module named '?ipykernel")
 """What Python says, of `-m ipykernel_launcher` too."""
@@ -36,16 +39,16 @@ class Exit:
 
 
 def silent(environment: str) -> Exit:
-    """The end, as far as anybody can tell, of a kernel whose environment runs and does not answer."""
+    """Return the end, as far as anybody can tell, of a kernel whose environment runs and does not answer."""
     reason = f"The environment {environment} does not answer any more. Restart it: jupyter mlenv restart {environment}"
     return Exit(-int(signal.SIGKILL), reason, gone=True)
 
 
 async def follow(environments: Environments, environment: str, agent: AgentClient, id: str) -> Exit:
     """Hold the kernel, so that it lives, until it ends."""
-    for pause in (*PATIENCE, None):
+    for pause in (*HOLD_RETRY_DELAYS_SECONDS, None):
         try:
-            async for event in agent.hold(id):
+            async for event in agent.kernels.hold(id):
                 if event["event"] == "kernel_exited":
                     return told(event, environment)
         except NotFound:
@@ -54,7 +57,7 @@ async def follow(environments: Environments, environment: str, agent: AgentClien
         except AgentUnreachable as error:
             if error.details.get("code") == "unauthorized":  # another container, with a token of its own
                 return Exit(-int(signal.SIGKILL), f"The environment {environment} was made anew without the kernel.")
-            reason = await placement.why_gone(environments, environment)
+            reason = await why_gone(environments, environment)
             if reason:
                 return Exit(-int(signal.SIGKILL), reason, gone=True)
         if pause is not None:
@@ -63,11 +66,11 @@ async def follow(environments: Environments, environment: str, agent: AgentClien
 
 
 def told(event: Mapping[str, Any], environment: str) -> Exit:
-    """What the agent's notice means for a person."""
+    """Return what the agent's notice means for a person."""
     code = event.get("exit_code")
     code = int(code) if isinstance(code, int) else -int(signal.SIGKILL)
     if event.get("stopping"):
-        return Exit(code, placement.was_stopped(environment), gone=True)
+        return Exit(code, was_stopped(environment), gone=True)
     if event.get("oom"):
         limit = event.get("memory_limit")
         size = f", which may use {_size(limit)}" if isinstance(limit, int) else ""
@@ -84,8 +87,8 @@ def told(event: Mapping[str, Any], environment: str) -> Exit:
     return Exit(code, f"The kernel {how} in the environment {environment}. {log}")
 
 
-async def not_started(environments: Environments, place: placement.Place, error: MlenvError) -> MlenvError:
-    """The agent's error about a kernel that did not start, as one that says where, why and what to do."""
+async def not_started(environments: Environments, place: placement.Placement, error: MlenvError) -> MlenvError:
+    """Return the agent's error about a kernel that did not start, as one that says where, why and what to do."""
     where = f"in the environment {place.environment}"
     about: dict[str, Any] = {"details": {**error.details, "environment": place.environment}, "log": error.log}
     if isinstance(error, KernelTimeout):
@@ -100,8 +103,8 @@ async def not_started(environments: Environments, place: placement.Place, error:
     return KernelExited(message, hint="The log says why.", **about)
 
 
-async def _add_ipykernel(environments: Environments, place: placement.Place) -> str:
-    """How to, which depends on where the image comes from."""
+async def _add_ipykernel(environments: Environments, place: placement.Placement) -> str:
+    """Return how to add ipykernel, which depends on where the image comes from."""
     name = preset_of(place.environment)
     presets, _ = await environments.presets(place.workspace)
     image = next((preset.image for preset in presets if preset.name == name), None)
@@ -122,14 +125,43 @@ async def _add_ipykernel(environments: Environments, place: placement.Place) -> 
     return f"Write `{line}` below [image] in the preset, {anew}"
 
 
+async def why_gone(environments: Environments, id: str) -> str:
+    """Return what has become of the environment of a kernel that ended with it, as a sentence; empty if it runs."""
+    try:
+        environment = await environments.look(id)
+        if environment.state is not State.RUNNING:
+            await asyncio.sleep(REMOVAL_GRACE_SECONDS)
+            environment = await environments.look(id)
+    except EnvironmentNotFound:
+        return f"The environment {id} was removed, and its kernels with it. A restart of the kernel makes it anew."
+    except MlenvError as error:
+        return f"The kernel ended with its environment {id}. {error.message} {error.hint}".strip()
+    if environment.state is State.RUNNING:
+        return ""
+    if environment.oom_killed:
+        return (
+            f"The environment {id} ran out of memory and stopped, and its kernels with it. Give it more in the preset "
+            "(resources.memory); a restart of the kernel starts it."
+        )
+    return was_stopped(id)
+
+
+def was_stopped(id: str) -> str:
+    """Return the sentence about a kernel whose environment was stopped."""
+    return f"The environment {id} was stopped, and its kernels with it. A restart of the kernel starts it."
+
+
 def preset_of(environment: str) -> str:
-    """The name that an environment's id begins with."""
+    """Return the name that an environment's id begins with."""
     return environment.rpartition("-")[0]
 
 
 def log_of(provisioner: Any) -> Any:
-    """Where a person reads: an application's log. In a program that is none, as one that calls nbclient, what traitlets
-    logs goes nowhere, and all that Jupyter says is "Kernel died"."""
+    """Return the log that a person reads: an application's, else our own.
+
+    In a program that is no application, as one that calls nbclient, what traitlets logs goes nowhere, and all that
+    Jupyter says is "Kernel died".
+    """
     return provisioner.log if Application.initialized() else logging.getLogger("jupyter_mlenv")
 
 

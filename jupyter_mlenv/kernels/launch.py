@@ -22,31 +22,30 @@ from typing import Any, NoReturn
 
 from traitlets.config import Config
 
+from ..agent_client import KernelRequest
 from ..container_layout import RUN_DIR
 from ..environments import Environments
 from ..environments.jobs import Jobs
 from ..errors import EnvironmentFailed, MlenvError, RequestInvalid
-from . import loop_thread, placement, remote_kernel
-from .exit_reason import Exit, follow
+from . import loop_thread
+from .exit_reason import Exit
 from .kernel_error import KernelError
 from .launch_info import socket_prefix
-from .placement import Place, Wish
-from .socket_forwarder import PORTS, Address, Relay
+from .placement import KernelTarget, Placement
+from .remote_kernel import RemoteKernel
+from .socket_forwarder import PORTS, Address
 
-START_TIMEOUT = 60.0
-"""Seconds from the start of a kernel's process to bound sockets."""
-
-GRACE = 5.0
+GRACE_SECONDS = 5.0
 """Seconds that the kernel lives on when this process is killed: nobody else can take it over."""
 
-LOOK = 1.0
+PARENT_CHECK_SECONDS = 1.0
 """Seconds between two looks whether the front end still lives."""
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 """In the order in which a kernel's sockets are numbered."""
 
 EVERYWHERE = {"": None, "*": None, "0.0.0.0": None}  # noqa: S104  the front end's wish
-"""What a connection file may call all addresses of this machine."""
+"""Names of all addresses of this machine in a connection file."""
 
 
 def main() -> NoReturn:
@@ -79,7 +78,7 @@ async def run(preset: str, file: str, workspace: str = "", name: str = "") -> Ex
     id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{os.path.realpath(file)} {connection['key']}"))  # noqa: ASYNC240
     config = loop_thread.configured(Config())
     environments = Environments(config.engine(), config.settings(), Jobs())
-    kernel = Kernel(environments, Wish(preset, os.getcwd(), id, workspace, name), connection)
+    kernel = LaunchedKernel(environments, KernelTarget(preset, os.getcwd(), id, workspace, name), connection)
     loop = asyncio.get_running_loop()
     work = loop.create_task(kernel.serve())
     asked: list[signal.Signals] = []
@@ -111,7 +110,7 @@ async def run(preset: str, file: str, workspace: str = "", name: str = "") -> Ex
 
 
 def read_connection(file: str) -> dict[str, Any]:
-    """What the front end wrote down. Raises RequestInvalid."""
+    """Read a connection file of the front end. Raises RequestInvalid."""
     try:
         with open(file, encoding="utf-8") as opened:
             connection = json.load(opened)
@@ -133,7 +132,7 @@ def read_connection(file: str) -> dict[str, Any]:
 
 
 def addresses(connection: Mapping[str, Any]) -> list[Address]:
-    """Where the front end looks for the kernel's five sockets, in the order of their numbers inside."""
+    """Return the addresses where the front end looks for the kernel's five sockets, in the order of their numbers."""
     ip = str(connection.get("ip", ""))
     ports = [int(connection[f"{channel}_port"]) for channel in CHANNELS]
     if connection.get("transport", "tcp") == "ipc":
@@ -141,69 +140,56 @@ def addresses(connection: Mapping[str, Any]) -> list[Address]:
     return [(EVERYWHERE.get(ip, ip), port) for port in ports]
 
 
-class Kernel:
+class LaunchedKernel:
     """A kernel in its environment, behind the addresses of a connection file on this machine."""
 
-    def __init__(self, environments: Environments, wish: Wish, connection: Mapping[str, Any]) -> None:
-        self._environments, self._wish, self._connection = environments, wish, connection
-        self._place: Place | None = None
+    def __init__(self, environments: Environments, target: KernelTarget, connection: Mapping[str, Any]) -> None:
+        self._remote = RemoteKernel(environments, target.kernel_id)
+        self._target, self._connection = target, connection
 
     async def serve(self) -> Exit:
-        """From its start to its end, which a cancel brings about. Raises MlenvError."""
-        environments, wish = self._environments, self._wish
-        place = found = await placement.find(environments, wish)
+        """Start it and wait for its end, which a cancel brings about. Raises MlenvError."""
+        remote = self._remote
+        place = await remote.find(self._target)
         try:
-            self._place = place = (await remote_kernel.start(environments, wish, found, self._options(found)))[0]
-            names = [f"{socket_prefix(wish.kernel_id)}-{number}" for number in PORTS]
-            relay = Relay(place.agent, dict(zip(addresses(self._connection), names, strict=True)))
+            await remote.start(self._request(place))
             try:
-                await self._listen(relay, place)
-                return await follow(environments, place.environment, place.agent, wish.kernel_id)
+                await remote.forward(addresses(self._connection))
+            except OSError as error:
+                ip = self._connection.get("ip")
+                raise EnvironmentFailed(
+                    f"The ports of the connection file cannot be opened at {ip}: {error.strerror}.",
+                    hint="Start the kernel again; it gets other ports then.",
+                    details={"environment": place.environment},
+                ) from error
+            try:
+                return await remote.follow()
             finally:
-                await relay.close()
+                await remote.disconnect()
         finally:
-            await remote_kernel.end(environments, wish.kernel_id, place, logging.getLogger("jupyter_mlenv"))
+            await remote.end(logging.getLogger("jupyter_mlenv"))
 
     async def interrupt(self) -> None:
-        """SIGINT to the kernel and what its cell has started; nothing where it is starting or has ended."""
-        if self._place is not None:
-            with suppress(MlenvError):
-                await self._place.agent.signal_kernel(self._wish.kernel_id, "SIGINT")
+        """Send SIGINT to the kernel and what its cell has started; nothing where it is starting or has ended."""
+        with suppress(MlenvError):
+            await self._remote.signal("SIGINT")
 
-    def _options(self, found: Place) -> dict[str, Any]:
-        prefix = socket_prefix(self._wish.kernel_id)
+    def _request(self, place: Placement) -> KernelRequest:
+        prefix = socket_prefix(self._target.kernel_id)
         numbers = {f"{channel}_port": number for channel, number in zip(CHANNELS, PORTS, strict=True)}
         session = os.environ.get("JPY_SESSION_NAME", "")
-        return {
-            "connection": {**self._connection, "transport": "ipc", "ip": f"{RUN_DIR}/{prefix}", **numbers},
-            "argv": list(found.options.argv) or None,
-            "spec": found.options.spec,
-            "env": {"JPY_SESSION_NAME": session} if session else {},
-            "cwd": found.cwd,
-            "preload": list(found.options.preload),
-            "fork": found.options.fork,
-            "timeout": START_TIMEOUT,
-            "grace": min(GRACE, self._environments.settings.kernel_grace),
-            "note": {},
-            "alone": found.isolated,
-        }
-
-    async def _listen(self, relay: Relay, place: Place) -> None:
-        try:
-            await relay.start()
-        except OSError as error:
-            raise EnvironmentFailed(
-                f"The ports of the connection file cannot be opened at {self._connection.get('ip')}: {error.strerror}.",
-                hint="Start the kernel again; it gets other ports then.",
-                details={"environment": place.environment},
-            ) from error
+        return place.request(
+            {**self._connection, "transport": "ipc", "ip": f"{RUN_DIR}/{prefix}", **numbers},
+            env={"JPY_SESSION_NAME": session} if session else {},
+            grace=min(GRACE_SECONDS, self._remote.environments.settings.kernel_grace),
+        )
 
 
 async def orphaned(told: Callable[[], None]) -> None:
     """Tell when the front end has gone; ipykernel does the same, and also only where there is this variable."""
     parent = os.getppid()
     while "JPY_PARENT_PID" in os.environ:
-        await asyncio.sleep(LOOK)
+        await asyncio.sleep(PARENT_CHECK_SECONDS)
         if os.getppid() != parent:
             told()
             return

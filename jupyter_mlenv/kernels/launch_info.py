@@ -1,4 +1,4 @@
-"""Pure: what crosses from this machine into the environment with a kernel, and what does not."""
+"""Connection and variables that go into the environment with a kernel. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from ..container_layout import RUN_DIR
 
-STAYS = frozenset(
+HOST_ONLY_VARIABLES = frozenset(
     (
         "HOME",
         "HOSTNAME",
@@ -35,7 +35,7 @@ STAYS = frozenset(
 
 
 def environment_variables(given: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
-    """What the kernel's environment gets of what a caller asked for.
+    """Return the variables that go in, of those that a caller gave.
 
     `given` is usually a copy of `ours`, this process's environment, with a few variables added or changed (the name of
     the notebook, what the kernelspec or the caller says). Those go in; this machine's own variables do not.
@@ -43,12 +43,12 @@ def environment_variables(given: Mapping[str, str], ours: Mapping[str, str]) -> 
     return {
         name: value
         for name, value in given.items()
-        if name not in STAYS and not name.startswith("JUPYTERHUB_") and ours.get(name) != value
+        if name not in HOST_ONLY_VARIABLES and not name.startswith("JUPYTERHUB_") and ours.get(name) != value
     }
 
 
 def socket_prefix(kernel_id: str) -> str:
-    """The beginning of the names of a kernel's sockets in the run directory: `k-` and 12 hex digits.
+    """Return the beginning of the names of a kernel's sockets in the run directory: `k-` and 12 hex digits.
 
     Short, since a socket's path holds 107 bytes, and always the same for a kernel, so that restarts keep it.
     """
@@ -56,12 +56,12 @@ def socket_prefix(kernel_id: str) -> str:
 
 
 def as_json(info: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with its key as a text."""
+    """Return a connection with its key as a text."""
     return {name: value.decode() if isinstance(value, bytes) else value for name, value in info.items()}
 
 
 def inner_connection(info: Mapping[str, Any], kernel_name: str) -> dict[str, Any]:
-    """The connection file that the kernel reads, from the one of this machine: the sockets' folder differs."""
+    """Return the connection file that the kernel reads, from the one of this machine: the sockets' folder differs."""
     inner = as_json(info)
     inner["kernel_name"] = kernel_name
     if inner["transport"] == "ipc":

@@ -1,16 +1,15 @@
-"""Where a kernel runs: the environment of a preset for the notebook's folder, found or started, never built."""
+"""The placement of a kernel: the environment of a preset for a notebook's folder, found or started, never built."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .. import timestamps, workspaces
-from ..agent_client import AgentClient
-from ..agent_client.routes import UnixRoute
+from ..agent_client import AgentClient, KernelRequest
 from ..container_layout import LABEL, RUN_DIR
 from ..engines.model import Mount
 from ..environments import Environments, run_directory
@@ -26,30 +25,30 @@ from ..errors import (
     WorkspaceForbidden,
 )
 from ..planning import consent, label
-from ..planning.model import ISOLATED, StartRequest, container_name, environment_id
+from ..planning.model import ISOLATED, StartRequest, container_name, environment_id, run_directory_of
 from ..presets import loader
 from ..presets.model import KernelOptions, Preset
 from ..workers import off_loop
 
-LEFTOVER_AGE = 120.0
+LEFTOVER_AGE_SECONDS = 120.0
 """Seconds after which an isolated environment without a kernel is the leftover of a process that died."""
 
-REMOVAL = 0.5
-"""Seconds that an engine may report a container as stopped which it is removing."""
 
+RETRY_DELAYS_SECONDS = (0.1, 0.2, *(0.4,) * 30)
+"""Seconds between attempts to use an environment that is stopped, removed or restarted; an engine grants it ten."""
 
-ENDING = (0.1, 0.2, *(0.4,) * 30)
-"""Seconds between attempts to use an environment that somebody stops, removes or restarts; an engine gives one ten."""
+TRANSIENT_ERRORS = (AgentUnreachable, ContainerNotFound, EnvironmentNotFound, EnvironmentNotRunning)
+"""Errors that it gives meanwhile."""
 
-GOING = (AgentUnreachable, ContainerNotFound, EnvironmentNotFound, EnvironmentNotRunning)
-"""What that looks like meanwhile."""
+START_TIMEOUT_SECONDS = 60.0
+"""From the start of a kernel's process to bound sockets."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a kernelspec and whoever starts the kernel ask for, in paths of this machine.
+class KernelTarget:
+    """The environment that a kernel is wanted in, and the folder, in paths of this machine.
 
     An empty `cwd` is the server's root directory, without a server the process's own. `workspace` may be empty.
     """
@@ -62,8 +61,8 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A running environment, and what a kernel in it needs. `cwd` is the folder as the environment sees it."""
+class Placement:
+    """A running environment for a kernel. `cwd` is the kernel's folder as the environment sees it."""
 
     environment: str
     workspace: str
@@ -71,12 +70,36 @@ class Place:
     agent: AgentClient
     cwd: str
     options: KernelOptions
-    sockets: str  # where this machine has the kernel's sockets: the run directory, or one of its own for a relay
+    sockets: str  # where this machine has the kernel's sockets: the run directory, or one of its own for a forwarder
     isolated: bool = False
 
+    def request(
+        self,
+        connection: Mapping[str, Any],
+        *,
+        argv: Sequence[str] = (),
+        env: Mapping[str, str],
+        grace: float,
+        note: Mapping[str, Any] | None = None,
+    ) -> KernelRequest:
+        """Return the request for a kernel here; an `argv` that a kernelspec gives goes before the preset's."""
+        return KernelRequest(
+            connection,
+            argv=None if self.options.spec else list(argv) or list(self.options.argv) or None,
+            spec=self.options.spec,
+            env=env,
+            cwd=self.cwd,
+            preload=self.options.preload,
+            fork=self.options.fork,
+            timeout=START_TIMEOUT_SECONDS,
+            grace=grace,
+            note=note or {},
+            alone=self.isolated,
+        )
 
-async def find(environments: Environments, wish: Wish) -> Place:
-    """The environment for this kernel, started if it is stopped or not there; one engine call where it runs.
+
+async def find(environments: Environments, target: KernelTarget) -> Placement:
+    """Return the environment for this kernel, started if it is stopped or not there; one engine call where it runs.
 
     Raises
     ------
@@ -90,16 +113,18 @@ async def find(environments: Environments, wish: Wish) -> Place:
     MlenvError
         What else finding the preset or starting the environment raises.
     """
-    return await _settled("", lambda: _find(environments, wish))
+    return await _settled("", lambda: _find(environments, target))
 
 
-async def use(environments: Environments, wish: Wish, place: Place, work: Callable[[Place], Awaitable[None]]) -> Place:
-    """The place where `work` succeeded, which is another than `place` if that was being stopped or removed."""
-    given: Place | None = place
+async def run_in(
+    environments: Environments, target: KernelTarget, place: Placement, work: Callable[[Placement], Awaitable[None]]
+) -> Placement:
+    """Return the placement where `work` succeeded: another one if the environment was being stopped or removed."""
+    given: Placement | None = place
 
-    async def attempt() -> Place:
+    async def attempt() -> Placement:
         nonlocal given
-        given, here = None, given or await _find(environments, wish)
+        given, here = None, given or await _find(environments, target)
         await work(here)
         return here
 
@@ -107,15 +132,15 @@ async def use(environments: Environments, wish: Wish, place: Place, work: Callab
 
 
 async def _settled(id: str, attempt: Callable[[], Awaitable[T]]) -> T:
-    """What `attempt` gives, which is made again while the environment that it wants is on its way out."""
-    for pause in ENDING:
+    """Return what `attempt` gives, which is made again while the environment that it wants is on its way out."""
+    for pause in RETRY_DELAYS_SECONDS:
         try:
             return await attempt()
-        except GOING:
+        except TRANSIENT_ERRORS:
             await asyncio.sleep(pause)
     try:
         return await attempt()
-    except GOING as error:
+    except TRANSIENT_ERRORS as error:
         id = id or error.details.get("environment", "")
         if not id:
             raise
@@ -126,15 +151,15 @@ async def _settled(id: str, attempt: Callable[[], Awaitable[T]]) -> T:
         ) from error
 
 
-async def _find(environments: Environments, wish: Wish) -> Place:
+async def _find(environments: Environments, target: KernelTarget) -> Placement:
     there = await environments.known()
-    running = [e.workspace for e in there if e.preset == wish.preset and e.state is State.RUNNING]
-    workspace, cwd = await off_loop(_folders, wish, environments, running)
+    running = [e.workspace for e in there if e.preset == target.preset and e.state is State.RUNNING]
+    workspace, cwd = await off_loop(_folders, target, environments, running)
     presets, broken = await environments.presets(workspace)
-    preset = loader.find(wish.preset, presets, broken)
-    name = wish.name
+    preset = loader.find(target.preset, presets, broken)
+    name = target.name
     if preset.kernel.isolate:
-        name = f"{ISOLATED}{wish.kernel_id}"
+        name = f"{ISOLATED}{target.kernel_id}"
         await sweep(environments, [e for e in there if e.preset == preset.name and e.name.startswith(ISOLATED)])
     id = environment_id(environments.settings.owner, workspace, preset.name, name)
     environment = next((e for e in there if e.id == id), None)
@@ -142,7 +167,7 @@ async def _find(environments: Environments, wish: Wish) -> Place:
         consent.require(preset)
     if environment is None or environment.state is not State.RUNNING:
         environment = await _start(environments, preset, environment, StartRequest(preset.name, workspace, name))
-    place = Place(
+    place = Placement(
         environment=id,
         workspace=workspace,
         run_dir=environment.run_dir,
@@ -158,7 +183,7 @@ async def _find(environments: Environments, wish: Wish) -> Place:
 
 
 async def client(environments: Environments, environment: Environment) -> AgentClient:
-    """The agent of a running environment, once nobody is changing that.
+    """Return the agent of a running environment, once nobody is changing that.
 
     No engine call where its socket is in a directory of this machine. Raises AgentUnreachable, EnvironmentBusy and what
     `Environments.agent` raises.
@@ -166,50 +191,23 @@ async def client(environments: Environments, environment: Environment) -> AgentC
     if environment.run_dir:
         await environments.settled(environment.id)
         try:
-            return AgentClient(
-                UnixRoute(run_directory.agent_socket(environment.run_dir)), run_directory.token(environment.run_dir)
-            )
+            return run_directory.agent(environment.run_dir)
         except MlenvError as error:  # removed since we were told of it
             raise AgentUnreachable(error.message, details={"environment": environment.id}) from error
     return await environments.agent(environment.id)
 
 
 def sockets(environments: Environments, environment: Environment) -> str:
-    """Where this machine has the sockets of an environment's kernels."""
-    return environment.run_dir or os.path.join(environments.settings.run_root, environment.id[-10:])
+    """Return the folder of this machine with the sockets of an environment's kernels."""
+    return environment.run_dir or run_directory_of(environments.settings.run_root, environment.id)
 
 
-async def why_gone(environments: Environments, id: str) -> str:
-    """What has become of the environment of a kernel that ended with it, as a sentence; empty if it runs."""
-    try:
-        environment = await environments.look(id)
-        if environment.state is not State.RUNNING:
-            await asyncio.sleep(REMOVAL)
-            environment = await environments.look(id)
-    except EnvironmentNotFound:
-        return f"The environment {id} was removed, and its kernels with it. A restart of the kernel makes it anew."
-    except MlenvError as error:
-        return f"The kernel ended with its environment {id}. {error.message} {error.hint}".strip()
-    if environment.state is State.RUNNING:
-        return ""
-    if environment.oom_killed:
-        return (
-            f"The environment {id} ran out of memory and stopped, and its kernels with it. Give it more in the preset "
-            "(resources.memory); a restart of the kernel starts it."
-        )
-    return was_stopped(id)
-
-
-def was_stopped(id: str) -> str:
-    return f"The environment {id} was stopped, and its kernels with it. A restart of the kernel starts it."
-
-
-def _folders(wish: Wish, environments: Environments, running: Sequence[str]) -> tuple[str, str]:
-    """The workspace, and the notebook's folder without links."""
+def _folders(target: KernelTarget, environments: Environments, running: Sequence[str]) -> tuple[str, str]:
+    """Return the workspace, and the notebook's folder without links."""
     settings = environments.settings
-    cwd = os.path.realpath(wish.cwd or settings.root_dir or os.getcwd())
-    if wish.workspace:
-        return workspaces.check(wish.workspace, settings), cwd
+    cwd = os.path.realpath(target.cwd or settings.root_dir or os.getcwd())
+    if target.workspace:
+        return workspaces.check(target.workspace, settings), cwd
     return workspaces.find(cwd, settings, running), cwd
 
 
@@ -240,13 +238,13 @@ async def _start(
 
 
 async def _options(environments: Environments, id: str) -> KernelOptions:
-    """How kernels start by what the environment was made from."""
+    """Return the kernel options that the environment was made with."""
     info = await environments.engine.inspect(container_name(id))
     return label.from_label(info.labels.get(f"{LABEL}.plan", "")).kernel
 
 
-async def _visible(environments: Environments, place: Place, preset: Preset) -> str:
-    """The notebook's folder as the environment sees it. Raises WorkspaceForbidden if it does not."""
+async def _visible(environments: Environments, place: Placement, preset: Preset) -> str:
+    """Return the notebook's folder as the environment sees it. Raises WorkspaceForbidden if it does not."""
     info = await environments.engine.inspect(container_name(place.environment))
     plan = label.from_label(info.labels.get(f"{LABEL}.plan", ""))
     mounts = [mount for mount in plan.container.mounts if mount.target != RUN_DIR]
@@ -265,7 +263,7 @@ async def _visible(environments: Environments, place: Place, preset: Preset) -> 
 
 
 def mapped(path: str, mounts: Sequence[Mount]) -> str:
-    """A path of this machine as a container with these mounts sees it; empty if it does not."""
+    """Return a path of this machine as a container with these mounts sees it; empty if it does not."""
     best = max(
         (m for m in mounts if path == m.source or path.startswith(m.source.rstrip("/") + "/")),
         key=lambda mount: len(mount.source),
@@ -277,11 +275,11 @@ def mapped(path: str, mounts: Sequence[Mount]) -> str:
 async def sweep(environments: Environments, isolated: Sequence[Environment]) -> None:
     """Remove environments whose one kernel has ended without anybody there to remove them."""
     for environment in isolated:
-        if timestamps.age(environment.created).total_seconds() < LEFTOVER_AGE:
+        if timestamps.age(environment.created).total_seconds() < LEFTOVER_AGE_SECONDS:
             continue
         try:
             if environment.state is State.RUNNING:
-                kernels = await (await client(environments, environment)).kernels()
+                kernels = await (await client(environments, environment)).kernels.list()
                 if any(kernel.state != "exited" for kernel in kernels):
                     continue
             await environments.remove(environment.id)

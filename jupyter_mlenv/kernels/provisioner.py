@@ -1,7 +1,7 @@
 """The provisioner: jupyter_client's door to kernels in environments.
 
-Everything that talks to an environment happens in the process's `Background`; what is remembered here is small, and
-`poll` only reads it.
+All that talks to an environment is done by a `RemoteKernel`, in the loop of the process's `Background`. Here is what
+jupyter_client wants to know of it, and `poll` only reads that.
 """
 
 from __future__ import annotations
@@ -10,45 +10,42 @@ import asyncio
 import concurrent.futures
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Unicode
 
-from ..environments import run_directory
+from ..environments import Environments
 from ..errors import EnvironmentFailed, MlenvError, NotFound
-from . import connection_file, loop_thread, placement, remote_kernel
-from .exit_reason import Exit, follow, log_of, silent
+from . import connection_file, loop_thread
+from .exit_reason import Exit, log_of, silent
 from .kernel_error import KernelError
 from .kernelspec import own_argv
 from .launch_info import as_json, environment_variables, inner_connection, socket_prefix
-from .placement import Place, Wish
-from .socket_forwarder import PORTS, Relay, links
+from .placement import KernelTarget, Placement
+from .remote_kernel import RemoteKernel
 
-START_TIMEOUT = 60.0
-"""Seconds from the start of a kernel's process to bound sockets."""
+T = TypeVar("T")
 
-EXIT_WAIT = 0.25
+EXIT_WAIT_SECONDS = 0.25
 """Seconds that `poll` waits for an exit that has been asked for, rather than let the caller sleep over it."""
 
 
 class MlenvProvisioner(KernelProvisionerBase):
-    """Kernels in the environment of a preset; what the kernelspec's `config` can say."""
+    """Kernels in the environment of a preset, which the kernelspec's `config` names."""
 
     preset = Unicode(help="The preset of the environment.")
     workspace = Unicode(help="The project folder; empty: that of the notebook.")
     name = Unicode(help="The environment's name, where it has one.")
 
-    _wish: Wish
-    _place: Place | None = None
+    _remote: RemoteKernel | None = None
     _life: concurrent.futures.Future[Exit] | None = None
     _exit: Exit | None = None
     _asked = False  # somebody wants the kernel to end, so that its end is no crash
-    _relay: Relay | None = None
     reason = ""
     """Why the kernel ended, as a sentence, until it is started again; empty after an end that was asked for."""
     lost = ""
@@ -68,15 +65,15 @@ class MlenvProvisioner(KernelProvisionerBase):
         return self._life is not None
 
     async def poll(self) -> int | None:
-        """`None` while it runs, else its exit code; no engine call and, while it runs, no message either."""
+        """Return `None` while it runs, else its exit code; no engine call and, while it runs, no message either."""
         if self._life is None:
             return 0
         if self._asked and not self._life.done():
-            await asyncio.wait([asyncio.wrap_future(self._life)], timeout=EXIT_WAIT)
+            await asyncio.wait([asyncio.wrap_future(self._life)], timeout=EXIT_WAIT_SECONDS)
         return self._ended().code if self._life.done() else None
 
     async def wait(self) -> int | None:
-        """Its exit code, once it has one."""
+        """Return its exit code, once it has one."""
         if self._life is None:
             return 0
         await asyncio.wait([asyncio.wrap_future(self._life)])
@@ -85,12 +82,12 @@ class MlenvProvisioner(KernelProvisionerBase):
         return code
 
     async def send_signal(self, signum: int) -> None:
-        """To the kernel's process group, so that what a cell has started hears it too."""
-        if self._life is None or self._place is None or signum == 0:
+        """Send a signal to the kernel's process group, so that what a cell has started hears it too."""
+        if self._life is None or signum == 0:
             return
-        agent, name = self._place.agent, signal.Signals(signum).name
+        name = signal.Signals(signum).name
         with suppress(NotFound, EnvironmentFailed):  # it has just ended, which the next poll tells
-            await self._background.run(lambda _: agent.signal_kernel(self._id, name))
+            await self._run(lambda remote: remote.signal(name))
 
     async def kill(self, restart: bool = False) -> None:
         self._asked = True
@@ -108,14 +105,12 @@ class MlenvProvisioner(KernelProvisionerBase):
         """Let go of the kernel; with `isolate` its environment goes too."""
         if restart:
             return
-        place, self._place = self._place, None
-        relay, self._relay = self._relay, None
         try:
-            if relay is not None:
-                await self._background.run(lambda _: relay.close())
-            if place is not None:
-                await self._end(place)
+            if self._remote is not None:
+                await self._run(RemoteKernel.disconnect)
+                await self._run(self._end)
         finally:
+            self._remote = None
             connection_file.over(self.parent)
         if self._life is not None:
             self._life.cancel()
@@ -130,12 +125,11 @@ class MlenvProvisioner(KernelProvisionerBase):
         self._folder = str(kwargs.pop("cwd", None) or "")
         if info := self._background.claim(self._id):
             return await self._take_over(info)
-        self._wish = wish = Wish(self.preset, self._folder, self._id, self.workspace, self.name)
+        target = KernelTarget(self.preset, self._folder, self._id, self.workspace, self.name)
         try:
-            place = await self._background.run(lambda environments: placement.find(environments, wish))
+            place = await self._run(lambda remote: remote.find(target))
         except MlenvError as error:
             raise self._failed(error) from None  # it is all in the text, and Jupyter logs tracebacks whole
-        self._place = place
         prefix = os.path.join(place.sockets, socket_prefix(self._id))
         session = kwargs.get("env", {}).get("JPY_SESSION_NAME", "")
         self.connection_info = connection_file.new(self.parent, prefix, session)
@@ -152,39 +146,30 @@ class MlenvProvisioner(KernelProvisionerBase):
             self._taken = False
             return self.connection_info
         self._cwd = found.cwd
-        options = {
-            "connection": inner_connection(self.connection_info, self._kernel_name),
-            "argv": None if found.options.spec else own_argv(cmd) or list(found.options.argv) or None,
-            "spec": found.options.spec,
-            "env": self._env,
-            "cwd": kwargs.get("cwd", found.cwd),
-            "preload": list(found.options.preload),
-            "fork": found.options.fork,
-            "timeout": START_TIMEOUT,
-            "grace": self._background.settings.kernel_grace,
-            "note": self._note(),
-            "alone": found.isolated,
-        }
+        request = found.request(
+            inner_connection(self.connection_info, self._kernel_name),
+            argv=own_argv(cmd) or (),
+            env=self._env,
+            grace=self._background.settings.kernel_grace,
+            note=self._note(),
+        )
         try:
-            place, started = await self._background.run(
-                lambda environments: remote_kernel.start(environments, self._wish, found, options)
-            )
-            self._place = place
-            await self._reach(place)
+            started = await self._run(lambda remote: remote.start(request))
+            await self._run(RemoteKernel.connect)
         except MlenvError as error:
-            await self._end(self._place or found)  # one whose sockets cannot be used may run
+            await self._run(self._end)  # one whose sockets cannot be used may run
             raise self._failed(error) from None
         if started.interrupt_mode:
             self.kernel_spec.interrupt_mode = started.interrupt_mode
         self._exit, self._asked, self.reason = None, False, ""
-        self._hold(place)
+        self._hold()
         manager: Any = self.parent
         if getattr(manager, "execution_state", "") == "dead":
             manager.reason, manager.execution_state = "", "starting"
         return self.connection_info
 
     def resolve_path(self, path: str) -> str | None:
-        """A path of the kernel's as a path of this machine, where both have it in the same place."""
+        """Return a path of the kernel's as a path of this machine, where both have it in the same place."""
         absolute = Path(self._cwd, os.path.expanduser(path)).resolve()
         return str(absolute) if absolute.exists() else None
 
@@ -196,10 +181,9 @@ class MlenvProvisioner(KernelProvisionerBase):
         if list(sessions) == self.sessions:
             return
         self.sessions = list(sessions)
-        if self._place is not None and self._life is not None and (note := self._note()):
-            agent = self._place.agent
+        if self._life is not None and (note := self._note()):
             with suppress(MlenvError):  # of a version without notes, or it has just ended
-                await self._background.run(lambda _: agent.note_kernel(self._id, note))
+                await self._run(lambda remote: remote.note(note))
 
     async def load_provisioner_info(self, provisioner_info: dict[str, Any]) -> None:
         """Take over a kernel that another process started and that still lives. Raises KernelError."""
@@ -208,14 +192,12 @@ class MlenvProvisioner(KernelProvisionerBase):
         self.connection_info["key"] = str(self.connection_info["key"]).encode()  # type: ignore[typeddict-item]
         id, cwd = provisioner_info["environment"], self._cwd
         try:
-            self._place = place = await self._background.run(
-                lambda environments: remote_kernel.again(environments, self._id, id, cwd)
-            )
-            await self._reach(place)
+            await self._run(lambda remote: remote.attach(id, cwd))
+            await self._run(RemoteKernel.connect)
         except MlenvError as error:
             raise KernelError(error) from error
         self._exit, self._asked, self.reason = None, False, ""
-        self._hold(place)
+        self._hold()
 
     def on_dead(self, told: Callable[[str], None]) -> Callable[[], None]:
         """Call `told(why)` when a kernel that there was has ended for good; returns what takes it back."""
@@ -223,7 +205,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         return lambda: self._listeners.discard(told)
 
     def _info(self) -> dict[str, Any]:
-        """What `load_provisioner_info` needs, as JSON."""
+        """Return what `load_provisioner_info` needs, as JSON."""
         where = {"environment": self._environment, "cwd": self._cwd}
         return {"kernel_id": self._id, "connection_info": as_json(self.connection_info), **where}
 
@@ -233,7 +215,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         return notes.seal({**about, "info": self._info(), "sessions": self.sessions}) if notes else {}
 
     async def _take_over(self, info: Mapping[str, Any]) -> dict[str, Any]:
-        """What `pre_launch` gives for a kernel that lives already. Raises KernelError."""
+        """Attach a kernel that lives already; return what `pre_launch` gives. Raises KernelError."""
         await self.load_provisioner_info(dict(info))
         self._taken = True
         connection_file.given(self.parent, self.connection_info)
@@ -242,6 +224,10 @@ class MlenvProvisioner(KernelProvisionerBase):
     @property
     def _id(self) -> str:
         return str(self.kernel_id)
+
+    @property
+    def _place(self) -> Placement | None:
+        return self._remote.placement if self._remote else None
 
     @property
     def _environment(self) -> str:
@@ -255,42 +241,29 @@ class MlenvProvisioner(KernelProvisionerBase):
     def _background(self) -> loop_thread.Background:
         return loop_thread.shared(self.config)
 
-    async def _reach(self, place: Place) -> None:
-        """Have the kernel's sockets on this machine, where ZeroMQ finds them and no environment can write."""
-        if place.run_dir:
-            try:
-                links(place.run_dir, socket_prefix(self._id))
-            except OSError as error:
-                raise EnvironmentFailed(
-                    f"The kernel's sockets in the environment {place.environment} cannot be used: {error.strerror}.",
-                    hint=f"Restart the environment: jupyter mlenv restart {place.environment}",
-                    details={"environment": place.environment},
-                ) from error
-            return
-        prefix = socket_prefix(self._id)
-        names = [f"{prefix}-{port}" for port in PORTS]
-        earlier = self._relay
-        relay = Relay(place.agent, {os.path.join(place.sockets, name): name for name in names}, place.sockets)
-        if earlier is not None:  # a restart; the manager has removed its sockets
-            await self._background.run(lambda _: earlier.close())
-        await self._background.run(lambda _: relay.start())
-        self._relay = relay
+    async def _run(self, work: Callable[[RemoteKernel], Coroutine[Any, Any, T]]) -> T:
+        """Await `work` on the remote kernel, in the loop that it belongs to."""
+        return await self._background.run(lambda environments: work(self._in(environments)))
 
-    async def _end(self, place: Place) -> None:
-        await self._background.run(lambda environments: remote_kernel.end(environments, self._id, place, self.log))
+    def _in(self, environments: Environments) -> RemoteKernel:
+        if self._remote is None:
+            self._remote = RemoteKernel(environments, self._id)
+        self._remote.environments = environments
+        return self._remote
 
-    def _hold(self, place: Place) -> None:
-        self._life = self._background.start(
-            lambda environments: follow(environments, place.environment, place.agent, self._id)
-        )
+    async def _end(self, remote: RemoteKernel) -> None:
+        await remote.end(self.log)
+
+    def _hold(self) -> None:
+        self._life = self._background.start(lambda environments: self._in(environments).follow())
 
     def _ended(self) -> Exit:
         if self._exit is None:
             assert self._life is not None
             broken = self._life.cancelled() or self._life.exception()
             self._exit = silent(self._environment) if broken else self._life.result()
-            if self._place is not None and self._place.run_dir:
-                run_directory.drop_links(self._place.run_dir)
+            if self._remote is not None:
+                self._remote.drop_links()
             if not self._asked:
                 self.reason = self._exit.reason
                 self.lost = self.reason if self._exit.gone else ""
@@ -301,13 +274,15 @@ class MlenvProvisioner(KernelProvisionerBase):
         return self._exit
 
     def _refused(self) -> KernelError:
-        """Starting again by itself would undo what a person has just stopped or removed, so the kernel is dead."""
+        """Refuse to start again by itself what a person has just stopped or removed: the kernel is dead."""
         reason, self.lost = self.lost, ""
-        self._life, self._place = None, None
+        self._life = None
+        if self._remote is not None:
+            self._remote.placement = None
         return self._failed(EnvironmentFailed(reason))
 
     def _failed(self, error: MlenvError) -> KernelError:
-        """Why there is no kernel now, told to whoever has been using the one that there was."""
+        """Return why there is no kernel now, and tell those who have been using the one that there was."""
         failure = KernelError(error)
         if self._exit is None:
             return failure

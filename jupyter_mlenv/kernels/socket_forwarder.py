@@ -16,7 +16,7 @@ from ..errors import AgentUnreachable
 PORTS = range(1, 6)
 """The numbers in the names of a kernel's five sockets."""
 
-PIECE = 1 << 18
+CHUNK_BYTES = 1 << 18
 """Bytes passed on at a time."""
 
 
@@ -31,10 +31,10 @@ def links(run_dir: str, prefix: str) -> None:
 
 
 Address = str | tuple[str | None, int]
-"""Where a relay listens: the path of a unix socket, or host and port; without a host everywhere on this machine."""
+"""Where a forwarder listens: the path of a unix socket, or host and port; without a host everywhere on this machine."""
 
 
-class Relay:
+class SocketForwarder:
     """Addresses on this machine, each connection to one a tunnel to a socket inside.
 
     ZeroMQ connects again by itself, so a kernel that is restarted, or is not there yet, needs no care.
@@ -109,6 +109,6 @@ class Relay:
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(OSError):
-        while data := await reader.read(PIECE):
+        while data := await reader.read(CHUNK_BYTES):
             writer.write(data)
             await writer.drain()

@@ -70,6 +70,11 @@ def environment_id(owner: str, workspace: str, preset: str, name: str = "") -> s
     return f"{preset}-{digest[:10]}"
 
 
+def run_directory_of(run_root: str, id: str) -> str:
+    """Return the run directory of an environment: the digits of its id, since socket paths are short."""
+    return f"{run_root}/{id[-10:]}"
+
+
 def container_name(environment: str) -> str:
     """The engine-side name; its uniqueness is what makes two simultaneous starts end in one environment."""
     return f"mlenv-{environment}"

@@ -32,7 +32,7 @@ from . import (
 )
 from .image_names import apply_alias
 from .label import from_label, makes_sense, to_label
-from .model import Plan, StartRequest, container_name, environment_id
+from .model import Plan, StartRequest, container_name, environment_id, run_directory_of
 
 __all__ = ["apply_alias", "from_label", "make", "makes_sense", "to_label"]
 
@@ -93,7 +93,7 @@ def make(
     prefixes = ("/usr", *host_python.prefixes(settings)) if preset.uses_host_python else ()
     empty_folders, empty_files = host_config.hidden(prefixes) if prefixes else ((), ())
     # One directory per environment below the run root, short: a socket path holds 107 bytes at most.
-    run_dir = os.path.join(settings.run_root, id[-10:]) if shared else ""
+    run_dir = run_directory_of(settings.run_root, id) if shared else ""
     # What `-I` does, in words that a Python too old for the agent understands too: it is to say so itself.
     command = (python, "-E", "-s", "-S", "-u", AGENT_START, "--run-dir", RUN_DIR, "--token", TOKEN_PATH)
     spec = ContainerSpec(

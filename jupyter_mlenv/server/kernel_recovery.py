@@ -30,7 +30,7 @@ from ..settings import Settings
 SESSION = ("id", "path", "name", "type")
 """Fields of a session, besides its kernel."""
 
-PATIENCE = 5.0
+TAKEOVER_TIMEOUT_SECONDS = 5.0
 """Seconds that all of it may keep a server from listening."""
 
 
@@ -71,9 +71,11 @@ class TakeOver:
     async def run(self, settings: Settings) -> None:
         """Take over what there is, as far as it goes in the time."""
         try:
-            await within(PATIENCE, self._run(settings))
+            await within(TAKEOVER_TIMEOUT_SECONDS, self._run(settings))
         except TimeoutError:
-            self._log.error("Kernels of an earlier server could not be taken over within %g s.", PATIENCE)
+            self._log.error(
+                "Kernels of an earlier server could not be taken over within %g s.", TAKEOVER_TIMEOUT_SECONDS
+            )
 
     async def _run(self, settings: Settings) -> None:
         notes = self._background.notes

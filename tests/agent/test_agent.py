@@ -45,12 +45,12 @@ async def get(client: AgentClient, service: ServiceInfo, path: str) -> tuple[int
 
 
 async def start(running: RunningAgent, key: str, command: list[str], **options: object) -> ServiceInfo:
-    return await running.client.start_service(key, command=command, **{"base_url": "/", "timeout": 20, **options})
+    return await running.client.services.start(key, command=command, **{"base_url": "/", "timeout": 20, **options})
 
 
 async def until_logged(running: RunningAgent, key: str, text: str) -> list[str]:
     for _ in range(500):
-        lines = await running.client.service_log(key)
+        lines = await running.client.services.log(key)
         if any(text in line for line in lines):
             return lines
         await asyncio.sleep(0.01)
@@ -136,7 +136,7 @@ async def test_without_the_token_nothing_is_done(header: str, tmp_path: Path) ->
             )
             assert answer.startswith(b"HTTP/1.1 401 "), verb
             assert answer.count(b"HTTP/1.1") == 1
-        assert await running.client.services() == []
+        assert await running.client.services.list() == []
         assert not (tmp_path / "done").exists()
 
 
@@ -220,7 +220,7 @@ async def test_a_service_that_cannot_be_meant_is_refused(wish: dict[str, object]
     async with agent() as running:
         with pytest.raises(RequestInvalid):
             await start(running, "x", **wish)  # type: ignore[arg-type]
-        assert await running.client.services() == []
+        assert await running.client.services.list() == []
 
 
 @pytest.mark.parametrize("command", [ON_SOCKET, ON_PORT], ids=["socket", "port"])
@@ -234,7 +234,7 @@ async def test_a_service_is_started_once_and_found_again(command: list[str]) -> 
         if first.socket:
             assert stat.S_IMODE(os.stat(first.socket).st_mode) == 0o600
             assert len(Path(first.socket).name) == len("s-01234567.sock")
-        log = await running.client.service_log("web/ä b?")
+        log = await running.client.services.log("web/ä b?")
         assert '"GET /user/alice%40b/missing HTTP/1.1" 404 -' in log[-1] or "404" in "".join(log)
         assert "[web/ä b?] serving on" in running.output.read_text()
 
@@ -262,7 +262,7 @@ async def test_a_service_that_exits_at_once_says_why_and_can_be_started_again(tm
             await start(running, "web", ["sh", "-c", script, *ON_SOCKET])
         assert caught.value.details["exit_code"] == 3
         assert caught.value.log == ("no module named lab", "last words")
-        (status,) = await running.client.services()
+        (status,) = await running.client.services.list()
         assert (status.state, status.exit_code) == ("exited", 3)
         flag.touch()
         assert (await start(running, "web", ["sh", "-c", script, *ON_SOCKET])).started
@@ -289,7 +289,7 @@ async def test_a_service_that_never_answers_is_killed(script: str) -> None:
         with pytest.raises(ServiceTimeout) as caught:
             await start(running, "web", command, timeout=0.5)
         assert caught.value.log
-        (status,) = await running.client.services()
+        (status,) = await running.client.services.list()
         assert status.state == "exited"
         assert status.pid is not None
         assert not alive(status.pid)
@@ -301,7 +301,7 @@ async def test_a_service_that_died_is_started_again_by_the_next_request() -> Non
         os.kill(first.pid, signal.SIGKILL)
 
         async def exited() -> bool:
-            (status,) = await running.client.services()
+            (status,) = await running.client.services.list()
             return (status.state, status.exit_code) == ("exited", -9)
 
         await eventually(exited, "the agent knows of its end")
@@ -323,12 +323,12 @@ print("child", child, flush=True)
     async with agent() as running:
         service = await start(running, "web", [sys.executable, "-c", script + HTTP_SERVER, "{socket}"])
         child = int((await until_logged(running, "web", "child "))[0].split()[1])
-        await running.client.stop_service("web")  # both ignore SIGTERM
+        await running.client.services.stop("web")  # both ignore SIGTERM
         assert not alive(service.pid)
         await gone(child)
         assert (service.socket or "").rpartition("/")[2] not in os.listdir(running.run_dir)
         with pytest.raises(NotFound):
-            await running.client.stop_service("other")
+            await running.client.services.stop("other")
 
 
 async def test_what_a_dead_service_leaves_behind_is_killed() -> None:
@@ -401,11 +401,11 @@ threading.Thread(target=talk).start()
     async with agent() as running:
         await start(running, "web", [sys.executable, "-c", script + HTTP_SERVER, "{socket}"])
         await until_logged(running, "web", "done")
-        lines = await running.client.service_log("web", tail=10000)
+        lines = await running.client.services.log("web", tail=10000)
         assert len(lines) <= 500
         assert "line 59999" in lines
         assert max(map(len, lines)) <= 8192
-        assert await running.client.service_log("web", tail=0) == []
+        assert await running.client.services.log("web", tail=0) == []
 
 
 async def test_an_engine_that_takes_no_output_does_not_stop_the_agent() -> None:

@@ -60,15 +60,15 @@ async def test_a_wrong_token_is_not_waited_for() -> None:
 async def test_services_as_objects() -> None:
     async with agent() as running:
         client = running.client
-        web = await client.start_service("web", command=ON_SOCKET, base_url="/")
+        web = await client.services.start("web", command=ON_SOCKET, base_url="/")
         assert web == ServiceInfo("web", web.pid, web.socket, None, True)
         assert web.socket is not None
         assert web.target == f"unix:{Path(web.socket).name}"
-        board = await client.start_service("board", command=ON_PORT, base_url="/")
+        board = await client.services.start("board", command=ON_PORT, base_url="/")
         assert board.target == f"127.0.0.1:{board.port}"
         assert client.tunnel(board.target) == TunnelRoute(client.route, client.token, board.target)
-        await client.stop_service("web")
-        assert await client.services() == [
+        await client.services.stop("web")
+        assert await client.services.list() == [
             ServiceStatus("web", web.pid, "exited", web.socket, None, -15),
             ServiceStatus("board", board.pid, "ready", None, board.port, None),
         ]
@@ -77,13 +77,13 @@ async def test_services_as_objects() -> None:
 async def test_errors_are_ours() -> None:
     async with agent() as running:
         client = running.client
-        for call in (client.service_log("none"), client.stop_service("none"), client.stop_kernel("none")):
+        for call in (client.services.log("none"), client.services.stop("none"), client.kernels.stop("none")):
             with pytest.raises(NotFound):
                 await call
         with pytest.raises(RequestInvalid, match="command"):
-            await client.start_service("x", command=[], base_url="/")
+            await client.services.start("x", command=[], base_url="/")
         with pytest.raises(ServiceExited) as caught:
-            await client.start_service("x", command=["sh", "-c", "echo why; exit 2", "{port}"], base_url="/")
+            await client.services.start("x", command=["sh", "-c", "echo why; exit 2", "{port}"], base_url="/")
         assert (caught.value.log, caught.value.details["exit_code"]) == (("why",), 2)
         assert caught.value.to_json()["code"] == "service_exited"
 
@@ -92,8 +92,8 @@ async def test_an_impatient_caller_does_not_stop_what_others_wait_for() -> None:
     slow = ["sh", "-c", 'sleep 0.5; exec "$0" "$@"', *ON_SOCKET]
     async with agent() as running:
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(running.client.start_service("web", command=slow, base_url="/"), 0.1)
-        assert not (await running.client.start_service("web", command=slow, base_url="/")).started
+            await asyncio.wait_for(running.client.services.start("web", command=slow, base_url="/"), 0.1)
+        assert not (await running.client.services.start("web", command=slow, base_url="/")).started
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ async def test_something_that_is_no_agent_is_not_believed(path: str, answer: byt
         with pytest.raises(AgentUnreachable):
             await client.exec(["true"])
         with pytest.raises(AgentUnreachable):
-            async for _ in client.hold("x"):
+            async for _ in client.kernels.hold("x"):
                 pass
     finally:
         server.close()

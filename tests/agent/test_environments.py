@@ -512,7 +512,7 @@ async def test_a_service_starts_on_the_first_request_under_its_base_url(environm
     assert environments.cached_service(environment.id, "web", base) == found[0]
     url = f"{base}mlenv/envs/{environment.id}/web/x"
     assert (await _get(found[0], url)).endswith(url.encode())
-    assert len(await (await environments.agent(environment.id)).services()) == 1
+    assert len(await (await environments.agent(environment.id)).services.list()) == 1
 
 
 async def test_a_service_that_exits_shows_its_log_and_the_presets_hint(environments, request_small):

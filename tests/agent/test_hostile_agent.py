@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv.agent_client import AgentClient, unix_sockets
+from jupyter_mlenv.agent_client import AgentClient, KernelRequest, unix_sockets
 from jupyter_mlenv.agent_client.routes import TunnelRoute, UnixRoute, connect
 from jupyter_mlenv.errors import AgentUnreachable, EnvironmentFailed
 from jupyter_mlenv.kernels.signed_record import Notes
@@ -250,12 +250,12 @@ async def test_odd_answers_are_an_agent_that_is_not_ours(path: str, odd: bytes, 
         client = AgentClient(UnixRoute(path), "token")
         asked = {
             "health": client.health(),
-            "service": client.start_service("k", command=["x"], base_url="/"),
-            "services": client.services(),
-            "kernel": client.start_kernel("id", connection={}),
-            "kernels": client.kernels(),
+            "service": client.services.start("k", command=["x"], base_url="/"),
+            "services": client.services.list(),
+            "kernel": client.kernels.start("id", KernelRequest(connection={})),
+            "kernels": client.kernels.list(),
             "stat": client.stat(["/x"]),
-            "hold": anext(client.hold("id")),
+            "hold": anext(client.kernels.hold("id")),
             "exec": client.exec(["x"]),
         }
         async with never_still():
@@ -264,7 +264,7 @@ async def test_odd_answers_are_an_agent_that_is_not_ours(path: str, odd: bytes, 
                     print(name, await question)
             if b"lines" in odd:
                 with pytest.raises(EnvironmentFailed):
-                    await client.service_log("k")
+                    await client.services.log("k")
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ async def test_answers_without_an_end_are_given_up(path: str, attack: Attack) ->
 )
 async def test_a_stream_of_odd_lines_is_broken_off(path: str, line: bytes) -> None:
     with hostile(path, attacks.says(b"HTTP/1.1 200 OK\r\n\r\n" + line)), pytest.raises(AgentUnreachable):
-        async for _ in AgentClient(UnixRoute(path), "token").hold("id"):
+        async for _ in AgentClient(UnixRoute(path), "token").kernels.hold("id"):
             pass
 
 

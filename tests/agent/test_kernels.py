@@ -20,6 +20,7 @@ import pytest
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from jupyter_mlenv.agent import memory
+from jupyter_mlenv.agent_client import KernelRequest
 from jupyter_mlenv.errors import (
     EnvironmentFailed,
     KernelExists,
@@ -74,7 +75,7 @@ async def kernel(running: RunningAgent, id: str = "", **options: Any) -> AsyncIt
     id = id or uuid.uuid4().hex
     options = {"cwd": str(running.run_dir), **options}
     wish = options.pop("connection", None) or connection(running, id)
-    started = await running.client.start_kernel(id, connection=wish, **options)
+    started = await running.client.kernels.start(id, KernelRequest(connection=wish, **options))
     client = AsyncKernelClient()
     client.load_connection_info(wish)
     client.start_channels()
@@ -84,7 +85,7 @@ async def kernel(running: RunningAgent, id: str = "", **options: Any) -> AsyncIt
     finally:
         client.stop_channels()
         with contextlib.suppress(NotFound):
-            await running.client.stop_kernel(id)
+            await running.client.kernels.stop(id)
 
 
 async def logged(running: RunningAgent, text: str) -> None:
@@ -232,7 +233,7 @@ async def test_an_interrupt_reaches_the_cell_and_what_it_has_started(code: str) 
         cell = asyncio.create_task(one.client.execute_interactive(code, output_hook=hook, timeout=60))
         await asyncio.wait_for(begun.wait(), 30)
         await asyncio.sleep(0.2)  # the print comes before what is to be interrupted
-        await running.client.signal_kernel(one.id, "SIGINT")
+        await running.client.kernels.signal(one.id, "SIGINT")
         await cell
         assert {"KeyboardInterrupt", "CancelledError"} & set(names)
         assert await one.run("6 * 7") == "42"
@@ -293,7 +294,7 @@ async def test_the_debugger_stops_at_a_breakpoint() -> None:
 async def test_shutdown_runs_what_was_registered_for_it() -> None:
     async with agent() as running, kernel(running) as one:
         await one.run("import atexit; atexit.register(lambda: open('bye', 'w').close())")
-        events = running.client.hold(one.id)
+        events = running.client.kernels.hold(one.id)
         assert await anext(events) == {"event": "held"}
         one.client.shutdown()
         assert (await anext(events))["exit_code"] == 0
@@ -338,13 +339,13 @@ async def test_twenty_restarts_leave_nothing_behind(fork: bool) -> None:
             await gone(pid)
         assert children(running.process.pid) == begun
         assert await descriptors(running) == before
-        assert await running.client.kernels() == []
+        assert await running.client.kernels.list() == []
         assert not running.failed()
 
 
 async def test_death_by_a_signal_is_told_at_once_and_cleans_up() -> None:
     async with agent() as running, kernel(running) as one:
-        events, late = running.client.hold(one.id), running.client.hold(one.id)
+        events, late = running.client.kernels.hold(one.id), running.client.kernels.hold(one.id)
         assert await anext(events) == {"event": "held"}
         child = int(await one.run("import subprocess; print(subprocess.Popen(['sleep', '1000']).pid)"))
         os.kill(one.pid, signal.SIGKILL)
@@ -354,15 +355,15 @@ async def test_death_by_a_signal_is_told_at_once_and_cleans_up() -> None:
         assert [event["event"] async for event in late] == ["held", "kernel_exited"]
         assert not list(running.run_dir.glob("k-*"))
         await gone(child)
-        [status] = await running.client.kernels()
+        [status] = await running.client.kernels.list()
         assert (status.state, status.exit_code, status.holders) == ("exited", -9, 0)
         with pytest.raises(EnvironmentFailed, match="does not run"):
-            await running.client.signal_kernel(one.id, "SIGINT")
+            await running.client.kernels.signal(one.id, "SIGINT")
 
 
 async def started(running: RunningAgent, grace: float) -> tuple[str, int]:
     id = uuid.uuid4().hex
-    answer = await running.client.start_kernel(id, connection=connection(running, id), grace=grace)
+    answer = await running.client.kernels.start(id, KernelRequest(connection=connection(running, id), grace=grace))
     return id, answer.pid
 
 
@@ -370,14 +371,14 @@ async def test_a_kernel_that_nobody_holds_ends_and_one_that_is_held_again_in_tim
     async with agent() as running:
         left, left_pid = await started(running, 1)
         kept, kept_pid = await started(running, 2)
-        holds = [running.client.hold(id) for id in (left, kept)]
+        holds = [running.client.kernels.hold(id) for id in (left, kept)]
         for events in holds:
             assert await anext(events) == {"event": "held"}
         await asyncio.sleep(1.5)
-        assert [k.state for k in await running.client.kernels()] == ["ready", "ready"]
+        assert [k.state for k in await running.client.kernels.list()] == ["ready", "ready"]
         for events in holds:
             await events.aclose()
-        again = running.client.hold(kept)
+        again = running.client.kernels.hold(kept)
         assert await anext(again) == {"event": "held"}
         await gone(left_pid)
         await asyncio.sleep(2)
@@ -389,11 +390,11 @@ async def test_a_kernel_that_nobody_holds_ends_and_one_that_is_held_again_in_tim
 async def test_one_holder_is_enough() -> None:
     async with agent() as running:
         id, pid = await started(running, 1)
-        first, second = running.client.hold(id), running.client.hold(id)
+        first, second = running.client.kernels.hold(id), running.client.kernels.hold(id)
         assert await anext(first) == await anext(second)
         await first.aclose()
         await asyncio.sleep(1.5)
-        assert [(k.state, k.holders) for k in await running.client.kernels()] == [("ready", 1)]
+        assert [(k.state, k.holders) for k in await running.client.kernels.list()] == [("ready", 1)]
         await second.aclose()
         await gone(pid)
 
@@ -441,7 +442,7 @@ async def test_the_end_of_the_zygote_harms_no_kernel() -> None:
         async with kernel(running) as other:
             assert other.forked
         os.kill(one.pid, signal.SIGTERM)
-        assert [event["event"] async for event in running.client.hold(one.id)] == ["held", "kernel_exited"]
+        assert [event["event"] async for event in running.client.kernels.hold(one.id)] == ["held", "kernel_exited"]
 
 
 async def test_what_was_installed_or_edited_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -588,7 +589,7 @@ async def test_wrong_requests_are_refused(tmp_path: Path) -> None:
     async with agent() as running, kernel(running) as one:
         client = running.client
         with pytest.raises(KernelExists):
-            await client.start_kernel(one.id, connection=connection(running, "0" * 12))
+            await client.kernels.start(one.id, KernelRequest(connection=connection(running, "0" * 12)))
         good = connection(running, "1" * 12)
         for bad in (
             {},
@@ -600,14 +601,14 @@ async def test_wrong_requests_are_refused(tmp_path: Path) -> None:
             {**good, "hb_port": 1},
         ):
             with pytest.raises(RequestInvalid):
-                await client.start_kernel("x", connection=bad)
+                await client.kernels.start("x", KernelRequest(connection=bad))
         with pytest.raises(RequestInvalid, match="no folder /no/such"):
-            await client.start_kernel("x", connection=good, cwd="/no/such")
-        for call in (client.stop_kernel("x"), client.signal_kernel("x", "SIGINT"), anext(client.hold("x"))):
+            await client.kernels.start("x", KernelRequest(connection=good, cwd="/no/such"))
+        for call in (client.kernels.stop("x"), client.kernels.signal("x", "SIGINT"), anext(client.kernels.hold("x"))):
             with pytest.raises(NotFound):
                 await call
         with pytest.raises(RequestInvalid):
-            await client.signal_kernel(one.id, "SIGNOTHING")
+            await client.kernels.signal(one.id, "SIGNOTHING")
         assert await one.run("1 + 1") == "2"
 
 
@@ -626,9 +627,11 @@ async def test_a_kernel_that_is_stopped_while_it_starts_does_not_stay() -> None:
     async with agent() as running:
         for delay in (0, 0.05, 0.4):
             id = uuid.uuid4().hex
-            start = asyncio.create_task(running.client.start_kernel(id, connection=connection(running, id)))
+            start = asyncio.create_task(
+                running.client.kernels.start(id, KernelRequest(connection=connection(running, id)))
+            )
             await asyncio.sleep(0.02 + delay)
-            await running.client.stop_kernel(id)
+            await running.client.kernels.stop(id)
             with contextlib.suppress(KernelExited):
                 await start
             for _ in range(1000):
@@ -636,8 +639,8 @@ async def test_a_kernel_that_is_stopped_while_it_starts_does_not_stay() -> None:
                     break
                 await asyncio.sleep(0.01)
             assert not list(running.run_dir.glob("k-*"))
-            for status in await running.client.kernels():
-                await running.client.stop_kernel(status.id)
+            for status in await running.client.kernels.list():
+                await running.client.kernels.stop(status.id)
 
 
 async def test_kernels_end_with_the_agent_even_if_it_is_killed() -> None:
@@ -647,7 +650,7 @@ async def test_kernels_end_with_the_agent_even_if_it_is_killed() -> None:
         await gone(one.pid)
         running.start()
         await running.client.ready(20)
-        assert await running.client.kernels() == []
+        assert await running.client.kernels.list() == []
 
 
 async def test_orphans_are_reaped() -> None:

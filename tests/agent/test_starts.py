@@ -289,7 +289,7 @@ async def test_a_kernel_waits_for_whoever_is_starting_its_environment(
 ) -> None:
     """Its agent is not talked to before what is mounted has been looked at; where it runs that costs nothing."""
     made = await started(environments, small)
-    wish = placement.Wish("small", small.workspace, "k1")
+    wish = placement.KernelTarget("small", small.workspace, "k1")
     other = Environments(engine, settings, Jobs())
     async with Locks(settings.run_root).held(made.id, 1):  # as a start holds it
         finding = asyncio.create_task(placement.find(other, wish))

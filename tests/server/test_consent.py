@@ -98,7 +98,7 @@ async def test_a_kernel_runs_nothing_of_a_repository_before_that(api: Api, fake:
     """JupyterLab starts a notebook's kernel as soon as the notebook is opened."""
     begun = await api.post("environments", {"preset": "small", "path": "project"})
     await api.ended(begun.body["job"]["id"])  # the image is there now
-    wish = placement.Wish("project", str(project), "0123456789ab")
+    wish = placement.KernelTarget("project", str(project), "0123456789ab")
     with pytest.raises(ConsentRequired) as refused:
         await placement.find(api.environments, wish)
     assert f"jupyter mlenv agree {project}" in refused.value.hint

@@ -14,7 +14,7 @@ from jupyter_client.ioloop import AsyncIOLoopKernelManager
 
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.environments import Environments
-from jupyter_mlenv.kernels import kernelspec, kernelspec_store
+from jupyter_mlenv.kernels import kernelspec, kernelspec_store, loop_thread
 from jupyter_mlenv.presets import loader
 from tests.support.repository import ROOT
 
@@ -93,3 +93,14 @@ async def remove_all(environments: Environments) -> None:
 
 Make = Callable[..., Home]
 """The fixture that makes a home with more settings."""
+
+
+async def attach_kernel(kernel_name: str, info: Mapping[str, Any], *, connection_file: str = "") -> Any:
+    """A manager that has a living kernel, as a server's has one of its predecessor. Raises KernelError."""
+    manager = AsyncIOLoopKernelManager(kernel_name=kernel_name)
+    manager.kernel_id = info["kernel_id"]
+    if connection_file:
+        manager.connection_file = connection_file
+    loop_thread.shared(manager.config).offer(info)
+    await manager.start_kernel(cwd=info["cwd"])
+    return manager

@@ -60,7 +60,7 @@ async def other(environments: Environments, home: Home) -> AsyncIterator[Environ
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel that cannot start is given up soon."""
-    monkeypatch.setattr(placement, "ENDING", placement.ENDING[:2])
+    monkeypatch.setattr(placement, "RETRY_DELAYS_SECONDS", placement.RETRY_DELAYS_SECONDS[:2])
 
 
 class Precious:

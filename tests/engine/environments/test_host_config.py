@@ -89,7 +89,7 @@ async def test_configuration_below_the_prefix_is_neither_readable_nor_applied(
 
         await environments.service(environment.id, "notebook", "/")
         agent = await environments.agent(environment.id)
-        [service] = await agent.services()
+        [service] = await agent.services.list()
         base = endpoint_url("/", environment.id, "notebook")
         paths = ["api/status", "lsp/status", "lab", "tree"]
         code = f"SOCKET, BASE, PATHS = {service.socket!r}, {base!r}, {paths!r}\n{ASK}"

@@ -55,7 +55,7 @@ KEY = "canary-service at {{workspace}}"
         assert await inside(environments, environment.id, SAID) == ["canary-env", PROXY, PROXY, "http://plain:1", None]
         await environments.service(environment.id, "tells", "/")
         agent = await environments.agent(environment.id)
-        [service] = [one for one in await agent.services() if one.key.startswith("tells-")]
+        [service] = [one for one in await agent.services.list() if one.key.startswith("tells-")]
         ask = (
             "import urllib.request as u; opener = u.build_opener(u.ProxyHandler({}));"
             f"print(opener.open('http://127.0.0.1:{service.port}/').read().decode())"

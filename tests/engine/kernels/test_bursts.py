@@ -81,7 +81,7 @@ async def test_bursts_arrive_whole_in_a_browser(
         agent = await environments.agent(environment.id)
 
         async def alone() -> bool:
-            return all(not kernel.holders for kernel in await agent.kernels())
+            return all(not kernel.holders for kernel in await agent.kernels.list())
 
         await eventually(alone, "nobody is connected to the kernel")
         await server.begin()

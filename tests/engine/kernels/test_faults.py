@@ -113,7 +113,7 @@ async def test_an_environment_that_does_not_answer_is_named(
     box: str, workspace: Path, environments: Environments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when a cleaner of temporary files has been at its sockets: waiting does not help, restarting does."""
-    monkeypatch.setattr(placement, "ENDING", placement.ENDING[:2])
+    monkeypatch.setattr(placement, "RETRY_DELAYS_SECONDS", placement.RETRY_DELAYS_SECONDS[:2])
     async with kernel(box, workspace):
         [environment] = await environments.list()
     os.unlink(run_directory.agent_socket(environment.run_dir))
@@ -152,4 +152,4 @@ async def test_a_kernel_with_links_for_sockets_is_refused_and_ended(
             pass
     [environment] = await environments.list()
     assert f"jupyter mlenv restart {environment.id}" in str(caught.value)
-    assert [k for k in await (await environments.agent(environment.id)).kernels() if k.state != "exited"] == []
+    assert [k for k in await (await environments.agent(environment.id)).kernels.list() if k.state != "exited"] == []

@@ -21,7 +21,7 @@ from jupyter_mlenv.kernels import loop_thread
 from jupyter_mlenv.kernels.kernel_error import KernelError
 from tests.support.docker import DOCKER_SOCKET, Relay
 from tests.support.environments import Named, by_hand, run_files, start
-from tests.support.kernels import Home, kernel, said
+from tests.support.kernels import Home, attach_kernel, kernel, said
 from tests.support.waiting import eventually
 
 HOST = 'extends = "host"\ntitle = "Box"\n'
@@ -59,7 +59,7 @@ async def test_a_kernel_runs_in_the_notebooks_folder_and_leaves_nothing(
         await manager.shutdown_kernel()
     assert await files_of(environments) == []
     assert not Path(connection).exists()  # noqa: ASYNC240
-    assert await (await environments.agent(environment.id)).kernels() == []
+    assert await (await environments.agent(environment.id)).kernels.list() == []
 
 
 async def test_interrupt_reaches_what_a_cell_has_started(box: str, workspace: Path) -> None:
@@ -93,7 +93,7 @@ async def test_restarts_keep_the_connection_and_forget_the_rest(
             assert manager.get_connection_info() == before
             assert "NameError" in await said(client, "x")
         [environment] = await environments.list()
-        assert len(await (await environments.agent(environment.id)).kernels()) == 1
+        assert len(await (await environments.agent(environment.id)).kernels.list()) == 1
         assert len([name for name in await files_of(environments) if name.endswith("-1")]) == 1
 
 
@@ -269,8 +269,6 @@ asyncio.run(main())
 async def test_a_kernel_outlives_a_killed_server_and_is_found_again(
     box: str, home: Home, workspace: Path, environments: Environments
 ) -> None:
-    from jupyter_mlenv.kernels.orphans import adopt
-
     first = subprocess.Popen(  # noqa: ASYNC220
         [sys.executable, "-c", ADOPT, box, str(workspace)],
         env=os.environ | dict(home.environment),
@@ -281,7 +279,7 @@ async def test_a_kernel_outlives_a_killed_server_and_is_found_again(
     told = json.loads(await asyncio.to_thread(first.stdout.readline))
     first.send_signal(signal.SIGKILL)
     await asyncio.to_thread(first.wait)
-    manager = await adopt(box, told["info"], connection_file=told["file"])
+    manager = await attach_kernel(box, told["info"], connection_file=told["file"])
     client = manager.client()
     client.start_channels()
     try:

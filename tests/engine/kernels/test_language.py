@@ -87,7 +87,7 @@ async def test_a_kernel_that_the_image_brings(
         await manager.shutdown_kernel()
         assert not await manager.is_alive()
 
-    assert await (await environments.agent(environment.id)).kernels() == []
+    assert await (await environments.agent(environment.id)).kernels.list() == []
     await eventually(lambda: alone(environments, environment.id), "no shell is left")
 
 

@@ -56,7 +56,7 @@ async def plain(home: Home, name: str, cwd: Path, **options: Any) -> AsyncIterat
 
 
 async def no_kernels(environments: Environments) -> bool:
-    found = [await (await environments.agent(e.id)).kernels() for e in await environments.list()]
+    found = [await (await environments.agent(e.id)).kernels.list() for e in await environments.list()]
     return not any(kernel.state != "exited" for kernels in found for kernel in kernels)
 
 
@@ -86,7 +86,7 @@ async def test_it_runs_in_the_environment_and_obeys(
             await client.wait_for_ready(timeout=60)
             assert "NameError" in await said(client, "x")
             assert (await said(client, WHERE)).split()[0] == environment.id
-        assert len([k for k in await (await environments.agent(id)).kernels() if k.state != "exited"]) == 1
+        assert len([k for k in await (await environments.agent(id)).kernels.list() if k.state != "exited"]) == 1
         await manager.shutdown_kernel()
         assert await no_kernels(environments)
 

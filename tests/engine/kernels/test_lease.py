@@ -19,9 +19,8 @@ from jupyter_mlenv.environments import Environments, run_directory
 from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.kernels import placement
 from jupyter_mlenv.kernels.kernel_error import KernelError
-from jupyter_mlenv.kernels.orphans import adopt
 from tests.support.environments import Named
-from tests.support.kernels import Home, kernel, said
+from tests.support.kernels import Home, attach_kernel, kernel, said
 from tests.support.waiting import eventually
 
 HOST = 'extends = "host"\ntitle = "Box"\n'
@@ -80,22 +79,22 @@ async def test_they_end_unless_somebody_holds_them(
     async with killed(home, box, workspace, workspace) as ((one, other), kill):
         [environment] = await environments.list()
         agent = await environments.agent(environment.id)
-        manager = await adopt(box, one["info"], connection_file=one["file"])
+        manager = await attach_kernel(box, one["info"], connection_file=one["file"])
         client = manager.client()
         client.start_channels()
         try:
             await client.wait_for_ready(timeout=60)
-            assert [kernel.holders for kernel in await agent.kernels()] == [2, 1]
+            assert [kernel.holders for kernel in await agent.kernels.list()] == [2, 1]
             kill()
 
             async def ended() -> bool:
-                return [kernel.state for kernel in await agent.kernels()] == ["ready", "exited"]
+                return [kernel.state for kernel in await agent.kernels.list()] == ["ready", "exited"]
 
             # Both have had the same grace by then.
             await eventually(ended, "the kernel that nobody holds has ended")
             assert await said(client, "1 + 1") == "2"
             with pytest.raises(KernelError, match="has ended") as late:
-                await adopt(box, other["info"], connection_file=other["file"])
+                await attach_kernel(box, other["info"], connection_file=other["file"])
             assert environment.id in str(late.value)
             prefix = os.path.basename(other["info"]["connection_info"]["ip"])
             assert [

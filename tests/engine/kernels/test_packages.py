@@ -22,10 +22,11 @@ import pytest
 import tomllib
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
+from jupyter_mlenv.agent_client import KernelRequest
 from jupyter_mlenv.container_layout import RUN_DIR
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Jobs
-from jupyter_mlenv.kernels.socket_forwarder import PORTS, Relay
+from jupyter_mlenv.kernels.socket_forwarder import PORTS, SocketForwarder
 from tests.support.environments import Named, inside, inspected, start
 from tests.support.kernels import Home, kernel, said
 from tests.support.lab import Lab, running_lab
@@ -214,12 +215,12 @@ async def kernel_of(environments: Environments, id: str, folder: Path) -> AsyncI
     agent, number = await environments.agent(id), uuid.uuid4().hex
     common = {"transport": "ipc", "key": secrets.token_hex(16), "signature_scheme": "hmac-sha256"}
     ports = {f"{channel}_port": n for n, channel in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
-    relay = Relay(agent, {str(folder / f"k-other-{port}"): f"k-other-{port}" for port in PORTS})
+    relay = SocketForwarder(agent, {str(folder / f"k-other-{port}"): f"k-other-{port}" for port in PORTS})
     await relay.start()
     client = AsyncKernelClient()
     client.load_connection_info({**common, **ports, "ip": str(folder / "k-other")})
     try:
-        await agent.start_kernel(number, connection={**common, **ports, "ip": f"{RUN_DIR}/k-other"})
+        await agent.kernels.start(number, KernelRequest(connection={**common, **ports, "ip": f"{RUN_DIR}/k-other"}))
         client.start_channels()
         await client.wait_for_ready(timeout=60)
         yield client

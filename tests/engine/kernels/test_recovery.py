@@ -45,7 +45,7 @@ async def died(server: Server, environments: Environments) -> None:
     agent = await environments.agent(environment.id)
 
     async def alone() -> bool:
-        return all(not kernel.holders for kernel in await agent.kernels())
+        return all(not kernel.holders for kernel in await agent.kernels.list())
 
     await eventually(alone, "nobody is connected to the kernels")
 
@@ -86,7 +86,7 @@ async def test_notebooks_go_on_where_they_were(box: str, server: Server, environ
     for one in (session, other):
         await server.call("DELETE", f"api/sessions/{one['id']}", status=204)
     [environment] = await environments.list()
-    assert await (await environments.agent(environment.id)).kernels() == []
+    assert await (await environments.agent(environment.id)).kernels.list() == []
     assert [name for name in os.listdir(server.home.folder / "runtime") if name.startswith("kernel-")] == []
 
 
@@ -126,12 +126,12 @@ async def test_a_note_that_was_changed_inside_is_not_believed(
     id = (await opened(server, home.add(named("box", HOST))))["kernel"]["id"]
     [environment] = await environments.list()
     agent = await environments.agent(environment.id)
-    [kernel] = await agent.kernels()
+    [kernel] = await agent.kernels.list()
     content = json.loads(kernel.note["text"])
     assert [session["path"] for session in content["sessions"]] == ["a.ipynb"]
     await died(server, environments)
     text = json.dumps({**content, "kernel_name": "python3"})
-    await agent.note_kernel(id, {**kernel.note, "text": text})
+    await agent.kernels.note(id, {**kernel.note, "text": text})
     await server.begin()
     assert await server.call("GET", "api/sessions") == []
     assert await server.call("GET", "api/kernels") == []
@@ -143,7 +143,7 @@ async def test_what_somebody_else_uses_is_not_taken(
     id = (await opened(server, home.add(named("box", HOST))))["kernel"]["id"]
     [environment] = await environments.list()
     agent = await environments.agent(environment.id)
-    held = agent.hold(id)
+    held = agent.kernels.hold(id)
     assert (await anext(held))["event"] == "held"
     await server.end(signal.SIGKILL)
     await server.begin()

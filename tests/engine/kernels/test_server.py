@@ -61,7 +61,7 @@ async def test_the_whole_life_of_a_kernel(
         assert await channels.says("print('back')") == "back"
     await server.call("DELETE", f"api/kernels/{id}", status=204)
     [environment] = await environments.list()
-    assert [k for k in await (await environments.agent(environment.id)).kernels() if k.state != "exited"] == []
+    assert [k for k in await (await environments.agent(environment.id)).kernels.list() if k.state != "exited"] == []
     assert run_files(environment.run_dir) == ["agent.sock", "token"]
 
 

@@ -71,7 +71,7 @@ async def test_a_notebook_runs_in_its_environment(
     assert "application/vnd.jupyter.widget-view+json" in outputs[3][0].data
     assert outputs[4][0].data["text/plain"] == "42"
     [one] = await environments.list()
-    kernels = await (await environments.agent(one.id)).kernels()
+    kernels = await (await environments.agent(one.id)).kernels.list()
     assert [kernel for kernel in kernels if kernel.state != "exited"] == []
 
 

@@ -38,7 +38,7 @@ async def nothing_left(home: Home, environments: Environments) -> AsyncIterator[
     """No kernel, no socket, no connection file, whatever the tool was."""
     yield
     for environment in await environments.list():
-        kernels = await (await environments.agent(environment.id)).kernels()
+        kernels = await (await environments.agent(environment.id)).kernels.list()
         assert [kernel for kernel in kernels if kernel.state != "exited"] == []
         assert run_files(environment.run_dir) == ["agent.sock", "token"]
     assert sorted(path.name for path in (home.folder / "runtime").iterdir()) == []

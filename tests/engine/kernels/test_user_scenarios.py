@@ -126,7 +126,7 @@ async def test_a_hundred_restarts_leave_nothing(
         now_running = await settled()
         assert len(now_running) == len(running), (running, now_running)
         assert [name for name, state in now_running if state == "Z"] == []
-        assert len(await (await environments.agent(environment.id)).kernels()) == 1
+        assert len(await (await environments.agent(environment.id)).kernels.list()) == 1
     assert run_files(environment.run_dir) == ["agent.sock", "token"]
 
 
