@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 from traitlets.config import Config
 
@@ -18,6 +17,7 @@ from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.kernels import loop_thread
 from tests.support.kernels import Home, remove_all
+from tests.support.leftovers import connect
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,7 +32,7 @@ def preset_prefix(owner: str, engine_ready: str) -> Iterator[str]:
     Images carry no owner, since environments of several people share them, so the name has to tell whose they are.
     """
     yield f"{owner}-"
-    with closing(docker.APIClient(version="auto")) as client:
+    with closing(connect()) as client:
         for image in client.images(filters={"reference": f"mlenv/{owner}-*"}):
             for tag in image["RepoTags"] or ():
                 client.remove_image(tag)
@@ -73,7 +73,7 @@ def left(owner: str, run_root: str) -> Callable[[], list[str]]:
     """Tells which containers and run directories of this session there are; none is what a failed start leaves."""
 
     def look() -> list[str]:
-        with closing(docker.APIClient(version="auto")) as client:
+        with closing(connect()) as client:
             containers = client.containers(all=True, filters={"label": f"{LABEL}.owner={owner}"})
         return [entry["Names"][0] for entry in containers] + [str(path) for path in Path(run_root).iterdir()]
 

@@ -10,7 +10,6 @@ from contextlib import aclosing, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 
 from jupyter_mlenv.config import MlenvConfig
@@ -21,6 +20,7 @@ from jupyter_mlenv.environments.jobs import Jobs
 from jupyter_mlenv.environments.model import Environment
 from jupyter_mlenv.errors import MlenvError
 from jupyter_mlenv.planning.model import StartRequest
+from tests.support.leftovers import connect
 from tests.support.waiting import eventually
 
 Named = Callable[[str, str], str]
@@ -134,14 +134,14 @@ def lines_of(job: Job) -> list[str]:
 
 def inspected(id: str) -> dict[str, Any]:
     """What the engine says about an environment's container."""
-    with closing(docker.APIClient(version="auto")) as client:
+    with closing(connect()) as client:
         found: dict[str, Any] = client.inspect_container(f"mlenv-{id}")
     return found
 
 
 def by_hand(verb: str, id: str, *options: Any, **more: Any) -> None:
     """What somebody does to the container with the docker command line: `kill`, `pause`, `remove_container`, …"""
-    with closing(docker.APIClient(version="auto")) as client:
+    with closing(connect()) as client:
         getattr(client, verb)(f"mlenv-{id}", *options, **more)
 
 

@@ -14,14 +14,13 @@ from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import docker
-
+from tests.support.leftovers import connect
 from tests.support.waiting import eventually
 
 
 def gateway() -> str:
     """The address at which containers and build steps on the default bridge reach this machine."""
-    with closing(docker.APIClient(version="auto")) as client:
+    with closing(connect()) as client:
         configured = client.inspect_network("bridge")["IPAM"]["Config"][0]
     return str(configured.get("Gateway") or next(ipaddress.ip_network(configured["Subnet"]).hosts()))
 

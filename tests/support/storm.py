@@ -12,14 +12,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-import docker
-
 from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.errors import MlenvError
 from jupyter_mlenv.kernels.kernel_error import KernelError
 from jupyter_mlenv.planning.model import StartRequest, environment_id
 from tests.support.kernels import Home, kernel, said
+from tests.support.leftovers import connect
 
 OPERATIONS = 52
 """At the same time, in each round."""
@@ -138,6 +137,6 @@ class Storm:
 
 def containers(owner: str) -> list[str]:
     """The environment's id of each container of this owner."""
-    with closing(docker.APIClient(version="auto")) as client:
+    with closing(connect()) as client:
         rows = client.containers(all=True, filters={"label": f"{LABEL}.owner={owner}"})
     return [row["Labels"].get(f"{LABEL}.id", "") for row in rows]

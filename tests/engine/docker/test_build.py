@@ -13,7 +13,6 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 
 from jupyter_mlenv.container_layout import LABEL
@@ -21,6 +20,7 @@ from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.engines.model import BuildRecipe, FileEntry
 from jupyter_mlenv.errors import BuildFailed, EngineError, EngineUnavailable, ImageNotFound, RegistryUnreachable
 from tests.support.docker import DOCKER_SOCKET, Relay, cleaning_engine
+from tests.support.leftovers import connect
 from tests.support.logins import asking_for_a_login
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually, free_port
@@ -46,7 +46,7 @@ def recipe(owner: str, dockerfile: str, **fields: Any) -> BuildRecipe:
 
 def containers_running(mark: str) -> list[str]:
     """Also finds intermediate containers, which carry none of our labels."""
-    client = docker.APIClient(version="auto")
+    client = connect()
     try:
         return [entry["Id"] for entry in client.containers(all=True) if mark in entry["Command"]]
     finally:
@@ -250,5 +250,5 @@ async def test_a_folder_that_is_swapped_for_a_link_is_never_followed_into_an_ima
 
 def saved(reference: str) -> bytes:
     """What `docker save` gives; the engine does not compress it."""
-    with closing(docker.APIClient(version="auto")) as client:
+    with closing(connect()) as client:
         return b"".join(client.get_image(reference))

@@ -12,7 +12,6 @@ from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
-import docker
 import pytest
 
 from jupyter_mlenv.container_layout import LABEL
@@ -27,6 +26,7 @@ from jupyter_mlenv.errors import (
     NameConflict,
 )
 from tests.support.docker import DOCKER_SOCKET, Relay, cleaning_engine, make_spec
+from tests.support.leftovers import connect
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually
 
@@ -62,7 +62,7 @@ async def test_limits_are_applied_and_read_back(engine: DockerEngine, owner: str
 async def test_swap_does_not_double_the_memory(engine: DockerEngine, owner: str, base_image: str) -> None:
     spec = make_spec(owner, base_image, "swap", SLEEP, resources=Resources(memory=64 << 20))
     made = await engine.create(spec)
-    client = docker.APIClient(version="auto")
+    client = connect()
     try:
         host = client.inspect_container(made.id)["HostConfig"]
         accounts = client.info()["SwapLimit"]
@@ -146,7 +146,7 @@ async def test_a_port_is_published_on_the_loopback_only(engine: DockerEngine, ow
             return wire.recv(15).startswith(b"HTTP/1.0 200")
 
     await eventually(answers, "the server in the container answers")
-    client = docker.APIClient(version="auto")
+    client = connect()
     try:
         published = client.inspect_container(made.id)["NetworkSettings"]["Ports"]["8700/tcp"]
     finally:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
-import docker
 import pytest
 
 from jupyter_mlenv.container_layout import LABEL
@@ -20,6 +19,7 @@ from jupyter_mlenv.engines.docker.containers import pack
 from jupyter_mlenv.engines.model import BuildRecipe, FileEntry
 from jupyter_mlenv.errors import ImageNotFound, RegistryUnreachable
 from tests.support.docker import Relay, cleaning_engine
+from tests.support.leftovers import connect
 from tests.support.logins import asking_for_a_login
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually, free_port
@@ -48,7 +48,7 @@ async def pushed(engine: DockerEngine, registry: str, owner: str) -> str:
         await classic.close()
 
     def push() -> str:
-        with closing(docker.APIClient(version="auto")) as client:
+        with closing(connect()) as client:
             return str(client.push(reference))
 
     assert "errorDetail" not in await asyncio.to_thread(push)

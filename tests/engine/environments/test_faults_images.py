@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-import docker
 import pytest
 
 from jupyter_mlenv.engines.base import ContainerInfo
@@ -23,6 +22,7 @@ from jupyter_mlenv.planning.model import StartRequest
 from tests.support.docker import Relay
 from tests.support.environments import BOX, Left, Named, Settings, failure, lines_of, opened, start
 from tests.support.gates import gate
+from tests.support.leftovers import connect
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually, free_port
 
@@ -48,7 +48,7 @@ async def pushed(owner: str, registry: str, base_image: str) -> str:
         await engine.build(
             BuildRecipe(tag=reference, dockerfile=f"FROM {base_image}\nCOPY data /data\n", files=files), Recorder()
         )
-        with closing(docker.APIClient(version="auto")) as client:
+        with closing(connect()) as client:
             assert "errorDetail" not in str(await asyncio.to_thread(client.push, reference))
     finally:
         await engine.remove_image(reference)

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import docker
 import pytest
 
 from jupyter_mlenv.container_layout import LABEL
@@ -22,6 +21,7 @@ from jupyter_mlenv.environments.job import Job
 from jupyter_mlenv.environments.model import State
 from tests.support.environments import Named, Settings, inside, inspected, lines_of, opened, start
 from tests.support.gates import private_index
+from tests.support.leftovers import connect
 from tests.support.reporting import Recorder
 
 
@@ -143,7 +143,7 @@ async def test_what_a_build_needs_to_know_stays_out_of_the_image(
     assert any(package in name for name in names), "these are not the image's files"
     kit = [n for n in names if n.endswith(("/uv", "ca.pem", "env.sh", "install.sh", "url")) and "mlenv" in n]
     assert {n.rpartition("/")[2] for n in kit} == ({"uv", "ca.pem", "install.sh"} if builder == "classic" else set())
-    with closing(docker.APIClient(version="auto")) as client:
+    with closing(connect()) as client:
         shown = json.dumps([client.inspect_image(environment.image), client.history(environment.image)])
     assert [word for word in secret if word.decode() in shown] == []
     assert not [line for line in lines_of(job) for word in passwords if word in line]
@@ -151,7 +151,7 @@ async def test_what_a_build_needs_to_know_stays_out_of_the_image(
 
 def image_files(reference: str) -> Iterator[tuple[str, bytes]]:
     """Everything `docker save` gives: the configuration with its history, and each file of each layer."""
-    with closing(docker.APIClient(version="auto")) as client, tempfile.TemporaryFile() as saved:
+    with closing(connect()) as client, tempfile.TemporaryFile() as saved:
         for chunk in client.get_image(reference):
             saved.write(chunk)
         saved.seek(0)

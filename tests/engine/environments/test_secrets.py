@@ -7,13 +7,13 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import docker
 import pytest
 
 from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.environments import Environments
 from tests.support.environments import BOX, Named, Settings, inside, inspected, opened, start
 from tests.support.kernels import Home, kernel, said
+from tests.support.leftovers import connect
 
 PROXY = "http://ann:canary-proxy@127.0.0.1:9"
 SAID = """
@@ -68,7 +68,7 @@ KEY = "canary-service at {{workspace}}"
 
         shown = json.dumps(inspected(environment.id))
         log = [line async for line in environments.logs(environment.id)]
-        with closing(docker.APIClient(version="auto")) as client:
+        with closing(connect()) as client:
             mine = {"label": f"{LABEL}.owner={owner}"}
             events = list(client.events(since=began, until=int(time.time()) + 1, filters=mine, decode=True))
             listed = client.containers(all=True, filters=mine)

@@ -6,12 +6,12 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import docker
 import pytest
 
 from jupyter_mlenv.environments import Environments
 from tests.support.environments import Named, run_files
 from tests.support.kernels import Home
+from tests.support.leftovers import connect
 from tests.support.servers import Server, serving
 from tests.support.waiting import eventually
 
@@ -118,7 +118,7 @@ async def test_the_menu_follows_the_images(named: Named, home: Home, server: Ser
     image = f"mlenv/{owner}-small"
     name = "mlenv-" + named("small", f'title = "Small"\n[image]\nreference = "{image}:1"\n')
     assert not await _has(server, name)
-    client = docker.APIClient(version="auto")
+    client = connect()
     try:
         client.import_image_from_data(b"\0" * 1024, repository=image, tag="1")
         await eventually(lambda: _has(server, name), "a ready image brings its kernel")

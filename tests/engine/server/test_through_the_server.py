@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 
 import aiohttp
-import docker
 import pytest
 
 from tests.support.environments import BOX, ECHO, by_hand, inspected
 from tests.support.lab import Lab, owned_by_person, running_lab
+from tests.support.leftovers import connect
 from tests.support.people import BASE_URL, Answer, Person, ended, launch, person_at
 
 PORT = "5099"
@@ -47,7 +47,7 @@ async def person(lab: Lab) -> AsyncIterator[Person]:
 def port(box: str) -> Iterator[str]:
     """A port of the container's loopback that a program of the person listens on, until the container ends."""
     python = (inspected(box)["Config"]["Entrypoint"] or inspected(box)["Config"]["Cmd"])[0]
-    with closing(docker.APIClient(version="auto")) as client:
+    with closing(connect()) as client:
         begun = client.exec_create(f"mlenv-{box}", [python, "-u", "-c", ECHO, PORT])
         said = client.exec_start(begun["Id"], stream=True)
         assert b"listening" in next(said)
