@@ -22,8 +22,8 @@ from yarl import URL
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jupyter_mlenv.agent_client import routes
-from jupyter_mlenv.proxy.connection import Pool
 from jupyter_mlenv.proxy.http1 import request_head
+from jupyter_mlenv.proxy.pool import Pool
 from tests.support.outer import ROOT
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "7"))

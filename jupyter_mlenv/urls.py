@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from .errors import EndpointNotFound, EnvironmentNotFound
 
@@ -48,3 +49,28 @@ def endpoint_name(text: str) -> str:
 def short(text: str) -> str:
     """Return what a client sent as a short printable text."""
     return (text if len(text) <= 80 else text[:77] + "…").encode("utf-8", "replace").decode()
+
+
+@dataclass(frozen=True)
+class EndpointAddress:
+    """The address of something at an endpoint. `base_path` is the endpoint's own, with a trailing slash.
+
+    `rest` is the path below it; None where not even a slash follows the endpoint's name.
+    """
+
+    environment: str
+    endpoint: str
+    base_path: str
+    rest: str | None
+
+
+def parse_endpoint(path: str, server_base_url: str) -> EndpointAddress:
+    """Read a request's path as the browser wrote it, below `<server_base_url>mlenv/envs/`.
+
+    Raises EnvironmentNotFound and EndpointNotFound, also for another way to write a name, as percent-encoded.
+    """
+    id, _, below = path[len(server_base_url + ENVIRONMENTS) :].partition("/")
+    endpoint, slash, rest = below.partition("/")
+    environment_id(id)
+    endpoint_name(endpoint)
+    return EndpointAddress(id, endpoint, endpoint_url(server_base_url, id, endpoint), rest if slash else None)

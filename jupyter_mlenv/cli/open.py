@@ -74,7 +74,7 @@ the extension is used; without one, this command serves it itself, to this machi
         self, environments: Environments, id: str, endpoint: str, page: str, args: argparse.Namespace
     ) -> int:
         from ..proxy import headers as scrub  # noqa: PLC0415
-        from ..proxy.local_server import Relay, new_secret  # noqa: PLC0415
+        from ..proxy.local_server import LocalServer, new_secret  # noqa: PLC0415
 
         secret = new_secret()
 
@@ -90,10 +90,10 @@ the extension is used; without one, this command serves it itself, to this machi
                 return await connect_route(await environments.service(id, endpoint, secret))
 
         cookies = scrub.CookieRule("", endpoint_url(secret, id, endpoint), endpoint not in scrub.COOKIELESS)
-        relay = Relay(secret, cookies, connect)
+        server = LocalServer(secret, cookies, connect)
         try:
             try:
-                port = await relay.start(args.port or 0)
+                port = await server.start(args.port or 0)
             except OSError as error:
                 raise MlenvError(
                     f"Port {args.port} cannot be used: {os.strerror(error.errno or 0)}.",
@@ -107,7 +107,7 @@ the extension is used; without one, this command serves it itself, to this machi
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.Event().wait()
         finally:
-            await relay.close()
+            await server.close()
             await _stop_service(environments, id, endpoint, secret)
         return 0
 

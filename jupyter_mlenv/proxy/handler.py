@@ -19,21 +19,22 @@ from tornado.httputil import HTTPHeaders
 from tornado.iostream import SSLIOStream, StreamClosedError
 
 from .. import urls
-from ..errors import AgentUnreachable, EnvironmentFailed, MlenvError
+from ..errors import MlenvError
 from . import headers as scrub
 from .auth import AdmissionHandler, reason_phrase
 from .connection import Connection, UpstreamLost
 from .exchange import Exchange, framing, in_sandbox
 from .http1 import Head, ProtocolError
+from .service import Service
 from .splice import take_over
-from .state import Proxy, Resolver
+from .state import Proxy
 
 __all__ = ["Proxy", "ProxyHandler", "proxy_handlers"]
 
 REPEATABLE = frozenset(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
 """Methods that may be sent again when a kept connection turns out to be closed (RFC 9110 9.2.2)."""
 
-DRAIN = 256 * 1024 * 1024
+MAX_DISCARDED_BYTES = 256 * 1024 * 1024
 """Bytes of a refused request's body that are read, so that the client sees the answer instead of a reset."""
 
 NO_LIMIT = 1 << 62
@@ -41,7 +42,7 @@ NO_LIMIT = 1 << 62
 
 
 def proxy_handlers(base_url: str, proxy: Proxy) -> list[tuple[str, type[web.RequestHandler], dict[str, Any]]]:
-    """The handlers to add to a web application whose `settings["base_url"]` is `base_url`.
+    """Return the handlers to add to a web application whose `settings["base_url"]` is `base_url`.
 
     Whoever made the proxy closes it when the server stops.
     """
@@ -72,14 +73,16 @@ class ProxyHandler(AdmissionHandler):
             if has_body and self.upgrades:
                 raise web.HTTPError(400, "An upgrade cannot have a body.")
             await self.admit(self.proxy.logins)
-            self._check_address()
+            self.address = urls.parse_endpoint(self.request.path, self.base_url)
+            if "Service-Worker" in self.request.headers and in_sandbox(self.address.endpoint, self.address.rest or ""):
+                raise web.HTTPError(403, "A file of the project may not become a service worker.")
         except (web.HTTPError, MlenvError) as error:
             if isinstance(error, web.HTTPError) and has_body and "Expect" in self.request.headers:
                 raise
             # Answered by `_serve`, when the body was read: tornado drops the connection with an answer given before.
             self.refused = error
             return
-        if not has_body or self.asks or self._bare():
+        if not has_body or self.asks or self.address.rest is None:
             return
         self.ready = asyncio.get_running_loop().create_future()
         self.forwarding = asyncio.create_task(self._forward(has_body=True))
@@ -94,10 +97,12 @@ class ProxyHandler(AdmissionHandler):
         if self.asks:
             self.answer_question()
             return
-        bare = self._bare()
-        if bare:
+        if self.address.rest is None:
             mark, query = (self.request.uri or "").partition("?")[1:]
-            self.redirect(f"./{bare}/{mark}{query}", status=302 if self.request.method in ("GET", "HEAD") else 308)
+            self.redirect(
+                f"./{self.address.endpoint}/{mark}{query}",
+                status=302 if self.request.method in ("GET", "HEAD") else 308,
+            )
             return
         if self.forwarding is None:
             await self._forward(has_body=False)
@@ -117,7 +122,7 @@ class ProxyHandler(AdmissionHandler):
             await self.upstream.write(chunk)
             return
         self.discarded += len(chunk)
-        if self.discarded > DRAIN:
+        if self.discarded > MAX_DISCARDED_BYTES:
             self.connection.close()
 
     def on_connection_close(self) -> None:
@@ -134,14 +139,15 @@ class ProxyHandler(AdmissionHandler):
         self.proxy.touch()
         try:
             self.exchange = self._exchange_rules()
+            self.service = Service(self.proxy.resolver, self.proxy.pool, self.address, self.base_url)
             head = await self._asked(has_body)
             if head.status == 101:
                 self._switch(head)
             else:
                 await self._copy(head)
         except (UpstreamLost, ProtocolError) as error:
-            self._forget()
-            self._fail(self._broken(error))
+            self.service.forget()
+            self._fail(self.service.broken(error))
         except MlenvError as error:
             self._fail(error)
         except StreamClosedError:
@@ -163,7 +169,7 @@ class ProxyHandler(AdmissionHandler):
         fields = list(self.request.headers.get_all())
         request = self.exchange.request(method, fields, upgrade=self.upgrades, chunked=chunked)
         repeatable = not has_body and method in REPEATABLE
-        upstream = await self._connect(fresh=not repeatable)
+        upstream = await self.service.connect(fresh=not repeatable)
         while True:
             self.upstream = upstream
             if self.gone:
@@ -176,33 +182,12 @@ class ProxyHandler(AdmissionHandler):
                 if self.gone or not (repeatable and upstream.reused and not upstream.answered):
                     raise
                 self.proxy.pool.release(upstream)
-            upstream = await self._connect(fresh=True)
-
-    async def _connect(self, *, fresh: bool) -> Connection:
-        """A service that refuses the connection is started again, once. Raises MlenvError."""
-        resolver = cast(Resolver, self.settings["mlenv"])
-        id, endpoint = self.path_args
-        route = resolver.cached_service(id, endpoint, self.base_url)
-        if route is not None:
-            try:
-                return await self.proxy.pool.acquire(route, fresh=fresh)
-            except (OSError, AgentUnreachable):
-                self._forget()
-        route = await resolver.service(id, endpoint, self.base_url)
-        try:
-            return await self.proxy.pool.acquire(route, fresh=fresh)
-        except OSError as error:
-            self._forget()
-            raise EnvironmentFailed(
-                f"The service {endpoint} of the environment {id} does not accept connections: {error}.",
-                hint=f"Reload the page to start it again; `jupyter mlenv logs {id}` shows what it said.",
-                details={"environment": id, "endpoint": endpoint},
-            ) from error
+            upstream = await self.service.connect(fresh=True)
 
     def _exchange_rules(self) -> Exchange:
-        request, endpoint = self.request, self.path_args[1]
+        request, endpoint = self.request, self.address.endpoint
         login = self.identity_provider.get_cookie_name(self)
-        cookies = scrub.CookieRule(login, self._endpoint_path(), endpoint not in scrub.COOKIELESS)
+        cookies = scrub.CookieRule(login, self.address.base_path, endpoint not in scrub.COOKIELESS)
         client = scrub.Client(request.headers.get("Host", ""), request.protocol, request.remote_ip or "")
         framed_by = framing(self.content_security_policy)
         return Exchange(endpoint, request.uri or "/", cookies, client, framed_by, self.cross_origin)
@@ -245,19 +230,6 @@ class ProxyHandler(AdmissionHandler):
             return
         self.proxy.splices.sockets(client, sock, answer, early)
 
-    def _broken(self, error: Exception) -> EnvironmentFailed:
-        id, endpoint = self.path_args
-        what = f"did not answer in HTTP: {error}" if isinstance(error, ProtocolError) else "broke the connection off"
-        return EnvironmentFailed(
-            f"The service {endpoint} of the environment {id} {what}.",
-            hint=f"Reload the page; if it stays, `jupyter mlenv logs {id}` shows what the service said.",
-            details={"environment": id, "endpoint": endpoint},
-        )
-
-    def _forget(self) -> None:
-        id, endpoint = self.path_args
-        cast(Resolver, self.settings["mlenv"]).forget_service(id, endpoint, self.base_url)
-
     def _fail(self, error: MlenvError) -> None:
         if self.gone:
             return
@@ -292,21 +264,3 @@ class ProxyHandler(AdmissionHandler):
         if coding is not None and (length is not None or coding.lower() != "chunked"):
             raise web.HTTPError(400, "The request's body has no usable length.")
         return coding is not None or length not in (None, "0")
-
-    def _check_address(self) -> None:
-        """Raises NotFound for anything but the one way to write an environment's address, also percent-encoded."""
-        raw = self.request.path[len(self.base_url + urls.ENVIRONMENTS) :].split("/")
-        urls.environment_id(raw[0])
-        urls.endpoint_name(raw[1])
-        if "Service-Worker" in self.request.headers and in_sandbox(raw[1], "/".join(raw[2:])):
-            raise web.HTTPError(403, "A file of the project may not become a service worker.")
-
-    def _bare(self) -> str:
-        """The endpoint, as the browser wrote it, if not even a slash follows it; else empty."""
-        rest = self.request.path[len(self.base_url + urls.ENVIRONMENTS) :]
-        return rest.partition("/")[2] if rest.count("/") == 1 else ""
-
-    def _endpoint_path(self) -> str:
-        prefix = self.base_url + urls.ENVIRONMENTS
-        id, endpoint = self.request.path[len(prefix) :].split("/")[:2]
-        return f"{prefix}{id}/{endpoint}/"

@@ -20,7 +20,7 @@ from tornado.httputil import HTTPHeaders
 
 from ..errors import MlenvError
 from . import headers as scrub
-from .connection import READ_SIZE, Connection, UpstreamLost, over
+from .connection import READ_BYTES, Connection, UpstreamLost, over
 from .exchange import BODILESS, Exchange
 from .http1 import ProtocolError, Request, body_of_request, parse_request, response_head
 from .origin import foreign
@@ -64,7 +64,7 @@ class Refused(Exception):
         return response_head(self.status, self.phrase, fields) + body
 
 
-class Relay:
+class LocalServer:
     """Listens on 127.0.0.1 and relays requests that know `secret` (a base URL) to what `connect` gives.
 
     `cookies` are the rules for the endpoint behind it, as in the server's proxy; their path is the endpoint's address,
@@ -76,7 +76,7 @@ class Relay:
         self._cookies = cookies
         self._connect = connect
         self._splices = Splices()
-        self._buffer = memoryview(bytearray(READ_SIZE))
+        self._buffer = memoryview(bytearray(READ_BYTES))
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
 
@@ -116,8 +116,8 @@ class Relay:
 class _Relayed:
     """One connection of a browser, with one request."""
 
-    def __init__(self, relay: Relay, client: socket.socket) -> None:
-        self._relay = relay
+    def __init__(self, server: LocalServer, client: socket.socket) -> None:
+        self._server = server
         self._client = client
         self._loop = asyncio.get_running_loop()
         self._taken = False  # The client's socket is a splice's now.
@@ -138,14 +138,14 @@ class _Relayed:
         if not head:
             return
         request = self._admitted(head)
-        cookies = self._relay._cookies
+        cookies = self._server._cookies
         endpoint = cookies.path.rstrip("/").rpartition("/")[2]
         client = scrub.Client(request.get("host"), "http", "127.0.0.1")
         exchange = Exchange(endpoint, request.target, cookies, client)
         upgrade = request.upgrades()
         said = exchange.request(request.method, request.headers, upgrade=upgrade, chunked=request.chunked())
         try:
-            connection = await over(None, await self._relay._connect(), self._relay._buffer)
+            connection = await over(None, await self._server._connect(), self._server._buffer)
         except (OSError, MlenvError) as error:
             raise Refused(502, "Bad Gateway", str(error)) from error
         try:
@@ -178,13 +178,13 @@ class _Relayed:
     def _admitted(self, head: bytes) -> Request:
         """The request, which knows the address and comes from no other site. Raises Refused."""
         target = head.partition(b"\r\n")[0].partition(b" ")[2]
-        if not secrets.compare_digest(target[: len(self._relay._secret)], self._relay._secret.encode()):
+        if not secrets.compare_digest(target[: len(self._server._secret)], self._server._secret.encode()):
             raise Refused(404, "Not Found")
         try:
             request = parse_request(head)
         except ProtocolError as error:
             raise Refused(400, "Bad Request", f"This is no HTTP request: {error}.") from error
-        if not request.target.startswith(self._relay._cookies.path):
+        if not request.target.startswith(self._server._cookies.path):
             raise Refused(404, "Not Found")
         if LOCAL.fullmatch(request.get("host")) is None:
             raise Refused(403, "Forbidden", "Open the address as it was printed, with 127.0.0.1 or localhost.")
@@ -228,7 +228,7 @@ class _Relayed:
                 answer = exchange.switch(head)
                 service, rest = connection.detach()
                 self._taken = True
-                self._relay._splices.sockets(self._client, service, answer + rest, early)
+                self._server._splices.sockets(self._client, service, answer + rest, early)
                 return
             fields = [*exchange.answer(head), ("Connection", "close")]
         except (UpstreamLost, ProtocolError) as error:

@@ -49,11 +49,11 @@ class MlenvExtension(ExtensionApp):
         self.environments = Environments(
             self.mlenv.engine(), self.mlenv.settings(root_dir=self.server.root_dir), Jobs()
         )
-        self.proxy = Proxy(login_ttl=self.mlenv.login_cache_seconds)
         notes = Notes(self.server.cookie_secret, f"{self.server.base_url} {self.server.root_dir}")
         self.kernels = loop_thread.use(self.mlenv, self.server.root_dir, notes, kernel_rights.demand)
         self.kernel_menu = KernelMenu(self.environments, self.log)
         self.settings["mlenv"] = self.environments
+        self.proxy = Proxy(self.environments, login_ttl=self.mlenv.login_cache_seconds)
         if self.mlenv.tcp_nodelay:
             performance.quick_channels(self.settings)
         kernel_websocket.tell_ends(self.settings)

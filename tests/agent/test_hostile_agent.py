@@ -19,8 +19,9 @@ from jupyter_mlenv.agent_client import AgentClient, KernelRequest, unix_sockets
 from jupyter_mlenv.agent_client.routes import TunnelRoute, UnixRoute, connect
 from jupyter_mlenv.errors import AgentUnreachable, EnvironmentFailed
 from jupyter_mlenv.kernels.signed_record import Notes
-from jupyter_mlenv.proxy.connection import Pool, UpstreamLost
+from jupyter_mlenv.proxy.connection import UpstreamLost
 from jupyter_mlenv.proxy.http1 import ProtocolError
+from jupyter_mlenv.proxy.pool import Pool
 from jupyter_mlenv.proxy.splice import Splices
 from tests.support import hostileagent as attacks
 from tests.support.hostileagent import OK, PATIENCE, Attack, Bomb, hostile, json_answer, pass_along

@@ -16,7 +16,7 @@ from jupyter_mlenv.agent_client.routes import UnixRoute
 from jupyter_mlenv.agent_client.routes import connect as connect_route
 from jupyter_mlenv.errors import EnvironmentNotRunning
 from jupyter_mlenv.proxy.headers import CookieRule
-from jupyter_mlenv.proxy.local_server import Relay
+from jupyter_mlenv.proxy.local_server import LocalServer
 from tests.support.hostileservice import OK, SWITCHED, Hostile, answer, hostile
 from tests.support.inner import read_head, serve_raw
 
@@ -52,7 +52,7 @@ async def big(request: web.Request) -> web.StreamResponse:
 
 @asynccontextmanager
 async def relayed() -> AsyncIterator[str]:
-    """The address of a relay in front of a real service."""
+    """The address of a local server in front of a real service."""
     app = web.Application(client_max_size=64 * 1024**2)
     app.router.add_route("*", BASE, echo)
     app.router.add_get(f"{BASE}ws", socket_echo)
@@ -69,11 +69,11 @@ async def relayed() -> AsyncIterator[str]:
         sock.setblocking(False)
         return sock
 
-    relay = Relay(SECRET, CookieRule("", BASE, allowed=False), connect)
+    server = LocalServer(SECRET, CookieRule("", BASE, allowed=False), connect)
     try:
-        yield f"http://127.0.0.1:{await relay.start()}"
+        yield f"http://127.0.0.1:{await server.start()}"
     finally:
-        await relay.close()
+        await server.close()
         await runner.cleanup()
 
 
@@ -135,30 +135,30 @@ async def test_a_stopped_environment_is_told_to_the_browser() -> None:
     async def connect() -> socket.socket:
         raise EnvironmentNotRunning("The environment e-1 is stopped.")
 
-    relay = Relay(SECRET, CookieRule("", BASE), connect)
-    port = await relay.start()
+    server = LocalServer(SECRET, CookieRule("", BASE), connect)
+    port = await server.start()
     try:
         async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{port}{BASE}") as answer:
             assert answer.status == 502
             assert "e-1 is stopped" in await answer.text()
     finally:
-        await relay.close()
+        await server.close()
 
 
 @asynccontextmanager
 async def raw(folder: Path, *answers: bytes) -> AsyncIterator[tuple[int, Hostile]]:
-    """The port of a relay in front of a service that says these bytes."""
+    """The port of a local server in front of a service that says these bytes."""
     path = folder / "s"
-    relay = Relay(SECRET, CookieRule("", BASE), lambda: connect_route(UnixRoute(str(path))))
+    server = LocalServer(SECRET, CookieRule("", BASE), lambda: connect_route(UnixRoute(str(path))))
     async with hostile(path, *answers) as seen:
         try:
-            yield await relay.start(), seen
+            yield await server.start(), seen
         finally:
-            await relay.close()
+            await server.close()
 
 
 async def said_to(port: int, request: str, host: str = "") -> bytes:
-    """All that comes back for these bytes, until the relay closes the connection."""
+    """All that comes back for these bytes, until the server closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request.replace("HOST", host or f"127.0.0.1:{port}").encode("latin-1"))
     try:
@@ -274,14 +274,14 @@ async def test_a_browser_that_leaves_lets_go_of_the_service(tmp_path: Path) -> N
         gone.set()
 
     path = tmp_path / "s"
-    relay = Relay(SECRET, CookieRule("", BASE), lambda: connect_route(UnixRoute(str(path))))
+    server = LocalServer(SECRET, CookieRule("", BASE), lambda: connect_route(UnixRoute(str(path))))
     async with serve_raw(path, events):
         try:
-            port = await relay.start()
+            port = await server.start()
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(f"{GET}\r\n".replace("HOST", f"localhost:{port}").encode())
             await asyncio.wait_for(reader.readuntil(b"data: 1"), 30)
             writer.close()
             await asyncio.wait_for(gone.wait(), 30)
         finally:
-            await relay.close()
+            await server.close()

@@ -198,7 +198,7 @@ async def test_a_body_of_very_many_pieces_arrives_whole(browser: Browser, outer:
 async def pair(said: bytes) -> tuple[upstream.Connection, socket.socket]:
     """A connection on which a request was sent, to a service that has said this and may go on."""
     ours, theirs = socket.socketpair()
-    connection = upstream.Connection(UnixRoute(""), ours, memoryview(bytearray(upstream.READ_SIZE)))
+    connection = upstream.Connection(UnixRoute(""), ours, memoryview(bytearray(upstream.READ_BYTES)))
     await asyncio.get_running_loop().create_connection(lambda: connection, sock=ours)
     connection.begin(b"GET / HTTP/1.1\r\n\r\n", "GET", chunked=False, has_body=False)
     theirs.sendall(said)
@@ -207,7 +207,7 @@ async def pair(said: bytes) -> tuple[upstream.Connection, socket.socket]:
 
 async def test_a_head_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time counts from its first byte: a service may think as long as it likes."""
-    monkeypatch.setattr(upstream, "HEAD_TIME", 0.05)
+    monkeypatch.setattr(upstream, "HEAD_TIMEOUT_SECONDS", 0.05)
     connection, theirs = await pair(b"HTTP/1.1 200 OK\r\nX: 1")
     with theirs, pytest.raises(ProtocolError, match="not complete after"):
         await connection.head()

@@ -59,8 +59,8 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 
 
 def _load_jupyter_server_extension(app: Any) -> None:
-    app.web_app.settings["mlenv"] = FolderResolver(Path(os.environ["MLENV_TEST_SOCKETS"]))
-    app.web_app.add_handlers(".*$", proxy_handlers(app.web_app.settings["base_url"], Proxy()))
+    resolver = FolderResolver(Path(os.environ["MLENV_TEST_SOCKETS"]))
+    app.web_app.add_handlers(".*$", proxy_handlers(app.web_app.settings["base_url"], Proxy(resolver)))
     if os.environ["MLENV_TEST_TUNED"]:
         app.io_loop.add_callback(_tune, app)
 
