@@ -28,12 +28,12 @@ async def sweep(engine: Engine, run_root: str, locks: Locks) -> list[str]:
     raises.
     """
     removed = []
-    found = _directories(run_root)
+    found = await off_loop(_directories, run_root)
     known = await _known(engine) if found else set()
     for path in found - known:
         with suppress(EnvironmentBusy):
             async with locks.held(os.path.basename(path), 0) as sure:
-                if sure and path not in await _known(engine) and not _answers(path):
+                if sure and path not in await _known(engine) and not await off_loop(_answers, path):
                     run_directory.remove(run_root, path)
                     removed.append(path)
     await off_loop(_tidy, run_root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tarfile
 from datetime import datetime, timezone
@@ -238,3 +239,24 @@ def test_a_file_that_changes_its_size_while_it_is_read(tmp_path: Path) -> None:
 )
 def test_a_list_tells_exit_codes(status: str, code: int | None) -> None:
     assert from_list({"Id": "i", "Names": ["/n"], "State": "exited", "Status": status}).exit_code == code
+
+
+def test_a_large_context_gives_the_garbage_collector_nothing_to_look_at(tmp_path: Path) -> None:
+    """Looking at a few objects for each of 200,000 files, it stops every thread for 70 ms."""
+    for number in range(3000):
+        (tmp_path / str(number)).touch()
+    tracked: list[int] = []
+
+    def count() -> bool:
+        if len(tracked) < 5000 and len(tracked) % 500 == 0:
+            gc.collect()
+            tracked.append(len(gc.get_objects()))
+        else:
+            tracked.append(0)
+        return False
+
+    content, _ = write_context(BuildRecipe("t:1", "FROM x\n", context=str(tmp_path)), count)
+    content.close()
+    counted = [number for number in tracked if number]
+    assert len(counted) > 5
+    assert counted[-1] - counted[0] < 500

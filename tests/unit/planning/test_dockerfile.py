@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import os
 import shutil
 import subprocess
@@ -222,6 +224,32 @@ def test_words_of_a_dockerfile_that_are_no_sources(tmp_path: Path) -> None:
     first = user_dockerfile.context_digest(text, str(tmp_path))
     (tmp_path / "a b").write_text("x")
     assert user_dockerfile.context_digest(text, str(tmp_path)) != first
+
+
+def test_the_files_of_an_image_are_told_by_name_size_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As JSON of the same form in every version: else all images would look outdated."""
+    monkeypatch.setattr(user_dockerfile, "digest", lambda text: text)
+    for name in ('a "b"', "ä", "data"):
+        (tmp_path / name).write_text(name)
+    told = user_dockerfile.context_digest("FROM x\nCOPY . /x\n", str(tmp_path))
+    files = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in tmp_path.iterdir())
+    assert told == json.dumps(files)
+    assert user_dockerfile.context_digest("FROM x\n", str(tmp_path)) == "[]"
+
+
+def test_a_look_at_many_files_gives_the_garbage_collector_nothing_to_look_at(tmp_path: Path) -> None:
+    """Looking at one object for each of 200,000 files, it stops every thread for 50 ms."""
+    for number in range(5000):
+        (tmp_path / str(number)).touch()
+    tracked: list[int] = []
+
+    def count() -> None:
+        gc.collect()
+        tracked.append(len(gc.get_objects()))
+
+    user_dockerfile.context_digest("FROM x\nCOPY . /x\n", str(tmp_path), pause=count)
+    assert len(tracked) > 5
+    assert tracked[-1] - tracked[0] < 500
 
 
 @pytest.mark.parametrize(
