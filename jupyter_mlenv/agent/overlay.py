@@ -5,7 +5,7 @@ lasts as long as the container. pip finds the packages below, neither installs t
 one when it upgrades it, and what lies on top comes first on `sys.path`. Where there is no venv, pip goes to the user's
 own site folder by itself, which has to be there before an interpreter starts for that one to look into it.
 
-Loaded by `agent.py`, beside which it lies. Like it: Python >= 3.8, standard library only. The venv is written file by
+Part of the agent: Python >= 3.8, standard library only. The venv is written file by
 file, since `venv` would import 15 modules and run a process.
 """
 
