@@ -1,4 +1,4 @@
-"""An argument parser that explains itself, and the forms of sizes, mounts and GPUs. Pure."""
+"""An argument parser that explains itself, and the forms of sizes, mounts and GPUs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment that a person means by what they typed. Pure."""
+"""The environment that a person means by what they typed."""
 
 from __future__ import annotations
 

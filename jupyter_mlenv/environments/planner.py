@@ -12,7 +12,7 @@ from .. import workspaces
 from ..container_layout import LABEL
 from ..engines.base import Engine, EngineFacts, ImageInfo
 from ..errors import MlenvError, PresetInvalid
-from ..planning import consent, image_plan, recipe
+from ..planning import consent, image_plan, inputs, recipe
 from ..planning import plan as planning
 from ..planning.model import Plan, StartRequest
 from ..presets import loader
@@ -67,12 +67,15 @@ class Planner:
         return replace(request, workspace=workspace), preset
 
     async def plan(self, preset: Preset, request: StartRequest, seconds: float | None = None) -> Plan:
-        """See `plan.make`. Raises OutOfTime after `seconds` of reading; `None` lets it take as long as it takes."""
+        """Return the plan of a start, see `inputs.read` and `plan.make`.
+
+        Raises OutOfTime after `seconds` of reading; `None` lets it take as long as it takes.
+        """
         await self._workers.run(partial(start_check.allow, request.mounts, self._settings))
         facts, earlier = await self._engine.facts(), await self._previous_builds()
         writable = await self._writable() if preset.mounts or request.mounts or preset.uses_host_python else ()
-        make = partial(planning.make, preset, request, facts, self._settings, earlier=earlier, writable=writable)
-        return await self._read(make, seconds)
+        read = partial(inputs.read, preset, request, facts, self._settings, earlier=earlier, writable=writable)
+        return planning.make(preset, request, facts, self._settings, await self._read(read, seconds))
 
     async def ready(self, presets: Sequence[Preset], workspace: str, seconds: float | None) -> dict[str, bool | None]:
         """By preset name, whether its image is on the engine, so that a start neither pulls nor builds.

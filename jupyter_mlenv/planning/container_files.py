@@ -1,18 +1,15 @@
-"""What lies in a container before it starts: the person, a home directory with a few settings, and the agent."""
+"""The files of a container before it starts: the person, a home directory with a few settings, the agent. Pure."""
 
 from __future__ import annotations
 
-import functools
-import importlib.resources
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from .. import agent
-from ..container_layout import AGENT_FOLDER, AGENT_PACKAGE, AGENT_START, RUN_DIR
+from ..container_layout import AGENT_PACKAGE, RUN_DIR
 from ..engines.model import FileEntry
 from ..settings import Settings
-from . import host_python, package_index
+from . import package_index
 
 STARTUP = ".ipython/profile_default/startup/00-mlenv.py"
 """The file that every IPython of the home directory runs first. It watches for `%pip install`."""
@@ -27,8 +24,16 @@ def home(settings: Settings, workspace: str) -> str:
     return OTHER_HOME if f"{usual}/".startswith(f"{workspace.rstrip('/')}/") else usual
 
 
-def files(settings: Settings, note: Mapping[str, str], workspace: str, *, shared: bool) -> tuple[FileEntry, ...]:
-    """Return all files. Raises MlenvError if the CA bundle cannot be read.
+def files(
+    settings: Settings,
+    note: Mapping[str, str],
+    workspace: str,
+    agent: Sequence[FileEntry],
+    ca_bundle: bytes | None,
+    *,
+    shared: bool,
+) -> tuple[FileEntry, ...]:
+    """Return all files but those of the preset `host`.
 
     Parameters
     ----------
@@ -36,22 +41,27 @@ def files(settings: Settings, note: Mapping[str, str], workspace: str, *, shared
         What is said to a person who installs packages in the environment.
     workspace
         The project folder, which is mounted at its own path.
+    agent
+        The agent's own files.
+    ca_bundle
+        The certificates that programs inside trust; None for those of the image.
     shared
         Whether the run directory is one of the engine's host.
     """
     uid, gid = settings.uid, settings.gid
     place = home(settings, workspace)
+    startup = next(entry.data or b"" for entry in agent if entry.path == f"{AGENT_PACKAGE}/ipython/startup.py")
     entries = [
         *_person(settings, place),
         FileEntry(place, None, 0o700, uid, gid),
         *_quiet_lab(place, uid, gid),
-        *_below(place, STARTUP, _package()["ipython/startup.py"], uid, gid),
+        *_below(place, STARTUP, startup, uid, gid),
         *package_index.home_files(settings, place),
-        *agent_files(),
+        *agent,
         FileEntry(f"{AGENT_PACKAGE}/ipython/keep.json", json.dumps(note).encode()),
     ]
-    if package_index.variables(settings):
-        entries.append(FileEntry(package_index.CA_PATH, host_python.ca_bundle(settings)))
+    if ca_bundle is not None:
+        entries.append(FileEntry(package_index.CA_PATH, ca_bundle))
     if not shared:
         entries.append(FileEntry(RUN_DIR, None, 0o700, uid, gid))
     return tuple(entries)
@@ -85,28 +95,3 @@ def _below(home: str, path: str, data: bytes, uid: int, gid: int) -> list[FileEn
         folder = os.path.join(folder, name)
         entries.append(FileEntry(folder, None, 0o700, uid, gid))
     return [*entries, FileEntry(os.path.join(home, path), data, 0o600, uid, gid)]
-
-
-def agent_files() -> list[FileEntry]:
-    """Return the agent: what starts it, and its package with all modules."""
-    package = _package()
-    folders = sorted({AGENT_FOLDER, AGENT_PACKAGE, *(os.path.dirname(f"{AGENT_PACKAGE}/{name}") for name in package)})
-    return [
-        *(FileEntry(folder, None, 0o755) for folder in folders),
-        FileEntry(AGENT_START, package["start.py"], 0o644),
-        *(FileEntry(f"{AGENT_PACKAGE}/{name}", data, 0o644) for name, data in package.items()),
-    ]
-
-
-@functools.cache
-def _package() -> Mapping[str, bytes]:
-    """The modules of the agent's package by their path in it."""
-    found: dict[str, bytes] = {}
-    pending = [("", importlib.resources.files(agent))]
-    while pending:
-        path, entry = pending.pop()
-        if entry.is_dir():
-            pending += [(f"{path}/{inner.name}".lstrip("/"), inner) for inner in entry.iterdir()]
-        elif path.endswith(".py"):
-            found[path] = entry.read_bytes()
-    return dict(sorted(found.items()))

@@ -1,4 +1,4 @@
-"""Pure: what an image needs -> Dockerfile text, package groups, context files, content hash.
+"""The packages of an image -> Dockerfile text, package groups, context files, content hash. Reads our own scripts only.
 
 How it gets fast: the host's own `uv` binary takes part in the build as a bind mount (no download, no layer), a cache
 mount keeps wheels between builds, all cores compile bytecode and leave test suites out, and packages come in groups,
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from ..container_layout import LABEL
 from ..engines.model import BuildRecipe, FileEntry
+from .package_index import CA_VARIABLES
 
 DOORS = ("jupyterlab>=4.2,<5", "ipykernel>=6.29", "tensorboard>=2.16")
 """The first group of every image, so that all presets on one base share its layer."""
@@ -44,9 +45,6 @@ INDEX_VARIABLE = "MLENV_INDEX"
 CARRIER = "ftp_proxy"
 """A predefined argument of builds: every step sees it, and no history, layer, image or cache key has it. The classic
 builder has no other way to tell a step something secret, and nothing of ours speaks FTP."""
-
-CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
-"""What names a CA bundle to uv and OpenSSL, pip, requests, curl and git."""
 
 _MOUNTED = "/dev/mlenv"  # /dev is a tmpfs in every build step, so not even an empty mount point gets into a layer
 _COPIED = "/tmp/.mlenv"  # noqa: S108 - classic builder only, removed by the last step

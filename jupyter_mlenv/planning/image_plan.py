@@ -15,7 +15,7 @@ from ..errors import PresetInvalid
 from ..presets import project_files
 from ..presets.model import BuiltImage, DockerfileImage, HostImage, Preset, PulledImage
 from ..settings import Settings
-from . import allowed_images, dockerfile, host_python, user_dockerfile
+from . import allowed_images, dockerfile, host_python, user_dockerfile, variables
 from .image_names import apply_alias
 from .model import ImagePlan
 
@@ -96,14 +96,9 @@ def _own_dockerfile(source: DockerfileImage, files: _Files, settings: Settings) 
         root=files.root(context),
         target=source.target,
         args=source.args,
-        proxies=proxies(settings),
+        proxies=variables.proxies(settings),
         pause=files.pause,
     )
-
-
-def proxies(settings: Settings) -> dict[str, str]:
-    """This site's proxies as variables, in both cases, since programs disagree about which one they read."""
-    return {form: value for name, value in settings.proxies.items() for form in (name.lower(), name.upper())}
 
 
 @dataclass(frozen=True)

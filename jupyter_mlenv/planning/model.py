@@ -24,6 +24,33 @@ class ImagePlan:
 
 
 @dataclass(frozen=True)
+class HostInputs:
+    """The parts of this machine that the preset `host` lends: mounts, settings, and places that are to look empty."""
+
+    mounts: tuple[Mount, ...]
+    files: tuple[FileEntry, ...]
+    empty_folders: tuple[str, ...]
+    empty_files: tuple[str, ...]
+    has_bash: bool
+
+
+@dataclass(frozen=True)
+class PlanInputs:
+    """All that `plan.make` has to know of files.
+
+    `mounts` are those of the preset and the request, without links on the way to their sources. `own_mounts` keep the
+    Python that runs Jupyter read-only. `host` is None for other presets than `host`.
+    """
+
+    image: ImagePlan
+    agent: tuple[FileEntry, ...]
+    ca_bundle: bytes | None
+    mounts: tuple[Mount, ...]
+    own_mounts: tuple[Mount, ...]
+    host: HostInputs | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """Preset + workspace + engine facts, fully resolved. Pure data; `hash` covers all that the container sees."""
 

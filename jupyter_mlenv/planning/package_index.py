@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from ..container_layout import AGENT_FOLDER
 from ..engines.model import FileEntry
 from ..settings import Settings
-from .dockerfile import CA_VARIABLES
+
+CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
+"""What names a CA bundle to uv and OpenSSL, pip, requests, curl and git."""
 
 CA_PATH = f"{AGENT_FOLDER}/ca.pem"
 """Where this machine's certificates are, inside every container that gets them."""

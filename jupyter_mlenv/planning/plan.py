@@ -1,4 +1,4 @@
-"""Pure: preset + workspace + engine facts -> Plan."""
+"""Preset, request, facts of the engine and files that were read -> Plan. Pure."""
 
 from __future__ import annotations
 
@@ -6,92 +6,55 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from .. import mounts as targets
 from .._version import __version__
 from ..container_layout import AGENT_PORT, AGENT_START, LABEL, RUN_DIR, TOKEN_PATH, inside
-from ..engines.base import EngineFacts, ImageInfo
+from ..engines.base import EngineFacts
 from ..engines.gpus import NONE
 from ..engines.model import ContainerSpec, Mount, Resources
 from ..presets.model import Preset
 from ..serialization import to_plain
 from ..settings import Settings
-from . import (
-    container_files,
-    host_config,
-    host_python,
-    image_plan,
-    install_hint,
-    limits,
-    mount_sources,
-    package_index,
-    recipe,
-    variables,
-)
+from . import container_files, install_hint, limits, package_index, recipe, variables
 from .image_names import apply_alias
 from .label import from_label, makes_sense, to_label
-from .model import Plan, StartRequest, container_name, environment_id, run_directory_of
+from .model import Plan, PlanInputs, StartRequest, container_name, environment_id, run_directory_of
 
 __all__ = ["apply_alias", "from_label", "make", "makes_sense", "to_label"]
 
 
-def make(
-    preset: Preset,
-    request: StartRequest,
-    facts: EngineFacts,
-    settings: Settings,
-    *,
-    earlier: Iterable[ImageInfo] = (),
-    pause: Callable[[], None] = lambda: None,
-    writable: Iterable[str] = (),
-) -> Plan:
-    """Everything that a start of this preset in this workspace needs.
-
-    Blocks: it reads the files that the preset names (Dockerfile, requirements), the names and times of what an own
-    Dockerfile copies, the CA bundle when it has changed and, for the `host` preset, which of the host's folders exist.
-
-    Parameters
-    ----------
-    earlier
-        Images we built before; one that shares packages with this one lends its layers.
-    writable
-        Folders that code in other environments can write: no link in there, nor in the workspace, leads to a mount.
-    pause
-        Called now and then while files are looked at; what it raises ends the planning.
+def make(preset: Preset, request: StartRequest, facts: EngineFacts, settings: Settings, inputs: PlanInputs) -> Plan:
+    """Return everything that a start of this preset in this workspace needs.
 
     Raises
     ------
-    PresetInvalid
-        A file that the preset names cannot be read.
     LimitExceeded
-        More than a maximum, or an image that is not allowed.
+        More than a maximum.
     MountForbidden
-        A link that code in an environment could have made leads to a mount, or a mount would cover what the container
-        needs, or what is put into it.
-    MlenvError
-        The `host` preset would have to mount the home directory, or the CA bundle cannot be read.
+        A mount would cover what the container needs, or what is put into it.
     """
     shared = facts.shares_filesystem
     id = environment_id(settings.owner, request.workspace, preset.name, request.name)
-    image = image_plan.make(
-        preset, request.workspace, facts, settings, earlier=[info.labels for info in earlier], pause=pause
-    )
+    image, host = inputs.image, inputs.host
     python = _python(preset, settings)
     resources = _resources(preset, request, settings)
     files = (
         *container_files.files(
-            settings, install_hint.note(preset, request, id, python), request.workspace, shared=shared
+            settings,
+            install_hint.note(preset, request, id, python),
+            request.workspace,
+            inputs.agent,
+            inputs.ca_bundle,
+            shared=shared,
         ),
-        *variables.files(settings, preset, image_plan.proxies(settings)),
-        *(host_config.files(host_python.prefixes(settings)) if preset.uses_host_python else ()),
+        *variables.files(settings, preset, variables.proxies(settings)),
+        *(host.files if host else ()),
     )
     asked = (*preset.mounts, *request.mounts)
     home = container_files.home(settings, request.workspace)
     targets.check(asked, request.workspace, (entry.path for entry in files), home)
-    prefixes = ("/usr", *host_python.prefixes(settings)) if preset.uses_host_python else ()
-    empty_folders, empty_files = host_config.hidden(prefixes) if prefixes else ((), ())
     # One directory per environment below the run root, short: a socket path holds 107 bytes at most.
     run_dir = run_directory_of(settings.run_root, id) if shared else ""
     # What `-I` does, in words that a Python too old for the agent understands too: it is to say so itself.
@@ -100,13 +63,13 @@ def make(
         name=container_name(id),
         image=image.reference,
         command=command if run_dir else (*command, "--port", str(AGENT_PORT)),
-        env=_counted(_env(preset, request, settings, id, python), settings, resources),
+        env=_counted(_env(preset, request, settings, id, inputs), settings, resources),
         user=f"{settings.uid}:{settings.gid}",
         workdir=request.workspace,
         hostname=preset.name,
-        mounts=_mounts(preset, request, settings, run_dir, writable),
-        empty_folders=empty_folders,
-        empty_files=empty_files,
+        mounts=_mounts(request, run_dir, inputs),
+        empty_folders=host.empty_folders if host else (),
+        empty_files=host.empty_files if host else (),
         resources=resources,
         network=preset.network or settings.network,
         publish=() if run_dir else (AGENT_PORT,),
@@ -169,12 +132,13 @@ def _set(source: Resources | StartRequest) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in unset}
 
 
-def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, python: str) -> dict[str, str]:
+def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, inputs: PlanInputs) -> dict[str, str]:
+    python = _python(preset, settings)
     env = {
         "HOME": container_files.home(settings, request.workspace),
         "USER": settings.username,
         "LOGNAME": settings.username,
-        "SHELL": "/bin/bash" if preset.uses_host_python and os.path.exists("/bin/bash") else "/bin/sh",
+        "SHELL": "/bin/bash" if inputs.host and inputs.host.has_bash else "/bin/sh",
         "LANG": "C.UTF-8",
         "MLENV_ID": id,
         "MLENV_PRESET": preset.name,
@@ -184,7 +148,7 @@ def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, pyt
         # The image has no PATH of its own, and a venv's programs are found only through it.
         env["PATH"] = ":".join(dict.fromkeys([os.path.dirname(python), "/usr/local/bin", "/usr/bin", "/bin"]))
         env["PIP_BREAK_SYSTEM_PACKAGES"] = "1"  # what it would break is mounted read-only
-    return variables.of_container(preset, image_plan.proxies(settings), {**env, **package_index.variables(settings)})
+    return variables.of_container(preset, variables.proxies(settings), {**env, **package_index.variables(settings)})
 
 
 def _counted(env: dict[str, str], settings: Settings, resources: Resources) -> dict[str, str]:
@@ -195,18 +159,12 @@ def _counted(env: dict[str, str], settings: Settings, resources: Resources) -> d
     return kept if resources.gpus else kept | limits.NO_GPU
 
 
-def _mounts(
-    preset: Preset, request: StartRequest, settings: Settings, run_dir: str, writable: Iterable[str]
-) -> tuple[Mount, ...]:
-    mounts = list(host_python.mounts(settings)) if preset.uses_host_python else []
-    for mount in (*preset.mounts, *request.mounts):
-        mounts.append(dataclasses.replace(mount, target=targets.clean(mount.target)))
-    mounts = list(mount_sources.resolved(mounts, (request.workspace, *writable)))
-    # Two mounts on one place are an error of the engine; what was asked for last wins.
-    own = [Mount(request.workspace, request.workspace), *host_python.own_mounts(settings, request.workspace)]
+def _mounts(request: StartRequest, run_dir: str, inputs: PlanInputs) -> tuple[Mount, ...]:
+    own = [Mount(request.workspace, request.workspace), *inputs.own_mounts]
     own += [Mount(inside(run_dir), RUN_DIR)] if run_dir else []
-    lent = len(mounts) - len(preset.mounts) - len(request.mounts)
-    return tuple({mount.target: mount for mount in (*mounts[:lent], *own, *mounts[lent:])}.values())
+    lent = inputs.host.mounts if inputs.host else ()
+    # Two mounts on one place are an error of the engine; what was asked for last wins.
+    return tuple({mount.target: mount for mount in (*lent, *own, *inputs.mounts)}.values())
 
 
 def _hash(plan: Plan) -> str:

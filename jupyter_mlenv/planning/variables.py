@@ -26,6 +26,11 @@ SERVICES_FILE = f"{AGENT_FOLDER}/services.json"
 _BEFORE = re.compile(r"PATH|LD_\w+|(NVIDIA|AMD|HABANA|ASCEND)_\w+|\w+_VISIBLE_DEVICES")
 
 
+def proxies(settings: Settings) -> dict[str, str]:
+    """Return this site's proxies as variables, in both cases, since programs disagree about which one they read."""
+    return {form: value for name, value in settings.proxies.items() for form in (name.lower(), name.upper())}
+
+
 def of_container(preset: Preset, proxies: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
     """The container's own variables: `known`, which hold no secret, and of the rest what has to be among them."""
     shown = {name: value for name, value in proxies.items() if not _secret(value) and name not in preset.env}

@@ -1,4 +1,4 @@
-"""Checked and merged data of a preset -> Preset. Pure."""
+"""Checked and merged data of a preset -> Preset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a preset may say beyond its schema, and how one extends another. Pure."""
+"""Rules about a preset beyond its schema, and how one extends another."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ from jupyter_mlenv.errors import (
     NameConflict,
     SourceMissing,
 )
-from jupyter_mlenv.planning.container_files import agent_files
+from jupyter_mlenv.planning import agent_package
 
 
 @dataclass
@@ -344,7 +344,7 @@ def identity(path, own=identity, places={places!r}):
     target = max((t for t in places if path == t or path.startswith(t + "/")), key=len, default="")
     return own(places.get(target, "") + path[len(target):])
 """
-        files = {entry.path: entry for entry in agent_files()} | box.files
+        files = {entry.path: entry for entry in agent_package.files()} | box.files
         for path, entry in files.items():
             if path.startswith(f"{AGENT_FOLDER}/") and path != TOKEN_PATH and entry.data is not None:
                 place = folder / os.path.relpath(path, AGENT_FOLDER)

@@ -129,3 +129,47 @@ def test_the_agent_is_standard_library_only() -> None:
                 assert name.split(".")[1] not in {"kernel_process", "ipython", "start"}, f"{name} imports our {target}"
             elif (name, target.partition(".")[0]) != ("agent.start", "mlenv_agent"):  # by its name in a container
                 assert target.split(".")[0] in sys.stdlib_module_names, f"{name} imports {target}"
+
+
+READING = {
+    "os.walk",
+    "os.stat",
+    "os.lstat",
+    "os.listdir",
+    "os.scandir",
+    "os.access",
+    "os.readlink",
+    "os.getcwd",
+}
+READING |= {f"os.path.{name}" for name in ("exists", "lexists", "isdir", "isfile", "islink", "realpath", "expanduser")}
+READING |= {"os.environ", "os.getenv", "os.open", "socket.socket", "subprocess.run", "subprocess.Popen", "time.time"}
+METHODS = {"read_text", "read_bytes", "write_text", "write_bytes", "iterdir", "is_file", "is_dir", "resolve", "rglob"}
+"""Names by which a module looks at files, variables or clocks."""
+
+
+def reads(file: Path) -> list[str]:
+    """The lines at which a module looks at something outside of it."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return [
+        f"{file.name}:{node.lineno} {ast.unparse(node)}"
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and ast.unparse(node) in READING)
+        or (isinstance(node, ast.Call) and ast.unparse(node.func) == "open")
+        or (isinstance(node, ast.Attribute) and node.attr in METHODS)
+    ]
+
+
+def test_modules_that_call_themselves_pure_read_nothing() -> None:
+    """Neither themselves nor in what they import of ours."""
+    docstrings = {name: ast.get_docstring(ast.parse(file.read_text())) or "" for name, file in modules().items()}
+    pure = {name for name, text in docstrings.items() if re.search(r"\bPure\b", text)}
+    assert {"planning.plan", "planning.recipe", "mounts", "urls", "proxy.exchange"} <= pure
+    impure = {name for name, file in modules().items() if reads(file)}
+    assert [line for name in sorted(pure) for line in reads(modules()[name])] == []
+    wrong = [
+        f"{name} imports {target}"
+        for name in sorted(pure)
+        for target, ours in imports(name, modules()[name])
+        if ours and target in impure
+    ]
+    assert wrong == []

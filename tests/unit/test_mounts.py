@@ -14,11 +14,11 @@ from jupyter_mlenv import mounts, presets
 from jupyter_mlenv.engines.base import EngineFacts
 from jupyter_mlenv.engines.model import Mount
 from jupyter_mlenv.errors import MlenvError, MountForbidden, PresetInvalid, RequestInvalid
-from jupyter_mlenv.planning import plan as planning
 from jupyter_mlenv.planning.model import StartRequest
 from jupyter_mlenv.presets.model import Preset
 from jupyter_mlenv.server import validation
 from jupyter_mlenv.settings import Settings
+from tests.support.plans import planned
 
 FACTS = EngineFacts(kind="docker", version="20.10", url="unix:///x")
 ANN = Settings(
@@ -79,11 +79,11 @@ def by_rest(target: str) -> None:
 
 def by_plan(target: str, workspace: str = WORKSPACE, settings: Settings = ANN, source: str = "/data") -> Any:
     request = StartRequest("small", workspace, mounts=(Mount(source, target),))
-    return planning.make(preset(), request, FACTS, settings)
+    return planned(preset(), request, FACTS, settings)
 
 
 def by_plan_of_a_preset(target: str) -> Any:
-    return planning.make(preset(Mount("/data", target)), StartRequest("small", WORKSPACE), FACTS, ANN)
+    return planned(preset(Mount("/data", target)), StartRequest("small", WORKSPACE), FACTS, ANN)
 
 
 @pytest.mark.parametrize("target", NEVER)
@@ -119,7 +119,7 @@ def test_root_has_another_home() -> None:
 
 
 def test_nothing_is_put_into_a_project_that_is_the_home_directory() -> None:
-    plan = planning.make(preset(), StartRequest("small", "/home/ann"), FACTS, ANN)
+    plan = planned(preset(), StartRequest("small", "/home/ann"), FACTS, ANN)
     assert plan.container.env["HOME"] == "/home/jupyter-mlenv"
     mine = [mount.target for mount in plan.container.mounts if mount.target != "/run/mlenv"]
     assert [file.path for file in plan.files if any(mounts.inside(file.path, target) for target in mine)] == []
@@ -128,7 +128,7 @@ def test_nothing_is_put_into_a_project_that_is_the_home_directory() -> None:
 @pytest.mark.parametrize("workspace", ["/home/ann/.config", "/opt/jupyter-mlenv/x", "/etc", "/home"])
 def test_a_project_over_what_is_put_in_is_refused(workspace: str) -> None:
     with pytest.raises(MountForbidden):
-        planning.make(preset(), StartRequest("small", workspace), FACTS, ANN)
+        planned(preset(), StartRequest("small", workspace), FACTS, ANN)
 
 
 def test_a_target_that_code_inside_could_swap_for_a_link_is_refused() -> None:
@@ -141,7 +141,7 @@ def test_the_project_itself_is_replaced_by_nothing_else() -> None:
     with pytest.raises(MlenvError, match="project"):
         by_plan(WORKSPACE)
     read_only = StartRequest("small", WORKSPACE, mounts=(Mount(WORKSPACE, WORKSPACE, True),))
-    made = planning.make(preset(), read_only, FACTS, ANN).container.mounts
+    made = planned(preset(), read_only, FACTS, ANN).container.mounts
     assert [mount.read_only for mount in made if mount.target == WORKSPACE] == [True]
 
 

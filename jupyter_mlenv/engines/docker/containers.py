@@ -1,4 +1,4 @@
-"""Containers in the engine's words and in ours. Pure, apart from the tar readers and writers, which stay in memory.
+"""Containers in the engine's words and in ours. Tar readers and writers stay in memory.
 
 Field names: Docker Engine API v1.41, https://docs.docker.com/reference/api/engine/version/v1.41/
 """

@@ -113,7 +113,7 @@ async def test_an_isolated_environment_without_its_kernel_is_swept(
     async with killed(home, box, workspace) as ((_,), kill):
         [left] = await environments.list()
         # As if it had been there for longer than a start takes.
-        monkeypatch.setattr(placement, "LEFTOVER_AGE", 0.0)
+        monkeypatch.setattr(placement, "LEFTOVER_AGE_SECONDS", 0.0)
         async with kernel(box, workspace):
             assert len(await environments.list()) == 2, "one with a living kernel is nobody's to remove"
         kill()

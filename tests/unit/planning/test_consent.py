@@ -15,6 +15,7 @@ from jupyter_mlenv.errors import MlenvError, PresetInvalid
 from jupyter_mlenv.planning import agreements, consent
 from jupyter_mlenv.presets.model import Preset, PulledImage
 from jupyter_mlenv.settings import Settings
+from tests.support.plans import planned
 
 OWN = 'title = "Ours"\n[image]\nreference = "registry.test/small:1"\n'
 BUILT = '[image]\ndockerfile = "docker/Dockerfile"\ncontext = "."\n'
@@ -161,7 +162,6 @@ def test_what_it_says_is_bounded_and_harmless(tmp_path: Path, load: Callable[[],
 def test_what_was_agreed_to_is_what_is_built(tmp_path: Path, load: Callable[[], Preset]) -> None:
     """Between the question and the build code in another environment may change the file."""
     from jupyter_mlenv.engines.base import EngineFacts
-    from jupyter_mlenv.planning import plan
     from jupyter_mlenv.planning.model import StartRequest
 
     work = tmp_path / "work"
@@ -170,7 +170,7 @@ def test_what_was_agreed_to_is_what_is_built(tmp_path: Path, load: Callable[[], 
     preset = load()
     (work / "docker" / "Dockerfile").write_text("FROM evil\n")
     facts = EngineFacts(kind="docker", version="1", url="", shares_filesystem=True)
-    made = plan.make(preset, StartRequest("project", str(work)), facts, settings(tmp_path))
+    made = planned(preset, StartRequest("project", str(work)), facts, settings(tmp_path))
     assert made.image.recipe is not None
     assert made.image.recipe.dockerfile == "FROM good\n"
 

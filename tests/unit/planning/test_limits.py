@@ -17,6 +17,7 @@ from jupyter_mlenv.planning import plan as planning
 from jupyter_mlenv.planning.model import Plan, StartRequest
 from jupyter_mlenv.presets.model import Preset
 from jupyter_mlenv.settings import Settings
+from tests.support.plans import planned
 
 FACTS = EngineFacts(kind="docker", version="20.10", url="unix:///x")
 G = 2**30
@@ -39,7 +40,7 @@ def small(text: str = "", **fields: object) -> Preset:
 
 
 def make(preset: Preset, settings: Settings = SITE, **wishes: object) -> Plan:
-    return planning.make(preset, StartRequest("small", "/w", **wishes), FACTS, settings)  # type: ignore[arg-type]
+    return planned(preset, StartRequest("small", "/w", **wishes), FACTS, settings)  # type: ignore[arg-type]
 
 
 def test_where_nobody_asks_the_maximum_is_the_limit() -> None:

@@ -19,6 +19,7 @@ from jupyter_mlenv.planning import plan as planning
 from jupyter_mlenv.planning.model import Plan, StartRequest, environment_id
 from jupyter_mlenv.presets.model import Preset
 from jupyter_mlenv.settings import Settings
+from tests.support.plans import planned
 
 LOCAL = EngineFacts("docker", "28", "unix:///var/run/docker.sock")
 REMOTE = replace(LOCAL, shares_filesystem=False, url="tcp://far.test:2376")
@@ -53,7 +54,7 @@ def preset(image: str = 'reference = "python:3.12"', gpu: bool = False, director
 
 def make(preset_: Preset, settings: Settings = ANN, facts: EngineFacts = LOCAL, **request: object) -> Plan:
     asked = StartRequest(preset_.name, **{"workspace": "/home/ann/project", **request})  # type: ignore[arg-type]
-    return planning.make(preset_, asked, facts, settings)
+    return planned(preset_, asked, facts, settings)
 
 
 def inside(plan: Plan) -> dict[str, str]:
@@ -227,7 +228,7 @@ def test_an_earlier_image_is_built_upon() -> None:
     first = make(small).image.recipe
     assert first is not None
     request = StartRequest("small", "/w")
-    plan = planning.make(big, request, LOCAL, ANN, earlier=[ImageInfo("sha256:0", labels=first.labels)])
+    plan = planned(big, request, LOCAL, ANN, earlier=[ImageInfo("sha256:0", labels=first.labels)])
     assert plan.image.recipe is not None
     assert plan.image.recipe.dockerfile.startswith(first.dockerfile.rstrip("\n"))
 
