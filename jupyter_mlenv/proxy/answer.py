@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .http1 import MAX_HEAD, Body, Head, LengthBody, ProtocolError, body_of, parse_head
+from .bodies import Body, LengthBody, body_of
+from .http1 import MAX_HEAD_BYTES, Head, ProtocolError, parse_head
 
 MAX_INTERIM = 16
 """Interim answers (100, 102, 103) to one request; services send one or two."""
@@ -76,7 +77,7 @@ class Answer:
         while self.head is None:
             stop = self.pending.find(b"\r\n\r\n", max(0, at - 3))
             if stop < 0:
-                if len(self.pending) > MAX_HEAD:
+                if len(self.pending) > MAX_HEAD_BYTES:
                     raise ProtocolError("the head of the answer is too long")
                 return
             at = 0

@@ -1,4 +1,4 @@
-"""HTTP/1.1 messages as bytes: parsing a head, writing one, finding where a body ends. Pure; RFC 9112 throughout.
+"""Heads of HTTP/1.1 messages as bytes: reading one, writing one. Pure; RFC 9112 throughout.
 
 The proxy speaks to services through this instead of a general HTTP client: it forwards heads and bodies without looking
 into them, and needs to know exactly how far an exchange got, for retries and for taking a socket over after a 101.
@@ -10,36 +10,30 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
 Header = tuple[str, str]
 
-MAX_HEAD = 256 * 1024
+MAX_HEAD_BYTES = 256 * 1024
 """Bytes of an answer's head, or of the trailers of a chunked body. Large cookies and policies stay far below it."""
 
-MAX_CHUNK_LINE = 8 * 1024
-"""Bytes of a chunk-size line with its extensions."""
-
-MAX_LINES = 1000
+MAX_HEAD_LINES = 1000
 """Lines of a head: parsing them must not hold the event loop. Node takes 2,000, Apache 100."""
 
-MAX_REASON = 256
+MAX_REASON_BYTES = 256
 """Bytes of an answer's reason phrase, which nobody needs."""
-
-CHUNK_LINES = 256
-"""Lines of chunk framing that are looked at in one turn of the event loop, about 0.3 ms."""
 
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _REQUEST = re.compile(rb"([A-Z]+) (/[\x21-\x7e]*) HTTP/1\.1")
 _FOLD = re.compile(rb"\r\n[\t ]+")  # obs-fold, RFC 9112 5.2
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_LENGTH = re.compile(r"[0-9]{1,18}")
-_HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 BLANK = " \t"
 """White space as HTTP means it (OWS, RFC 9110 5.6.3)."""
+
+LENGTH = re.compile(r"[0-9]{1,18}")
+"""A usable `Content-Length`."""
 
 
 class ProtocolError(Exception):
@@ -97,9 +91,9 @@ def parse_head(data: bytes) -> Head:
     """Parse an answer's head without its final empty line. Raises ProtocolError."""
     if b"\r\n " in data or b"\r\n\t" in data:
         data = _FOLD.sub(b" ", data)
-    first, *lines = data.split(b"\r\n", MAX_LINES + 1)
+    first, *lines = data.split(b"\r\n", MAX_HEAD_LINES + 1)
     match = _STATUS.fullmatch(first)
-    if match is None or len(match[3] or b"") > MAX_REASON:
+    if match is None or len(match[3] or b"") > MAX_REASON_BYTES:
         raise ProtocolError(f"the answer begins with {first[:60]!r}")
     minor, status, reason = match.groups()
     headers = _fields(lines)
@@ -109,7 +103,7 @@ def parse_head(data: bytes) -> Head:
 
 def parse_request(data: bytes) -> Request:
     """Parse a request's head without its final empty line. Raises ProtocolError."""
-    first, *lines = data.split(b"\r\n", MAX_LINES + 1)
+    first, *lines = data.split(b"\r\n", MAX_HEAD_LINES + 1)
     match = _REQUEST.fullmatch(first)
     if match is None:
         raise ProtocolError(f"the request begins with {first[:60]!r}")
@@ -119,14 +113,14 @@ def parse_request(data: bytes) -> Request:
         raise ProtocolError("the request has more than one Host or length, or no Host")
     if request.chunked() and request.get("transfer-encoding").lower() != "chunked":
         raise ProtocolError("the request has an unknown transfer coding")
-    if "content-length" in names and _LENGTH.fullmatch(request.get("content-length")) is None:
+    if "content-length" in names and LENGTH.fullmatch(request.get("content-length")) is None:
         raise ProtocolError("the request has no usable Content-Length")
     return request
 
 
 def _fields(lines: Sequence[bytes]) -> list[Header]:
     """The fields of a head. Raises ProtocolError, also for a folded line."""
-    if len(lines) > MAX_LINES:
+    if len(lines) > MAX_HEAD_LINES:
         raise ProtocolError("the head has too many lines")
     headers: list[Header] = []
     for line in lines:
@@ -171,130 +165,3 @@ def response_head(status: int, reason: str, headers: Iterable[Header]) -> bytes:
         raise ProtocolError("the answer has no usable status line")
     lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in checked(headers)), "", ""]
     return "\r\n".join(lines).encode("latin-1")
-
-
-class Body(Protocol):
-    """Finds the end of a body in a stream of bytes."""
-
-    done: bool
-
-    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
-        """The pieces of the body in `data`, and what was not looked at. Raises ProtocolError.
-
-        What was not looked at lies behind the body's end if it is `done`; if not, it is for the next turn of the loop.
-        """
-
-    def end(self) -> bool:
-        """The stream has ended: is the body complete?"""
-
-
-class LengthBody:
-    """A body of known length, in bytes."""
-
-    def __init__(self, length: int) -> None:
-        self._left = length
-        self.done = length == 0
-
-    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
-        piece = data[: self._left]
-        self._left -= len(piece)
-        self.done = self._left == 0
-        return ([piece] if piece else []), data[len(piece) :]
-
-    def end(self) -> bool:
-        return self.done
-
-
-class CloseBody:
-    """A body that ends where the connection ends (RFC 9112 6.3, rule 8)."""
-
-    done = False
-
-    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
-        return ([data] if data else []), b""
-
-    def end(self) -> bool:
-        self.done = True
-        return True
-
-
-class ChunkedBody:
-    """A chunked body, decoded. Extensions and trailers are dropped."""
-
-    def __init__(self) -> None:
-        self.done = False
-        self._tail = b""
-        self._left = 0
-        self._expects = "size"  # or "end" (of a chunk), "trailer"
-        self._trailers = 0
-
-    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
-        if self._tail:
-            data, self._tail = self._tail + data, b""
-        pieces: list[bytes] = []
-        at = 0
-        lines = CHUNK_LINES
-        while at < len(data):
-            if not lines:
-                return pieces, data[at:]
-            if self._left:
-                piece = data[at : at + self._left]
-                pieces.append(piece)
-                at += len(piece)
-                self._left -= len(piece)
-                continue
-            stop = data.find(b"\r\n", at)
-            if stop < 0:
-                self._tail = data[at:]
-                if len(self._tail) > (MAX_HEAD if self._expects == "trailer" else MAX_CHUNK_LINE):
-                    raise ProtocolError("a chunk begins with a line that is too long")
-                break
-            lines -= 1
-            self._line(data[at:stop])
-            at = stop + 2
-            if self.done:
-                return pieces, data[at:]
-        return pieces, b""
-
-    def end(self) -> bool:
-        return self.done
-
-    def _line(self, line: bytes) -> None:
-        if self._expects == "end":
-            if line:
-                raise ProtocolError("a chunk is longer than it said")
-            self._expects = "size"
-        elif self._expects == "size":
-            size = line.partition(b";")[0].strip(b" \t")
-            if _HEX.fullmatch(size) is None:
-                raise ProtocolError(f"a chunk has the size {size[:20]!r}")
-            self._left = int(size, 16)
-            self._expects = "end" if self._left else "trailer"
-        else:
-            self._trailers += len(line)
-            if self._trailers > MAX_HEAD:
-                raise ProtocolError("the trailers are too long")
-            self.done = not line
-
-
-def body_of(head: Head, method: str) -> Body:
-    """How the body of this answer to `method` is delimited (RFC 9112 6.3). Raises ProtocolError."""
-    if method == "HEAD" or head.status in (204, 304):
-        return LengthBody(0)
-    codings = head.values("transfer-encoding")
-    if codings:
-        if [coding.strip().lower() for coding in codings] != ["chunked"]:
-            raise ProtocolError(f"the answer has the transfer coding {', '.join(codings)[:60]!r}")
-        return ChunkedBody()
-    lengths = {part.strip() for value in head.values("content-length") for part in value.split(",")}
-    if not lengths:
-        return CloseBody()
-    length = lengths.pop()
-    if lengths or _LENGTH.fullmatch(length) is None:
-        raise ProtocolError("the answer has no usable Content-Length")
-    return LengthBody(int(length))
-
-
-def body_of_request(request: Request) -> Body:
-    """How the body of this request is delimited; empty without a length (RFC 9112 6.3)."""
-    return ChunkedBody() if request.chunked() else LengthBody(int(request.get("content-length", "0")))

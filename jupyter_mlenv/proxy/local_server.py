@@ -20,9 +20,10 @@ from tornado.httputil import HTTPHeaders
 
 from ..errors import MlenvError
 from . import headers as scrub
+from .bodies import body_of_request
 from .connection import READ_BYTES, Connection, UpstreamLost, over
 from .exchange import BODILESS, Exchange
-from .http1 import ProtocolError, Request, body_of_request, parse_request, response_head
+from .http1 import ProtocolError, Request, parse_request, response_head
 from .origin import foreign
 from .splice import Splices
 

@@ -7,8 +7,9 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from jupyter_mlenv.errors import ServiceExited
 from jupyter_mlenv.proxy import headers as scrub
+from jupyter_mlenv.proxy.bodies import ChunkedBody, body_of
 from jupyter_mlenv.proxy.error_page import error_page
-from jupyter_mlenv.proxy.http1 import ChunkedBody, Head, ProtocolError, body_of, parse_head, request_head, response_head
+from jupyter_mlenv.proxy.http1 import Head, ProtocolError, parse_head, request_head, response_head
 from jupyter_mlenv.proxy.login_cache import Login, Logins, login_key
 from jupyter_mlenv.proxy.origin import OriginPolicy, needs_click, refusal
 
