@@ -10,7 +10,7 @@ from ..container_layout import LABEL, TOKEN_PATH
 from ..engines.base import ContainerInfo
 from ..engines.model import Resources
 from ..errors import EnvironmentFailed, EnvironmentNotRunning
-from ..planning import plan as planning
+from ..planning import label
 from ..planning.model import Plan
 from .model import Environment, State
 
@@ -52,7 +52,7 @@ def environment(info: ContainerInfo) -> Environment:
     """The environment whose container this is; all of it comes from the labels and the engine's own report."""
     labels = info.labels
     text = labels.get(f"{LABEL}.plan", "{}")
-    plan, sense = planning.from_label(text), planning.makes_sense(text)
+    plan, sense = label.from_label(text), label.makes_sense(text)
     warnings = [*dropped(plan.container.resources, info.applied)]
     if info.status == "paused":
         warnings.append(PAUSED)
@@ -110,7 +110,7 @@ def require_guarded(info: ContainerInfo) -> None:
     Earlier versions made such ones. Raises EnvironmentFailed.
     """
     labels = info.labels
-    if guarded(planning.from_label(labels.get(f"{LABEL}.plan", "{}"))):
+    if guarded(label.from_label(labels.get(f"{LABEL}.plan", "{}"))):
         return
     id, preset = labels.get(f"{LABEL}.id", info.name), labels.get(f"{LABEL}.preset", "")
     raise EnvironmentFailed(

@@ -6,12 +6,15 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from .. import safe_versions
-from ..agent_client import AgentClient
 from ..bounded_cache import BoundedCache
 from ..errors import MlenvError
 from .model import Environment, State
+
+if TYPE_CHECKING:
+    from ..agent_client import AgentClient
 
 ENDPOINT = "notebook"
 """The endpoint whose start is the time to ask: only pages of a Jupyter can do harm."""

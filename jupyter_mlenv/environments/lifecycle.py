@@ -25,7 +25,7 @@ from ..errors import (
     NameConflict,
 )
 from ..images import Images, with_twin
-from ..planning import plan as planning
+from ..planning import label
 from ..planning.model import Plan
 from ..settings import Settings
 from ..workers import off_loop
@@ -293,4 +293,4 @@ async def _finish(work: Coroutine[Any, Any, None]) -> None:
 
 def _same_plan(info: ContainerInfo, plan: Plan, recreate: bool) -> bool:
     """Whether it is what a plan would make, as far as that matters: any is good enough for whoever only wants one."""
-    return not recreate or planning.from_label(info.labels.get(f"{LABEL}.plan", "")).hash == plan.hash
+    return not recreate or label.from_label(info.labels.get(f"{LABEL}.plan", "")).hash == plan.hash

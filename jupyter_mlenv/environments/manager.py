@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from ..agent_client import AgentClient
-from ..agent_client.routes import Route
 from ..engines.base import Engine, EngineEvent
 from ..errors import EnvironmentNotFound, PresetInvalid
 from ..planning.model import StartRequest
 from ..presets.model import Preset
 from ..settings import Settings
-from . import jupyter_version, leftovers
-from .agents import Agents
+from . import jupyter_version
 from .change_feed import Changes, EnvironmentChanged, EnvironmentRemoved, KernelsChanged, Snapshot
-from .endpoints import Services
 from .inventory import Inventory
 from .job import Job, JobKind
 from .jobs import Jobs
 from .jupyter_version import JupyterVersions
-from .lifecycle import Lifecycle
 from .locks import Locks
 from .model import Environment
-from .operations import Operations
 from .planner import LOOK_SECONDS, Planner
+
+if TYPE_CHECKING:
+    from ..agent_client import AgentClient
+    from ..agent_client.routes import Route
+    from .agents import Agents
+    from .endpoints import Services
+    from .lifecycle import Lifecycle
+    from .operations import Operations
 
 CLEAN_UP_SECONDS, RELEASE_SECONDS = 4.0, 1.0
 """The time that the end of a process leaves to jobs that clean up, before and after the engine is let go of."""
@@ -43,18 +46,28 @@ class Environments:
         self.settings = settings
         self.jobs = jobs
         self._planner = Planner(engine, settings)
-        self._lifecycle = Lifecycle(engine, settings, Locks(settings.run_root))
         self._jupyter_versions = JupyterVersions(self.look, self.agent, self._publish)
         self._inventory = Inventory(engine, settings.owner, jobs, self._planner, self._jupyter_versions.warnings)
-        self._agents = Agents(engine, self.settled, self._inventory.inspect)
-        self._services = Services(self.look, self._agents.get)
         self._changes = Changes(
             engine, jobs, settings.owner, snapshot=self._snapshot, refresh=self._refresh, invalidate=self._invalidate
         )
-        self._operations = Operations(
-            engine,
-            settings.owner,
-            jobs,
+
+    # Loaded when they are first used: a process that lists or stops environments needs half of all.
+
+    @cached_property
+    def _lifecycle(self) -> Lifecycle:
+        from .lifecycle import Lifecycle  # noqa: PLC0415
+
+        return Lifecycle(self.engine, self.settings, Locks(self.settings.run_root))
+
+    @cached_property
+    def _operations(self) -> Operations:
+        from .operations import Operations  # noqa: PLC0415
+
+        return Operations(
+            self.engine,
+            self.settings.owner,
+            self.jobs,
             self._planner,
             self._inventory,
             self._lifecycle,
@@ -62,6 +75,18 @@ class Environments:
             forget=self._forget,
             gone=lambda id: self._changes.publish(EnvironmentRemoved(id)),
         )
+
+    @cached_property
+    def _agents(self) -> Agents:
+        from .agents import Agents  # noqa: PLC0415
+
+        return Agents(self.engine, self.settled, self._inventory.inspect)
+
+    @cached_property
+    def _services(self) -> Services:
+        from .endpoints import Services  # noqa: PLC0415
+
+        return Services(self.look, self._agents.get)
 
     async def presets(self, workspace: str = "") -> tuple[list[Preset], list[PresetInvalid]]:
         """The presets a person can start in this workspace, and the files that hold no valid one."""
@@ -122,6 +147,8 @@ class Environments:
 
     async def sweep(self) -> Sequence[str]:
         """Remove run directories whose containers are gone; their paths."""
+        from . import leftovers  # noqa: PLC0415
+
         return await leftovers.sweep(self.engine, self.settings.run_root, self._lifecycle.locks)
 
     async def logs(self, id: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:

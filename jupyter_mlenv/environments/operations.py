@@ -9,7 +9,7 @@ from ..container_layout import LABEL
 from ..engines.base import ContainerInfo, Engine
 from ..engines.model import Progress
 from ..errors import EnvironmentNotFound
-from ..planning import plan as planning
+from ..planning import label
 from ..planning.model import Plan, StartRequest, container_name, environment_id
 from ..presets.model import DockerfileImage
 from ..treewalk import OutOfTime
@@ -134,7 +134,7 @@ class Operations:
 
     async def _stop_container(self, id: str, info: ContainerInfo) -> None:
         self.forget(id)
-        spec = planning.from_label(info.labels.get(f"{LABEL}.plan", "")).container
+        spec = label.from_label(info.labels.get(f"{LABEL}.plan", "")).container
         await self.engine.stop(info.id, min(spec.stop_timeout, MAX_STOP_SECONDS))
 
     async def _finish_start(self, info: ContainerInfo, endpoint: str, base_url: str, job: Job) -> Environment:

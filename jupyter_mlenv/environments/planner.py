@@ -12,15 +12,13 @@ from .. import workspaces
 from ..container_layout import LABEL
 from ..engines.base import Engine, EngineFacts, ImageInfo
 from ..errors import MlenvError, PresetInvalid
-from ..planning import consent, image_plan, inputs, recipe
-from ..planning import plan as planning
+from ..planning import consent, image_plan, label, recipe
 from ..planning.model import Plan, StartRequest
 from ..presets import loader
 from ..presets.model import Preset
 from ..settings import Settings
 from ..treewalk import Budget, OutOfTime
 from ..workers import Workers
-from . import start_check
 from .model import Environment
 
 THREADS = 4
@@ -71,6 +69,10 @@ class Planner:
 
         Raises OutOfTime after `seconds` of reading; `None` lets it take as long as it takes.
         """
+        from ..planning import inputs  # noqa: PLC0415 - most processes make no plan
+        from ..planning import plan as planning  # noqa: PLC0415
+        from . import start_check  # noqa: PLC0415
+
         await self._workers.run(partial(start_check.allow, request.mounts, self._settings))
         facts, earlier = await self._engine.facts(), await self._previous_builds()
         writable = await self._writable() if preset.mounts or request.mounts or preset.uses_host_python else ()
@@ -141,7 +143,7 @@ class Planner:
     async def _writable(self) -> Sequence[str]:
         """Every folder of this machine that code in one of the person's environments can write."""
         containers = await self._engine.list({f"{LABEL}.owner": self._settings.owner})
-        plans = [planning.from_label(container.labels.get(f"{LABEL}.plan", "")) for container in containers]
+        plans = [label.from_label(container.labels.get(f"{LABEL}.plan", "")) for container in containers]
         return [mount.source for plan in plans for mount in plan.container.mounts if not mount.read_only]
 
     async def _previous_builds(self) -> Sequence[ImageInfo]:

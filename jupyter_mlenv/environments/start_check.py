@@ -14,10 +14,10 @@ from ..container_layout import LABEL, RUN_DIR
 from ..engines.base import Engine
 from ..engines.model import Mount
 from ..errors import MountForbidden, SourceMissing, WorkspaceForbidden
-from ..planning import allowed_images, limits, mount_sources
-from ..planning import plan as planning
+from ..planning import allowed_images, label, limits, mount_sources
 from ..planning.model import Plan
 from ..planning.mount_sources import Identity, Source
+from ..planning.plan import maxima
 from ..settings import Settings
 from ..workers import off_loop
 from . import engine_files
@@ -94,8 +94,8 @@ async def checked(
 
 def check_again(labels: Mapping[str, str], settings: Settings) -> Plan:
     """The plan of a container that exists, if the settings of today would still allow it. Raises LimitExceeded."""
-    plan = planning.from_label(labels.get(f"{LABEL}.plan", ""))
-    limits.check(plan.container.resources, planning.maxima(settings))
+    plan = label.from_label(labels.get(f"{LABEL}.plan", ""))
+    limits.check(plan.container.resources, maxima(settings))
     if plan.image.kind == "pull":
         allowed_images.check([plan.image.reference], settings.allowed_images, f"The environment {plan.id}")
     return plan

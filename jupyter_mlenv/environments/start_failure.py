@@ -7,7 +7,7 @@ import re
 from ..container_layout import LABEL
 from ..engines.base import ContainerInfo, Engine
 from ..errors import ContainerExited
-from ..planning import plan as planning
+from ..planning import label
 from ..settings import Settings
 from . import engine_files
 
@@ -21,7 +21,7 @@ PYTHON_TOO_OLD = re.compile(r"^mlenv agent: Python (\S+) is too old, (\S+) or ne
 async def why(engine: Engine, settings: Settings, info: ContainerInfo) -> ContainerExited:
     """The error for a container that exited before its agent answered."""
     log = [line async for line in engine.logs(info.id, tail=20)]
-    python = planning.from_label(info.labels.get(f"{LABEL}.plan", "")).python
+    python = label.from_label(info.labels.get(f"{LABEL}.plan", "")).python
     reason = f"with exit code {info.exit_code}"
     hint = "The log below says why."
     if info.oom_killed:

@@ -213,6 +213,20 @@ def test_no_command_imports_what_it_does_not_need() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_list_loads_nothing_of_a_start() -> None:
+    """It is what people and programs ask for most; with all of it, it took a sixth longer."""
+    code = (
+        "import sys\n"
+        "from jupyter_mlenv.cli.app import main\n"
+        "main(['list', '--MlenvConfig.engine_url=unix:///nonexistent/mlenv.sock'])\n"
+        "parts = ('environments.lifecycle', 'environments.operations', 'planning.plan', 'agent_client', 'images')\n"
+        "print([part for part in parts if f'jupyter_mlenv.{part}' in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert "No container engine answers" in done.stderr
+
+
 def test_a_projects_preset_is_shown_and_agreed_to(mlenv: Run, tmp_path: Path) -> None:
     (tmp_path / "project" / "mlenv.toml").write_text('[image]\nreference = "registry.test/a:1"\n[env]\nA = "b"\n')
     done = mlenv("agree")
