@@ -51,11 +51,11 @@ class Agents:
         return known[1]
 
     def forget(self, id: str) -> None:
-        """Its container has ended, or is another one."""
+        """Drop the client of an environment whose container has ended, or is another one."""
         self._known.drop(id)
 
     def forget_all(self) -> None:
-        """The engine was away, so nothing is known any more."""
+        """Drop all clients: the engine was away, so nothing is known any more."""
         self._known.drop_all()
 
 

@@ -22,7 +22,7 @@ from .model import Environment
 LOG = logging.getLogger("jupyter_mlenv")
 
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.5, 30.0
-"""How long it takes until the engine's stream is opened again after a failure of ours; doubled each time."""
+"""The time until the engine's stream is opened again after a failure of ours; doubled each time."""
 
 MESSAGES_KEPT = 64
 """Subjects whose newest change is kept as text, for watchers that have not read it yet."""
@@ -207,7 +207,7 @@ class Changes:
             return [Snapshot((), ()), EngineChanged("disconnected")]
 
     def _message(self, change: Change, base_url: str) -> Message:
-        """The same object for all watchers of the same change."""
+        """The change as a message, one object for all who watch."""
         told = self._messages.get(change.key)
         if told is None or told[0] is not change or told[1] != base_url:
             told = change, base_url, Message(change.to_json(base_url))

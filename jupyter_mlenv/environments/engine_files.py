@@ -1,4 +1,4 @@
-"""Whether the engine sees this machine's files: one from a snap, on another or in a virtual machine may see others.
+"""Proof that the engine sees this machine's files: one from a snap, on another or in a virtual machine may see others.
 
 What is written into such a folder would be lost to the person. Device and inode tell where both have the same kernel;
 else a name does: one that nobody else can have made.
@@ -29,7 +29,7 @@ ELSEWHERE_HINT = (
     "Is the engine on another machine or in a virtual machine, or does it see other files, as one from a snap does? "
     "Use one of this machine's, or a project in a folder that both have at the same path."
 )
-"""What to do where the engine sees other files."""
+"""The advice where the engine sees other files."""
 
 
 async def prove_by_name(source: Source, client: AgentClient) -> None:

@@ -1,4 +1,4 @@
-"""What the engine reports -> the environment a person sees. Pure."""
+"""A container as the engine reports it -> the environment that a person sees. Pure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ORDERLY_EXIT_CODES = {0, 143, 255}
 
 
 def crashed(info: ContainerInfo) -> bool:
-    """Whether it ended by itself and not because somebody stopped it."""
+    """Return whether a container ended by itself and not because somebody stopped it."""
     return info.status == "exited" and info.exit_code is not None and info.exit_code not in ORDERLY_EXIT_CODES
 
 
@@ -86,7 +86,7 @@ def environment(info: ContainerInfo) -> Environment:
 
 
 def named(info: ContainerInfo) -> bool:
-    """Whether it says which environment it is, by an id that can stand in an address."""
+    """Return whether a container says which environment it is, by an id that can stand in an address."""
     return ID_PATTERN.fullmatch(info.labels.get(f"{LABEL}.id", "")) is not None
 
 
@@ -123,7 +123,7 @@ def require_guarded(info: ContainerInfo) -> None:
 
 
 def guarded(plan: Plan) -> bool:
-    """Whether a container of this plan has its token in no directory that the host mounts, as older versions had."""
+    """Return whether a container of this plan has its token in no directory that the host mounts, as older ones had."""
     return TOKEN_PATH in plan.container.command
 
 
@@ -148,7 +148,7 @@ def pending(plan: Plan, job: str = "") -> Environment:
 
 
 def dropped(asked: Resources, applied: Resources | None) -> tuple[str, ...]:
-    """What the engine did not apply of what was asked, each as a sentence; nothing if it did not report."""
+    """A sentence for each limit that the engine did not apply; nothing if it did not report."""
     if applied is None:
         return ()
     names = {"memory": "memory limit", "cpus": "CPU limit", "pids": "process limit", "shm": "shared memory size"}
@@ -163,5 +163,5 @@ def dropped(asked: Resources, applied: Resources | None) -> tuple[str, ...]:
 
 
 def with_job(environment: Environment, job: str) -> Environment:
-    """The same environment, worked on by this job."""
+    """The environment with the job that works on it."""
     return replace(environment, job=job)

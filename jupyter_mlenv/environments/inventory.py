@@ -39,22 +39,22 @@ class Inventory:
         self.planned: dict[str, Environment] = {}
 
     async def all(self) -> list[Environment]:
-        """All of them, each as `get` gives it, and those that are planned."""
+        """All environments, each as `get` gives it, and those that are planned."""
         found = await asyncio.gather(*map(self._inspected, await self._listed()))
         present = await self.with_outdated([environment for environment in found if environment is not None])
         return self._with_planned(present)
 
     async def known(self) -> list[Environment]:
-        """All of them in one engine call: without when they started, warnings, and whether they are outdated."""
+        """All environments in one engine call: without when they started, warnings, and whether they are outdated."""
         return self._with_planned([from_container.environment(info) for info in await self._listed()])
 
     async def get(self, id: str) -> Environment:
-        """One of them. Raises EnvironmentNotFound."""
+        """One environment. Raises EnvironmentNotFound."""
         (environment,) = await self.with_outdated([await self.look(id)])
         return environment
 
     async def look(self, id: str) -> Environment:
-        """The same but for whether it is outdated: one engine call, no file is read. Raises EnvironmentNotFound."""
+        """One environment without `outdated`: one engine call, and no file is read. Raises EnvironmentNotFound."""
         try:
             return self._as_known_here(from_container.environment(await self.inspect(id)))
         except EnvironmentNotFound:
@@ -63,14 +63,14 @@ class Inventory:
             raise
 
     async def is_running(self, id: str) -> bool:
-        """Whether it runs now; false for one that is not there."""
+        """Return whether an environment runs now; false for one that is not there."""
         try:
             return (await self.look(id)).state is State.RUNNING
         except EnvironmentNotFound:
             return False
 
     async def inspect(self, id: str) -> ContainerInfo:
-        """Its container. Raises EnvironmentNotFound, also for one that is somebody else's."""
+        """The container of an environment. Raises EnvironmentNotFound, also for one that is somebody else's."""
         try:
             info = await self._engine.inspect(container_name(id))
         except ContainerNotFound:
@@ -80,7 +80,7 @@ class Inventory:
         return info
 
     async def with_outdated(self, environments: Sequence[Environment]) -> Sequence[Environment]:
-        """The same, each with whether its preset has changed since; see `Planner.outdated`."""
+        """Mark those whose presets have changed since; see `Planner.outdated`."""
         outdated = await self._planner.outdated(environments)
         return [
             replace(environment, outdated=True) if environment.id in outdated else environment
@@ -108,7 +108,7 @@ class Inventory:
         return sorted([*map(self._as_known_here, present), *planned], key=lambda environment: environment.id)
 
     def _as_known_here(self, environment: Environment) -> Environment:
-        """The same with the job that works on it, and the warnings that the engine does not know."""
+        """Add the job that works on an environment, and the warnings that the engine does not know."""
         warnings = self._warnings(environment.id)
         if warnings and environment.state is State.RUNNING:
             environment = replace(environment, warnings=(*environment.warnings, *warnings))

@@ -30,7 +30,7 @@ class JobKind(str, enum.Enum):
 
 
 class JobState(str, enum.Enum):
-    """How far a job is."""
+    """The state of a job."""
 
     RUNNING = "running"  # also while it cleans up after a cancel
     DONE = "done"
@@ -66,7 +66,7 @@ class Job:
         self._task: asyncio.Task[Environment] | None = None
 
     def progress(self, progress: Progress) -> None:
-        """Where the work is now; an unchanged progress wakes nobody, and another phase is told at once."""
+        """Tell where the work is now; an unchanged progress wakes nobody, and another phase is told at once."""
         if progress == self.current:
             return
         another = progress.phase != self.current.phase
@@ -152,7 +152,7 @@ class Job:
         self._task.add_done_callback(self._finish)
 
     def _finish(self, task: asyncio.Task[Environment]) -> None:
-        """Where every job ends, also one whose task was cancelled before its first step and never ran at all.
+        """End the job, also one whose task was cancelled before its first step and never ran at all.
 
         An error that nobody waits for is kept on the job; asking the task for it keeps asyncio from reporting it again.
         """

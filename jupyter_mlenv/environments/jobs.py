@@ -95,7 +95,7 @@ class Jobs:
 
 
 def _serves(running: Job, kind: JobKind, plan_hash: str) -> bool:
-    """Whether the end of a job is what another one is asked for.
+    """Return whether the end of a running job is what another one is asked for.
 
     All end with an environment that runs, which is all that a start wants. A restart wants another one to end what runs
     in there, which a start does not do. What is made anew is made by one plan.

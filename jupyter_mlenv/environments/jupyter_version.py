@@ -1,4 +1,4 @@
-"""Which Jupyter the image of a running environment brings: asked once in its life, to warn of an old one."""
+"""The version of Jupyter in a running environment: asked once in its life, to warn of an old one."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class JupyterVersions:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def warnings(self, id: str) -> tuple[str, ...]:
-        """What is known by now."""
+        """The warnings that are known by now."""
         return self._known.get(id) or ()
 
     def look(self, id: str) -> None:
@@ -92,7 +92,7 @@ class JupyterVersions:
             task.add_done_callback(lambda done: self._tasks.get(id) is done and self._tasks.pop(id))
 
     def forget(self, id: str) -> None:
-        """Its container has ended, or is another one."""
+        """Drop the answer of an environment whose container has ended, or is another one."""
         self._known.drop(id)
         if (task := self._tasks.pop(id, None)) is not None:
             task.cancel()

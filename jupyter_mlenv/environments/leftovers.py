@@ -15,7 +15,7 @@ from . import run_directory, trash
 from .locks import Locks
 
 RUN_DIRECTORY_NAME = re.compile(r"[0-9a-f]{10}")
-"""What a run directory is called: the end of its environment's id."""
+"""The name of a run directory: the end of its environment's id."""
 
 
 async def sweep(engine: Engine, run_root: str, locks: Locks) -> list[str]:
@@ -62,7 +62,7 @@ async def _known(engine: Engine) -> set[str]:
 
 
 def _answers(run_dir: str) -> bool:
-    """Whether an agent listens there."""
+    """Return whether an agent listens there."""
     try:
         unix_sockets.connect(run_directory.agent_socket(run_dir)).close()
     except BlockingIOError:

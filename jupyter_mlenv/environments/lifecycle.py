@@ -292,5 +292,5 @@ async def _finish(work: Coroutine[Any, Any, None]) -> None:
 
 
 def _same_plan(info: ContainerInfo, plan: Plan, recreate: bool) -> bool:
-    """Whether it is what a plan would make, as far as that matters: any is good enough for whoever only wants one."""
+    """Return whether a container is as good as what the plan would make: any is, unless it is to be made anew."""
     return not recreate or label.from_label(info.labels.get(f"{LABEL}.plan", "")).hash == plan.hash

@@ -115,7 +115,7 @@ class Environments:
         return await self._inventory.get(id)
 
     async def look(self, id: str) -> Environment:
-        """The same but for whether it is outdated: one engine call, and no file is read. Raises EnvironmentNotFound."""
+        """One environment without `outdated`: one engine call, and no file is read. Raises EnvironmentNotFound."""
         return await self._inventory.look(id)
 
     async def start(self, request: StartRequest, base_url: str = "/") -> tuple[Environment, Job]:
@@ -158,7 +158,7 @@ class Environments:
             yield line
 
     async def service(self, id: str, endpoint: str, base_url: str) -> Route:
-        """How to reach an endpoint (its name, or a port), started where needed; see `Services.route` for errors."""
+        """The route to an endpoint (its name, or a port), started where needed; see `Services.route` for errors."""
         self._changes.ensure_running()
         route = await self._services.route(id, endpoint, base_url)
         if endpoint == jupyter_version.ENDPOINT:

@@ -13,7 +13,7 @@ from ..urls import endpoint_url
 
 
 class State(str, enum.Enum):
-    """What a person is told about an environment."""
+    """The state of an environment, as a person is told."""
 
     PENDING = "pending"  # planned, a job works on it, no container yet
     STARTING = "starting"

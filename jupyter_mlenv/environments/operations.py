@@ -30,7 +30,7 @@ OTHER_OPTIONS = "It was made with other options than these, or by an older versi
 
 @dataclass(frozen=True)
 class Operations:
-    """What can be done to the environments of one owner; see `Environments` for what is raised.
+    """Changes of the environments of one owner; see `Environments` for what is raised.
 
     `serve(id, endpoint, base_url)` starts an endpoint, `forget(id)` drops what is remembered of a container that ends,
     `gone(id)` tells that what was planned will not be there.
@@ -176,7 +176,7 @@ class Operations:
 
 
 def _compared(environment: Environment, made_by: str, plan: Plan) -> Environment:
-    """The same, with a warning if it is made by a plan of another hash; an outdated one says so already."""
+    """Add a warning to one that is made by a plan of another hash; an outdated one says so already."""
     if made_by == plan.hash or environment.outdated:
         return environment
     return replace(environment, warnings=(*environment.warnings, OTHER_OPTIONS))

@@ -25,7 +25,7 @@ THREADS = 4
 """Threads that read presets, Dockerfiles and the names of what is copied into images."""
 
 LOOK_SECONDS = 0.5
-"""How long a look at a preset may read what its image is made of; a start takes as long as it takes."""
+"""The time that a look at a preset may read what its image is made of; a start takes as long as it takes."""
 
 T = TypeVar("T")
 
@@ -133,7 +133,7 @@ class Planner:
         self._workers.close()
 
     async def _read(self, make: Callable[..., T], seconds: float | None) -> T:
-        """What `make(pause=…)` returns, in a thread; cancelled, it ends there too."""
+        """Return `make(pause=…)`, run in a thread; cancelled, it ends there too."""
         budget = Budget(seconds)
         try:
             return await self._workers.run(partial(make, pause=budget))

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 LINKED_PREFIX = "k-"
-"""What the names of sockets begin with that are linked."""
+"""The beginning of the names of sockets that are linked."""
 
 TOKEN_BYTES = 32
 """Entropy of an agent token, in bytes."""
@@ -52,7 +52,7 @@ def new_token() -> str:
 
 
 def agent_socket(run_dir: str) -> str:
-    """Where the agent listens, as this machine sees it."""
+    """The path of the agent's socket, as this machine sees it."""
     return f"{inside(run_dir)}/agent.sock"
 
 
@@ -100,7 +100,7 @@ def token(run_dir: str) -> str:
 
 
 def this_machine() -> str:
-    """What tells this machine from others that share a home directory with it."""
+    """A text that tells this machine from others that share a home directory with it."""
     try:
         id = Path("/etc/machine-id").read_text().strip()
     except OSError:
@@ -109,7 +109,7 @@ def this_machine() -> str:
 
 
 def of_this_machine(run_dir: str) -> bool:
-    """Whether its environment was started here; of another machine's, nobody here can tell whether it runs."""
+    """Return whether its environment was started here; of another machine's, nobody here can tell if it runs."""
     return _read(Path(run_dir))[1] == this_machine()
 
 

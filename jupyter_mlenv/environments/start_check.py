@@ -25,7 +25,7 @@ from . import engine_files
 
 @dataclass(frozen=True)
 class StartCheck:
-    """What is known of the mounts of a container that is about to start."""
+    """The mounts of a container that is about to start, with their sources held open."""
 
     sources: Sequence[Source]
     run: Mount | None = None
@@ -107,7 +107,7 @@ def asked(labels: Mapping[str, str]) -> list[str]:
 
 
 def allow(mounts: Sequence[Mount], settings: Settings) -> None:
-    """Where workspaces are confined, so are the mounts of a request. Raises WorkspaceForbidden."""
+    """Confine the mounts of a request to where workspaces may be. Raises WorkspaceForbidden."""
     folders = [os.path.realpath(folder) for folder in settings.allowed_workspaces]
     for mount in mounts if folders else ():
         real = workspaces.resolved(mount.source)

@@ -1,4 +1,4 @@
-"""Why a container ended as soon as it started."""
+"""The error for a container that ended as soon as it started."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMAND_NOT_RUN_CODES = (126, 127)
 """Exit codes of an init that cannot run its command; the command is the image's Python, running the agent."""
 
 PYTHON_TOO_OLD = re.compile(r"^mlenv agent: Python (\S+) is too old, (\S+) or newer is needed")
-"""What `agent/start.py` says before it exits."""
+"""The line that `agent/start.py` writes before it exits."""
 
 
 async def why(engine: Engine, settings: Settings, info: ContainerInfo) -> ContainerExited:

@@ -1,4 +1,4 @@
-"""What is removed from a run root: out of the way at once, deleted whatever it is, without a link being followed.
+"""Removal of things from a run root: out of the way at once, deleted whatever it is, without a link being followed.
 
 A directory that a container could write may hold any number of files, folders nested thousands deep, and folders that
 nobody may read. It is renamed first, so that nothing finds it again, and deleted by descriptors: a folder in a folder
@@ -12,7 +12,7 @@ import secrets
 from contextlib import suppress
 
 PREFIX = ".trash-"
-"""What the names of things that are to be deleted begin with."""
+"""The beginning of the names of things that are to be deleted."""
 
 O_PATH: int = getattr(os, "O_PATH", os.O_RDONLY)
 
