@@ -5,10 +5,10 @@ from __future__ import annotations
 from .bodies import Body, LengthBody, body_of
 from .http1 import MAX_HEAD_BYTES, Head, ProtocolError, parse_head
 
-MAX_INTERIM = 16
+MAX_INTERIM_ANSWERS = 16
 """Interim answers (100, 102, 103) to one request; services send one or two."""
 
-SWITCHING = 101
+SWITCHING_PROTOCOLS = 101
 
 
 class Answer:
@@ -36,7 +36,7 @@ class Answer:
     @property
     def switched(self) -> bool:
         """What follows the head is no longer HTTP."""
-        return self.head is not None and self.head.status == SWITCHING
+        return self.head is not None and self.head.status == SWITCHING_PROTOCOLS
 
     @property
     def interrupted(self) -> bool:
@@ -83,7 +83,7 @@ class Answer:
             at = 0
             head = parse_head(bytes(self.pending[:stop]))
             del self.pending[: stop + 4]
-            if head.status == SWITCHING:
+            if head.status == SWITCHING_PROTOCOLS:
                 # The bytes behind the head are no longer HTTP, so nobody may see them who did not ask for that.
                 if not self._upgrade or not head.opens_websocket():
                     raise ProtocolError("the service switches to another protocol, which nobody asked for")
@@ -93,7 +93,7 @@ class Answer:
                 self.head = head
             else:
                 self._interim += 1
-                if self._interim > MAX_INTERIM:
+                if self._interim > MAX_INTERIM_ANSWERS:
                     raise ProtocolError("the service sends interim answers without an end")
 
     def _read_body(self, data: bytes) -> None:

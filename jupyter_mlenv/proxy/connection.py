@@ -19,7 +19,7 @@ HIGH_WATER_BYTES = 512 * 1024
 """Bytes of an answer held for a slow browser before we stop reading from the service."""
 
 READ_BYTES = 256 * 1024
-"""Bytes read from a service at once."""
+"""Bytes read at once."""
 
 HEAD_TIMEOUT_SECONDS = 30.0
 """Seconds from the first byte of an answer's head to its last. How long a service thinks before is its own business."""

@@ -13,9 +13,9 @@ from urllib.parse import unquote
 from . import headers as scrub
 from .http1 import Head, Header, ProtocolError, checked, request_head, response_head
 
-SELF = "frame-ancestors 'self'"
+FRAMED_BY_SELF = "frame-ancestors 'self'"
 
-SANDBOXED = ("files", "nbconvert")
+SANDBOXED_FOLDERS = ("files", "nbconvert")
 """First parts of addresses at which a Jupyter server shows what a project holds, HTML and scripts too.
 
 jupyter_server has sandboxed them since 1.0; where an older one runs inside, its pages would have the outer origin.
@@ -26,7 +26,7 @@ SANDBOX = "sandbox allow-scripts"
 """As jupyter_server says it."""
 
 NO_CONTENT = 204
-BODILESS = (NO_CONTENT, 304)
+BODILESS_STATUSES = (NO_CONTENT, 304)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Exchange:
     target: str
     cookies: scrub.CookieRule
     client: scrub.Client
-    framed_by: str = SELF
+    framed_by: str = FRAMED_BY_SELF
     cross_origin: bool = False
 
     def request(self, method: str, headers: Sequence[Header], *, upgrade: bool = False, chunked: bool = False) -> bytes:
@@ -77,11 +77,11 @@ class Exchange:
 @lru_cache(maxsize=16)
 def framing(policy: str) -> str:
     """What the outer server's own policy says about frames."""
-    return next((part.strip() for part in policy.split(";") if "frame-ancestors" in part), SELF)
+    return next((part.strip() for part in policy.split(";") if "frame-ancestors" in part), FRAMED_BY_SELF)
 
 
 def in_sandbox(endpoint: str, rest: str) -> bool:
     """Does this address below the endpoint's show what lies in the project, which must not run in the outer origin?"""
     if endpoint != "notebook":
         return False
-    return unquote(rest.partition("?")[0]).lstrip("/").partition("/")[0] in SANDBOXED
+    return unquote(rest.partition("?")[0]).lstrip("/").partition("/")[0] in SANDBOXED_FOLDERS

@@ -37,7 +37,7 @@ REPEATABLE = frozenset(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
 MAX_DISCARDED_BYTES = 256 * 1024 * 1024
 """Bytes of a refused request's body that are read, so that the client sees the answer instead of a reset."""
 
-NO_LIMIT = 1 << 62
+UNLIMITED_BYTES = 1 << 62
 """Bytes of a request's body."""
 
 
@@ -67,7 +67,7 @@ class ProxyHandler(AdmissionHandler):
         self.discarded = 0
 
     async def prepare(self) -> None:  # type: ignore[override]
-        self.connection.set_max_body_size(NO_LIMIT)
+        self.connection.set_max_body_size(UNLIMITED_BYTES)
         has_body = self._has_body()
         try:
             if has_body and self.upgrades:

@@ -22,21 +22,21 @@ from ..errors import MlenvError
 from . import headers as scrub
 from .bodies import body_of_request
 from .connection import READ_BYTES, Connection, UpstreamLost, over
-from .exchange import BODILESS, Exchange
+from .exchange import BODILESS_STATUSES, Exchange
 from .http1 import ProtocolError, Request, parse_request, response_head
 from .origin import foreign
 from .splice import Splices
 
-HEAD_LIMIT = 64 * 1024
+MAX_REQUEST_HEAD_BYTES = 64 * 1024
 """Bytes of one request's head; tornado, which most services run, takes as many."""
 
-CHUNK = 256 * 1024
-"""Bytes taken from the browser at a time."""
-
-LINGER = 1.0
+CLOSE_GRACE_SECONDS = 1.0
 """Seconds that a browser gets to close its side after the answer, so that it does not lose the end of it."""
 
-LOCAL = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+ACCEPT_RETRY_SECONDS = 1.0
+"""Seconds until connections are accepted again after this process has run out of descriptors."""
+
+LOCAL_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 """Hosts in the address bar of whoever was told the address, also by way of a forwarded port. Another name could be any
 web site's that has its own name point here (DNS rebinding)."""
 
@@ -107,8 +107,8 @@ class LocalServer:
         while True:
             try:
                 client, _ = await loop.sock_accept(listener)
-            except OSError:  # out of descriptors, for example
-                await asyncio.sleep(LINGER)
+            except OSError:
+                await asyncio.sleep(ACCEPT_RETRY_SECONDS)
                 continue
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._spawn(_Relayed(self, client).serve())
@@ -159,7 +159,7 @@ class _Relayed:
             try:
                 await self._answer(connection, exchange, request, early)
                 self._client.shutdown(socket.SHUT_WR)
-                await asyncio.wait({sending}, timeout=LINGER)
+                await asyncio.wait({sending}, timeout=CLOSE_GRACE_SECONDS)
             finally:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
@@ -170,7 +170,9 @@ class _Relayed:
         """The request's head, and what has come behind it; two empty texts if there is none."""
         data = bytearray()
         while (stop := data.find(b"\r\n\r\n")) < 0:
-            piece = await self._loop.sock_recv(self._client, HEAD_LIMIT) if len(data) < HEAD_LIMIT else b""
+            if len(data) >= MAX_REQUEST_HEAD_BYTES:
+                return b"", b""
+            piece = await self._loop.sock_recv(self._client, MAX_REQUEST_HEAD_BYTES)
             if not piece:
                 return b"", b""
             data += piece
@@ -187,7 +189,7 @@ class _Relayed:
             raise Refused(400, "Bad Request", f"This is no HTTP request: {error}.") from error
         if not request.target.startswith(self._server._cookies.path):
             raise Refused(404, "Not Found")
-        if LOCAL.fullmatch(request.get("host")) is None:
+        if LOCAL_HOST.fullmatch(request.get("host")) is None:
             raise Refused(403, "Forbidden", "Open the address as it was printed, with 127.0.0.1 or localhost.")
         headers = HTTPHeaders()
         for name, value in request.headers:
@@ -205,7 +207,7 @@ class _Relayed:
             await self._loop.sock_sendall(self._client, response_head(100, "Continue", []))
         while not body.done:
             if not data:
-                data = await self._loop.sock_recv(self._client, CHUNK)
+                data = await self._loop.sock_recv(self._client, READ_BYTES)
                 if not data:
                     connection.abort()
                     return
@@ -218,7 +220,7 @@ class _Relayed:
                 await connection.write(piece)
             await asyncio.sleep(0)
         connection.finish()
-        while await self._loop.sock_recv(self._client, CHUNK):
+        while await self._loop.sock_recv(self._client, READ_BYTES):
             pass
         connection.abort()
 
@@ -234,7 +236,7 @@ class _Relayed:
             fields = [*exchange.answer(head), ("Connection", "close")]
         except (UpstreamLost, ProtocolError) as error:
             raise Refused(502, "Bad Gateway", f"The service did not give an answer in HTTP: {error}.") from error
-        bare = request.method == "HEAD" or head.status in BODILESS
+        bare = request.method == "HEAD" or head.status in BODILESS_STATUSES
         chunked = not bare and not any(name.lower() == "content-length" for name, _ in fields)
         if chunked:
             fields.append(("Transfer-Encoding", "chunked"))

@@ -11,11 +11,11 @@ from tornado.httputil import HTTPServerRequest
 
 from ..bounded_cache import BoundedCache
 
-TTL = 5.0
+LOGIN_TTL_SECONDS = 5.0
 """Seconds; also the longest that a login revoked on the server side still works. A logout in the browser drops the
 cookie, which makes another key, so it works at once."""
 
-MAX_ENTRIES = 512
+MAX_LOGINS = 512
 
 NO_CREDENTIALS = frozenset(
     [
@@ -64,7 +64,7 @@ NO_CREDENTIALS = frozenset(
 )
 """Fields that no identity provider logs somebody in by; every other field makes another key."""
 
-QUERY_KNOWN = ("jupyter_server.", "jupyterhub.")
+TOKEN_ONLY_PROVIDERS = ("jupyter_server.", "jupyterhub.")
 """Modules of identity providers that look at no query argument but `token`."""
 
 
@@ -80,7 +80,7 @@ def login_key(request: HTTPServerRequest, identity_provider: object) -> Hashable
     """Two requests with the same key carry the same credentials from the same client."""
     query = request.query
     plain = "token" not in query and "%" not in query
-    if plain and type(identity_provider).__module__.startswith(QUERY_KNOWN):
+    if plain and type(identity_provider).__module__.startswith(TOKEN_ONLY_PROVIDERS):
         query = ""
     fields = tuple(field for field in request.headers.get_all() if field[0] not in NO_CREDENTIALS)
     return (request.remote_ip, request.protocol, query, fields)
@@ -89,9 +89,9 @@ def login_key(request: HTTPServerRequest, identity_provider: object) -> Hashable
 class Logins:
     """Logins by key, each for `ttl` seconds; 0 remembers nothing."""
 
-    def __init__(self, ttl: float = TTL) -> None:
+    def __init__(self, ttl: float = LOGIN_TTL_SECONDS) -> None:
         self._ttl = ttl
-        self._known: BoundedCache[Hashable, tuple[float, Login]] = BoundedCache(MAX_ENTRIES)
+        self._known: BoundedCache[Hashable, tuple[float, Login]] = BoundedCache(MAX_LOGINS)
 
     def get(self, key: Hashable) -> Login | None:
         known = self._known.get(key)

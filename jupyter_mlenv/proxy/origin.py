@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-SAFE = frozenset(["GET", "HEAD", "OPTIONS"])
-DOCUMENT = ("", "document")
+SAFE_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
+TAB_DESTINATIONS = ("", "document")
 """What `Sec-Fetch-Dest` says of a page in a tab of its own; a frame is another one."""
 
 OWN, FOREIGN, UNKNOWN = "own", "foreign", "unknown"
@@ -65,14 +65,14 @@ def navigation(method: str, headers: Mapping[str, str]) -> bool:
         return False
     mode = headers.get("Sec-Fetch-Mode")
     if mode:
-        return mode == "navigate" and headers.get("Sec-Fetch-Dest", "") in DOCUMENT
+        return mode == "navigate" and headers.get("Sec-Fetch-Dest", "") in TAB_DESTINATIONS
     return headers.get("Upgrade-Insecure-Requests") == "1"
 
 
 def refusal(method: str, upgrade: bool, headers: Mapping[str, str], policy: OriginPolicy) -> str:
     """Why a cookie-authenticated request is refused; empty if it may pass. `headers` is case-insensitive."""
     origin = _origin(headers)
-    if method in SAFE and not upgrade:
+    if method in SAFE_METHODS and not upgrade:
         who = source(headers)
         if who == OWN or navigation(method, headers) or (origin and policy.allows(origin, unsafe=False)):
             return ""

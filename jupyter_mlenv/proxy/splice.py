@@ -13,17 +13,17 @@ from contextlib import suppress
 
 from tornado.iostream import IOStream, StreamClosedError
 
-BUFFER = 512 * 1024
+BUFFER_BYTES = 512 * 1024
 """Bytes moved at once."""
 
-SEND_BUFFER = 1 << 20
+SEND_BUFFER_BYTES = 1 << 20
 """Bytes a unix socket may hold for a service (the kernel's default is 208 KiB): half the work for large messages."""
 
-LINGER = 30.0
+HALF_CLOSED_SECONDS = 30.0
 """Seconds that a client may stay connected after the service has closed its side."""
 
 INET = (socket.AF_INET, socket.AF_INET6)
-QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
+TCP_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 
 
 class Splices:
@@ -31,7 +31,7 @@ class Splices:
 
     def __init__(self, activity: Callable[[], None] = lambda: None) -> None:
         self.activity = activity
-        self.buffer = memoryview(bytearray(BUFFER))
+        self.buffer = memoryview(bytearray(BUFFER_BYTES))
         self._open: set[Splice | asyncio.Task[None]] = set()
 
     def sockets(self, client: socket.socket, upstream: socket.socket, to_client: bytes, to_upstream: bytes) -> None:
@@ -84,7 +84,7 @@ class Splice:
                 if sock.family in INET:
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 else:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._down.start(to_client)
         self._up.start(to_upstream)
 
@@ -93,7 +93,7 @@ class Splice:
         if self._down.done and self._up.done:
             self.close()
         elif self._down.done and self._linger is None and not self._closed:
-            self._linger = self.loop.call_later(LINGER, self.close)
+            self._linger = self.loop.call_later(HALF_CLOSED_SECONDS, self.close)
 
     def close(self) -> None:
         if self._closed:
@@ -129,7 +129,7 @@ class _Half:
         self._source_fd = source.fileno()
         self._sink_fd = sink.fileno()
         self._buffer = splice.owner.buffer
-        self._quickack = quickack and QUICKACK is not None
+        self._quickack = quickack and TCP_QUICKACK is not None
         self._activity = activity
         self._pending = memoryview(b"")
         self._ended = False
@@ -160,8 +160,8 @@ class _Half:
         try:
             if self._quickack:
                 # A service without TCP_NODELAY waits for our acknowledgement before its next small packet: 40 ms.
-                assert QUICKACK is not None
-                self._source.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
+                assert TCP_QUICKACK is not None
+                self._source.setsockopt(socket.IPPROTO_TCP, TCP_QUICKACK, 1)
             sent = self._sink.send(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
@@ -204,12 +204,12 @@ async def _splice_stream(
 
     async def down() -> None:
         await client.write(to_client)
-        while data := await loop.sock_recv(upstream, BUFFER):
+        while data := await loop.sock_recv(upstream, BUFFER_BYTES):
             await client.write(data)
 
     async def up() -> None:
         while True:
-            data = await client.read_bytes(BUFFER, partial=True)
+            data = await client.read_bytes(BUFFER_BYTES, partial=True)
             activity()
             await loop.sock_sendall(upstream, data)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from ..agent_client import routes
-from .login_cache import TTL, Logins
+from .login_cache import LOGIN_TTL_SECONDS, Logins
 from .pool import Connect, Pool
 from .service import Resolver
 from .splice import Splices
@@ -17,7 +17,9 @@ class Proxy:
     `login_ttl` is how many seconds a login is remembered; 0 asks the identity provider every time.
     """
 
-    def __init__(self, resolver: Resolver, *, login_ttl: float = TTL, connect: Connect = routes.connect) -> None:
+    def __init__(
+        self, resolver: Resolver, *, login_ttl: float = LOGIN_TTL_SECONDS, connect: Connect = routes.connect
+    ) -> None:
         self.resolver = resolver
         self.logins = Logins(login_ttl)
         self.pool = Pool(connect)

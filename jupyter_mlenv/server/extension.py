@@ -22,9 +22,9 @@ from ..workers import off_loop
 from . import kernel_recovery, kernel_rights, kernel_websocket, performance, shutdown
 from .handlers import api_handlers
 from .kernel_menu import KernelMenu
-from .watch import GOING_AWAY, WatchHandler
+from .watch import CLOSE_GOING_AWAY, WatchHandler
 
-STOP_SECONDS = 8.0
+STOP_TIMEOUT_SECONDS = 8.0
 """Seconds that the end of the server waits for the extension."""
 
 
@@ -50,14 +50,14 @@ class MlenvExtension(ExtensionApp):
             self.mlenv.engine(), self.mlenv.settings(root_dir=self.server.root_dir), Jobs()
         )
         notes = Notes(self.server.cookie_secret, f"{self.server.base_url} {self.server.root_dir}")
-        self.kernels = loop_thread.use(self.mlenv, self.server.root_dir, notes, kernel_rights.demand)
+        self.kernels = loop_thread.use(self.mlenv, self.server.root_dir, notes, kernel_rights.require_execute)
         self.kernel_menu = KernelMenu(self.environments, self.log)
         self.settings["mlenv"] = self.environments
         self.proxy = Proxy(self.environments, login_ttl=self.mlenv.login_cache_seconds)
         if self.mlenv.tcp_nodelay:
-            performance.quick_channels(self.settings)
-        kernel_websocket.tell_ends(self.settings)
-        kernel_rights.ask_for_both(self.server)
+            performance.set_kernel_nodelay(self.settings)
+        kernel_websocket.report_kernel_ends(self.settings)
+        kernel_rights.guard_kernels(self.server)
         # A lab with this option has our server half; the one inside a container has not, and shows nothing of ours.
         self.server.web_app.settings.setdefault("page_config_data", {})["mlenv"] = "true"
 
@@ -92,17 +92,17 @@ class MlenvExtension(ExtensionApp):
 
     async def stop_extension(self) -> None:
         """Say goodbye to watchers, cancel jobs, let go of the engine. Environments keep running."""
-        shutdown.in_time(self.server.kernel_manager, self.log, time.monotonic())
+        shutdown.bound_shutdown(self.server.kernel_manager, self.log, time.monotonic())
         watchers: set[WatchHandler] = self.server.web_app.settings.get("mlenv_watchers", set())
         for watcher in list(watchers):
-            watcher.close(GOING_AWAY, "The server stops.")
+            watcher.close(CLOSE_GOING_AWAY, "The server stops.")
         if self.sweeping is not None:
             self.sweeping.cancel()
         await self.kernel_menu.close()
         await self.proxy.close()
         # Side by side and bounded: a process that was told to end has 10 s until whoever told it loses patience.
         closing = [self.environments.close(), off_loop(loop_thread.release, self.kernels)]
-        await asyncio.wait([asyncio.ensure_future(one) for one in closing], timeout=STOP_SECONDS)
+        await asyncio.wait([asyncio.ensure_future(one) for one in closing], timeout=STOP_TIMEOUT_SECONDS)
 
     def current_activity(self) -> Any:
         """Running jobs keep an idle server alive: who waits for a build has not gone away."""

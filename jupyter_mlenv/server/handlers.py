@@ -18,7 +18,7 @@ from ..presets.model import Preset
 from ..serialization import to_plain
 from . import validation
 from .base import MlenvHandler
-from .folders import workspace_at, workspace_of
+from .request_workspace import workspace_at, workspace_of
 from .watch import WatchHandler
 
 DOCUMENT = Path(__file__).with_name("openapi.json")
@@ -130,7 +130,7 @@ class EnvironmentLogs(MlenvHandler):
     @web.authenticated
     @authorized
     async def get(self, id: str) -> None:
-        tail = self.number("tail", 200, least=1, most=validation.MAX_TAIL)
+        tail = self.number("tail", 200, least=1, most=validation.MAX_TAIL_LINES)
         lines = self.environments.logs(urls.environment_id(id), tail=tail)
         self.answer({"lines": [line async for line in lines]})
 

@@ -27,7 +27,7 @@ from ..kernels.orphans import orphans
 from ..kernels.provisioner import MlenvProvisioner
 from ..settings import Settings
 
-SESSION = ("id", "path", "name", "type")
+SESSION_FIELDS = ("id", "path", "name", "type")
 """Fields of a session, besides its kernel."""
 
 TAKEOVER_TIMEOUT_SECONDS = 5.0
@@ -121,5 +121,5 @@ class TakeOver:
             for id in self._kernels.list_kernel_ids():
                 provisioner = self._kernels.get_kernel(id).provisioner
                 if isinstance(provisioner, MlenvProvisioner):
-                    own = [{key: one[key] for key in SESSION} for one in sessions if one["kernel"]["id"] == id]
+                    own = [{key: one[key] for key in SESSION_FIELDS} for one in sessions if one["kernel"]["id"] == id]
                     await provisioner.remember(own)

@@ -1,7 +1,7 @@
 """Kernels in environments need the right to `execute` on `mlenv`, besides what the server asks for kernels.
 
 The server's own handlers ask its authorizer about "kernels" and "sessions" alone; for a kernel of ours the answer also
-depends on "mlenv". What starts a kernel in any other way passes `demand`, which the provisioner calls at each start.
+depends on "mlenv". What starts a kernel in any other way passes `require_execute`, called by the provisioner.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from tornado import web
 from ..kernels.kernelspec import is_ours
 from ..kernels.provisioner import MlenvProvisioner
 
-SENTENCE = "You are not authorized to run kernels in environments on this server: that needs `execute` on `mlenv`."
+NOT_AUTHORIZED = (
+    "You are not authorized to run kernels in environments on this server: that needs `execute` on `mlenv`."
+)
 
 
-async def demand(handler: Any = None) -> None:
-    """Raises web.HTTPError if the request that is being answered may not; what the server does by itself may."""
+async def require_execute(handler: Any = None) -> None:
+    """Raise web.HTTPError unless the request that is being answered may execute; what the server does by itself may."""
     handler = handler or CallContext.get(CallContext.JUPYTER_HANDLER)
     if handler is not None and not await _may(handler.authorizer.is_authorized, handler):
-        raise web.HTTPError(403, SENTENCE)
+        raise web.HTTPError(403, NOT_AUTHORIZED)
 
 
-def ask_for_both(server: ServerApp) -> None:
+def guard_kernels(server: ServerApp) -> None:
     """Have the server's authorizer refuse requests about kernels of ours to those who may not execute."""
     authorizer: Any = server.authorizer
     original = authorizer.is_authorized
@@ -45,7 +47,7 @@ def ask_for_both(server: ServerApp) -> None:
         if not await ensure_async(allowed):
             return False
         if not await _may(original, handler):
-            raise web.HTTPError(403, SENTENCE)
+            raise web.HTTPError(403, NOT_AUTHORIZED)
         return True
 
     authorizer.is_authorized = is_authorized

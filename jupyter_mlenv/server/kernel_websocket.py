@@ -21,28 +21,31 @@ from ..kernels.kernelspec import MARKER
 from ..kernels.provisioner import MlenvProvisioner
 from . import kernel_rights
 
-BINARY = "v1.kernel.websocket.jupyter.org"
+BINARY_SUBPROTOCOL = "v1.kernel.websocket.jupyter.org"
 """The subprotocol whose messages are bytes; without it they are JSON texts
 (https://jupyter-server.readthedocs.io/en/latest/developers/websocket-protocols.html)."""
 
 
-_reviving: weakref.WeakKeyDictionary[Any, asyncio.Lock] = weakref.WeakKeyDictionary()
-"""Several tabs may open one notebook."""
+_restart_locks: weakref.WeakKeyDictionary[Any, asyncio.Lock] = weakref.WeakKeyDictionary()
+"""One lock per kernel manager: several tabs may open one notebook."""
 
 
-def tell_ends(settings: MutableMapping[str, Any]) -> None:
-    """Make it so in `settings`, an extension's, which become the server's. With a gateway, kernels are not ours."""
+def report_kernel_ends(settings: MutableMapping[str, Any]) -> None:
+    """Install the reporting class in an extension's `settings`, which become the server's.
+
+    Does nothing behind a gateway, where kernels are remote.
+    """
     base = settings["kernel_websocket_connection_class"]
     if not issubclass(base, ZMQChannelsWebsocketConnection):
         return
 
-    class TellingChannels(_Telling, base):  # type: ignore[misc, valid-type]
+    class ReportingChannels(_Reporting, base):  # type: ignore[misc, valid-type]
         """The server's own connection between a WebSocket and a kernel, which says why the kernel has ended."""
 
-    settings["kernel_websocket_connection_class"] = TellingChannels
+    settings["kernel_websocket_connection_class"] = ReportingChannels
 
 
-class _Telling(ZMQChannelsWebsocketConnection):
+class _Reporting(ZMQChannelsWebsocketConnection):
     _running: bytes = b"{}"  # the parent header of the newest cell: it is the one that ran when the kernel ended
     _unlisten: Callable[[], None] | None = None
 
@@ -54,8 +57,8 @@ class _Telling(ZMQChannelsWebsocketConnection):
     async def prepare(self) -> None:
         """A page that opens a notebook starts its kernel where the server has none, so also where it has a dead one."""
         if self._provisioner is not None:
-            await kernel_rights.demand(self.websocket_handler)
-            async with _reviving.setdefault(self.kernel_manager, asyncio.Lock()):
+            await kernel_rights.require_execute(self.websocket_handler)
+            async with _restart_locks.setdefault(self.kernel_manager, asyncio.Lock()):
                 if self.kernel_manager.execution_state == "dead":
                     await self.multi_kernel_manager.restart_kernel(self.kernel_id)
         await super().prepare()  # type: ignore[no-untyped-call]
@@ -110,7 +113,7 @@ class _Telling(ZMQChannelsWebsocketConnection):
             metadata={MARKER: {"reason": reason, "restarting": restarting}},
         )
         with suppress(WebSocketClosedError):
-            if self.subprotocol == BINARY:
+            if self.subprotocol == BINARY_SUBPROTOCOL:
                 data = serialize_msg_to_ws_v1(message, "iopub", self.session.pack)  # type: ignore[no-untyped-call]
                 self.write_message(data, binary=True)
             else:

@@ -1,4 +1,4 @@
-"""Switches that make any Jupyter server faster. The extension flips them; each is a trait there."""
+"""Switches that make any Jupyter server faster; each is a trait of the extension."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def set_nodelay(sockets: Iterable[socket.socket]) -> int:
     return count
 
 
-def quick_channels(settings: MutableMapping[str, Any]) -> None:
+def set_kernel_nodelay(settings: MutableMapping[str, Any]) -> None:
     """Let the WebSockets of kernels send at once; `settings` are an extension's, which become the server's.
 
     tornado (6.5) turns Nagle's algorithm on again at the end of every HTTP request, so also after the one that becomes
@@ -32,14 +32,14 @@ def quick_channels(settings: MutableMapping[str, Any]) -> None:
     """
     base = settings["kernel_websocket_connection_class"]
 
-    class QuickChannels(base):  # type: ignore[misc, valid-type]
+    class NodelayChannels(base):  # type: ignore[misc, valid-type]
         """The server's own connection between a WebSocket and a kernel, without the delay."""
 
         def connect(self) -> Any:
             self.websocket_handler.set_nodelay(True)
             return super().connect()
 
-    settings["kernel_websocket_connection_class"] = QuickChannels
+    settings["kernel_websocket_connection_class"] = NodelayChannels
 
 
 def freeze_gc() -> int:

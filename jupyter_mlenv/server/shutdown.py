@@ -14,26 +14,28 @@ from typing import Any, Protocol, cast
 
 from jupyter_client.multikernelmanager import MultiKernelManager
 
-SECONDS = 9.5
-"""From the wish to end until kernels are left to themselves: whoever ends a server waits 10 s before it kills."""
+SHUTDOWN_TIMEOUT_SECONDS = 9.5
+"""Seconds from the signal to end until kernels are left to themselves: `docker stop` kills after 10 s."""
 
 
 class _Shutdown(Protocol):
     async def __call__(self, now: bool = False) -> None: ...
 
 
-def in_time(manager: MultiKernelManager, log: logging.Logger, began: float) -> None:
-    """Make `manager.shutdown_all()` end `SECONDS` after `began` (monotonic seconds) at the latest and raise nothing."""
+def bound_shutdown(manager: MultiKernelManager, log: logging.Logger, began: float) -> None:
+    """Make `manager.shutdown_all()` end in time, counted from `began` (monotonic seconds), and raise nothing."""
     shutdown_all = cast(_Shutdown, manager.shutdown_all)
 
     async def bounded(now: bool = False) -> None:
         _forget_starts(manager)
-        left = max(1.0, SECONDS - (time.monotonic() - began))
+        left = max(1.0, SHUTDOWN_TIMEOUT_SECONDS - (time.monotonic() - began))
         shutdown = asyncio.ensure_future(shutdown_all(now=now))
         _, late = await asyncio.wait([shutdown], timeout=left)
         if late:
             shutdown.cancel()
-            log.warning("Kernels could not be shut down within %g s; they end without the server.", SECONDS)
+            log.warning(
+                "Kernels could not be shut down within %g s; they end without the server.", SHUTDOWN_TIMEOUT_SECONDS
+            )
         elif not shutdown.cancelled() and (error := shutdown.exception()):
             log.warning("Not every kernel could be shut down: %s", error)
 

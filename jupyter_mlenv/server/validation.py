@@ -24,22 +24,22 @@ from ..sizes import SMALLEST_MEMORY_BYTES, parse_size
 
 T = TypeVar("T")
 
-MAX_NAME = 64
+MAX_NAME_CHARS = 64
 """Characters of an environment's name: it is shown in tabs and tables."""
 
-MAX_TEXT = 4096
+MAX_TEXT_CHARS = 4096
 """Characters of any other text; PATH_MAX on Linux."""
 
-MAX_TAIL = 10_000
+MAX_TAIL_LINES = 10_000
 """Log lines per answer."""
 
-MAX_MEMORY = 2**50
+MAX_MEMORY_BYTES = 2**50
 """Bytes. More is a mistake, and the engine's integers end at 2^63."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
-FOLLOW_FIELDS = ("type", "job", "since")
+WATCH_COMMAND_FIELDS = ("type", "job", "since")
 ENDPOINT_FIELDS = ("endpoint",)
 CONSENT_FIELDS = ("folder", "digest")
 MOUNT_FIELDS = ("source", "target", "read_only")
@@ -144,7 +144,7 @@ def consent(body: Mapping[str, Any]) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class Follow:
+class WatchCommand:
     """A checked message of a watcher: follow the job's log from line `since` on, or no longer."""
 
     job: str
@@ -152,15 +152,15 @@ class Follow:
     since: int = 0
 
 
-def follow(message: Mapping[str, Any]) -> Follow:
+def watch_command(message: Mapping[str, Any]) -> WatchCommand:
     """A client's message on the watch WebSocket."""
-    _only(message, FOLLOW_FIELDS)
+    _only(message, WATCH_COMMAND_FIELDS)
     kind, since = message.get("type"), message.get("since") or 0
     if kind not in ("follow", "unfollow"):
         raise _invalid("type", 'is neither "follow" nor "unfollow"')
     if isinstance(since, bool) or not isinstance(since, int) or not 0 <= since < 10**15:
         raise _invalid("since", "is not the number of a line")
-    return Follow(job_id(_text(message, "job")), kind == "follow", since)
+    return WatchCommand(job_id(_text(message, "job")), kind == "follow", since)
 
 
 def contents_path(path: str) -> str:
@@ -205,8 +205,8 @@ def _text(body: Mapping[str, Any], field: str) -> str:
 
 
 def _usable(field: str, value: str) -> str:
-    if len(value) > MAX_TEXT:
-        raise _invalid(field, f"is longer than {MAX_TEXT} characters")
+    if len(value) > MAX_TEXT_CHARS:
+        raise _invalid(field, f"is longer than {MAX_TEXT_CHARS} characters")
     if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
         raise _invalid(field, "holds a character that no file name can have")
     return value
@@ -214,8 +214,8 @@ def _usable(field: str, value: str) -> str:
 
 def _name(body: Mapping[str, Any]) -> str:
     name = _text(body, "name")
-    if len(name) > MAX_NAME or _CONTROL.search(name):
-        raise _invalid("name", f"is longer than {MAX_NAME} characters or holds control characters")
+    if len(name) > MAX_NAME_CHARS or _CONTROL.search(name):
+        raise _invalid("name", f"is longer than {MAX_NAME_CHARS} characters or holds control characters")
     return name.strip()
 
 
@@ -244,7 +244,7 @@ def _memory(field: str, value: Any) -> int:
             size = parse_size(value)
         except ValueError as error:
             raise _invalid(field, str(error)) from error
-    if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST_MEMORY_BYTES <= size <= MAX_MEMORY:
+    if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST_MEMORY_BYTES <= size <= MAX_MEMORY_BYTES:
         raise _invalid(field, "is no size that an engine accepts", 'Write bytes, or for example "8g"; 6m at least.')
     return size
 

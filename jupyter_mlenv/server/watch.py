@@ -28,24 +28,24 @@ from .base import ErrorsAsJson
 if TYPE_CHECKING:
     from ..environments import Environments
 
-JOB_INTERVAL = 0.1
+JOB_INTERVAL_SECONDS = 0.1
 """Seconds between two messages about one running job: more than the eye sees, less than a build can produce."""
 
-LOG_INTERVAL = 0.1
+LOG_INTERVAL_SECONDS = 0.1
 """Seconds between two messages with log lines of one job."""
 
-LOG_CHARACTERS = 256 * 1024
+MAX_LOG_CHARS = 256 * 1024
 """Characters of log lines in one message: clients refuse huge messages, and changes should not wait behind one."""
 
-MAX_FOLLOWED = 32
+MAX_FOLLOWED_LOGS = 32
 """Job logs that one client follows at once."""
 
-MAX_MESSAGE = 4096
+MAX_COMMAND_BYTES = 4096
 """Bytes of a client's message."""
 
-GOING_AWAY = 1001
-FAILED = 1011
-TOO_BIG = 1009
+CLOSE_GOING_AWAY = 1001
+CLOSE_MESSAGE_TOO_BIG = 1009
+CLOSE_INTERNAL_ERROR = 1011
 """Close codes (RFC 6455 7.4.1)."""
 
 
@@ -80,11 +80,11 @@ class WatchHandler(WebSocketMixin, ErrorsAsJson, WebSocketHandler, JupyterHandle
         self.changes = self.spawn(self.send_changes())
 
     def on_message(self, message: str | bytes) -> None:
-        if len(message) > MAX_MESSAGE:
-            self.close(TOO_BIG, "A message may have 4096 bytes.")
+        if len(message) > MAX_COMMAND_BYTES:
+            self.close(CLOSE_MESSAGE_TOO_BIG, f"A message may have {MAX_COMMAND_BYTES} bytes.")
             return
         try:
-            self.obey(validation.json_object(message.encode() if isinstance(message, str) else message))
+            self.run(validation.json_object(message.encode() if isinstance(message, str) else message))
         except MlenvError as error:
             self.spawn(self.send({"type": "error", "error": error.to_json()}))
 
@@ -94,17 +94,19 @@ class WatchHandler(WebSocketMixin, ErrorsAsJson, WebSocketHandler, JupyterHandle
             if task is not None:
                 task.cancel()
 
-    def obey(self, message: dict[str, Any]) -> None:
-        """Do what the client asks. Raises RequestInvalid, JobNotFound."""
-        wish = validation.follow(message)
-        running = self.followed.pop(wish.job, None)
+    def run(self, message: dict[str, Any]) -> None:
+        """Follow a log, or no longer. Raises RequestInvalid, JobNotFound."""
+        command = validation.watch_command(message)
+        running = self.followed.pop(command.job, None)
         if running is not None:
             running.cancel()
-        if wish.follow:
-            if len(self.followed) >= MAX_FOLLOWED:
-                raise RequestInvalid(f"One client follows {MAX_FOLLOWED} logs at most.", hint="Unfollow one first.")
-            job = self.environments.jobs.get(wish.job)
-            task = self.followed[job.id] = self.spawn(follow(job, wish.since, self.send))
+        if command.follow:
+            if len(self.followed) >= MAX_FOLLOWED_LOGS:
+                raise RequestInvalid(
+                    f"One client follows {MAX_FOLLOWED_LOGS} logs at most.", hint="Unfollow one first."
+                )
+            job = self.environments.jobs.get(command.job)
+            task = self.followed[job.id] = self.spawn(follow(job, command.since, self.send))
             task.add_done_callback(lambda done: self.followed.get(job.id) is done and self.followed.pop(job.id))
 
     async def send_changes(self) -> None:
@@ -131,7 +133,7 @@ class WatchHandler(WebSocketMixin, ErrorsAsJson, WebSocketHandler, JupyterHandle
     def ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.log.error("The watch failed.", exc_info=error)
-            self.close(FAILED, "The server failed; its log says more.")
+            self.close(CLOSE_INTERNAL_ERROR, "The server failed; its log says more.")
 
 
 async def follow(job: Job, since: int, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
@@ -145,7 +147,7 @@ async def follow(job: Job, since: int, send: Callable[[dict[str, Any]], Awaitabl
             since = first + len(batch)
             await send(_log_message(job, first, batch))
             if len(batch) == len(lines):
-                await asyncio.sleep(LOG_INTERVAL)
+                await asyncio.sleep(LOG_INTERVAL_SECONDS)
 
 
 _latest: WeakKeyDictionary[Job, tuple[int, int, Message]] = WeakKeyDictionary()
@@ -165,13 +167,13 @@ def _fitting(lines: Sequence[str]) -> int:
     total = 0
     for number, line in enumerate(lines):
         total += len(line)
-        if total > LOG_CHARACTERS:
+        if total > MAX_LOG_CHARS:
             return max(1, number)
     return len(lines)
 
 
 async def paced(
-    changes: AsyncIterator[dict[str, Any]], interval: float = JOB_INTERVAL
+    changes: AsyncIterator[dict[str, Any]], interval: float = JOB_INTERVAL_SECONDS
 ) -> AsyncGenerator[dict[str, Any], None]:
     """Yield the changes, but of one running job only the newest each `interval` seconds; all others pass at once."""
     loop = asyncio.get_running_loop()

@@ -80,7 +80,7 @@ def test_an_object_has_exactly_the_documented_members(name: str, body: Any) -> N
         ("EndpointRequest", validation.ENDPOINT_FIELDS),
         ("ConsentRequest", validation.CONSENT_FIELDS),
         ("Mount", validation.MOUNT_FIELDS),
-        ("Wish", validation.FOLLOW_FIELDS),
+        ("WatchCommand", validation.WATCH_COMMAND_FIELDS),
     ],
 )
 def test_a_request_has_exactly_the_documented_fields(name: str, fields: tuple[str, ...]) -> None:
@@ -91,9 +91,9 @@ def test_a_request_has_exactly_the_documented_fields(name: str, fields: tuple[st
 def test_the_documents_limits_are_the_codes_limits() -> None:
     properties = SCHEMAS["StartRequest"]["properties"]
     size = properties["memory"]["oneOf"][0]
-    assert (size["minimum"], size["maximum"]) == (validation.SMALLEST_MEMORY_BYTES, validation.MAX_MEMORY)
-    assert properties["name"]["maxLength"] == validation.MAX_NAME
-    assert properties["path"]["maxLength"] == validation.MAX_TEXT
+    assert (size["minimum"], size["maximum"]) == (validation.SMALLEST_MEMORY_BYTES, validation.MAX_MEMORY_BYTES)
+    assert properties["name"]["maxLength"] == validation.MAX_NAME_CHARS
+    assert properties["path"]["maxLength"] == validation.MAX_TEXT_CHARS
     assert {field.name for field in dataclasses.fields(Mount)} == set(validation.MOUNT_FIELDS)
     states = SCHEMAS["Environment"]["properties"]["state"]["enum"]
     assert states == [state.value for state in State]

@@ -16,7 +16,7 @@ import pytest
 from jupyter_mlenv.environments.job import Job, JobKind
 from jupyter_mlenv.environments.model import Environment, State
 from jupyter_mlenv.server.handlers import document
-from jupyter_mlenv.server.watch import LOG_CHARACTERS, MAX_MESSAGE, paced
+from jupyter_mlenv.server.watch import MAX_COMMAND_BYTES, MAX_LOG_CHARS, paced
 from tests.server.conftest import Serve
 from tests.support.api import TOKEN, Api
 from tests.support.fakes import FakeEngine
@@ -127,7 +127,7 @@ async def test_a_log_that_is_no_longer_followed_is_silent(api: Api, fake: FakeEn
         ("not json", "request_invalid"),
     ],
 )
-async def test_a_wish_that_cannot_be_met_is_answered(api: Api, message: str, code: str) -> None:
+async def test_a_command_that_cannot_be_obeyed_is_answered(api: Api, message: str, code: str) -> None:
     async with api.watch() as socket:
         await socket.send_str(message)
         seen = await until(socket, lambda change: change["type"] == "error")
@@ -139,7 +139,7 @@ async def test_a_wish_that_cannot_be_met_is_answered(api: Api, message: str, cod
 
 async def test_a_huge_message_ends_the_connection(api: Api) -> None:
     async with api.watch() as socket:
-        await socket.send_str("x" * (MAX_MESSAGE + 1))
+        await socket.send_str("x" * (MAX_COMMAND_BYTES + 1))
         while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
             pass
         assert message.type is aiohttp.WSMsgType.CLOSE
@@ -210,7 +210,7 @@ async def test_nothing_piles_up_for_a_client_that_does_not_read(api: Api) -> Non
         await chatty.wait()
         (watcher,) = api.app.web_app.settings["mlenv_watchers"]
         waiting = watcher.ws_connection.stream._write_buffer
-        assert len(waiting) <= 2 * LOG_CHARACTERS, "more waits than the one message that is being sent"
+        assert len(waiting) <= 2 * MAX_LOG_CHARS, "more waits than the one message that is being sent"
         transport.resume_reading()
         seen = await until(
             socket, lambda message: message["type"] == "log" and message["lines"][-1].startswith("3999 ")

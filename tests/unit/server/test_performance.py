@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from jupyter_mlenv.server.performance import freeze_gc, quick_channels, set_nodelay
+from jupyter_mlenv.server.performance import freeze_gc, set_kernel_nodelay, set_nodelay
 
 
 def test_connections_inherit_nodelay_from_their_listening_socket(tmp_path: Path) -> None:
@@ -39,6 +39,6 @@ async def test_the_channels_of_kernels_send_at_once() -> None:
             told.append("connected")
 
     settings: dict[str, Any] = {"kernel_websocket_connection_class": Connection}
-    quick_channels(settings)
+    set_kernel_nodelay(settings)
     await settings["kernel_websocket_connection_class"]().connect()
     assert told == [True, "connected"]
