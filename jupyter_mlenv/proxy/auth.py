@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from http import HTTPStatus
 from typing import Any
 
 from jupyter_server.base.handlers import JupyterHandler
 from tornado import web
 
 from ..errors import MlenvError
+from ..http_errors import as_error
 from .error_page import CONFIRM_POLICY, POLICY, confirm_page, error_page
 from .login_cache import Login, Logins, login_key
 from .open_link import opened
 from .origin import OriginPolicy, needs_click, refusal
-
-CODES = {400: "request_invalid", 403: "forbidden"}
 
 
 class AdmissionHandler(JupyterHandler):
@@ -88,18 +86,18 @@ class AdmissionHandler(JupyterHandler):
             and "upgrade" in headers.get("Connection", "").lower()
         )
 
-    def answer_error(self, error: MlenvError, status: int) -> None:
+    def answer_error(self, error: MlenvError) -> None:
         """A page for a browser tab, the error object for a program."""
         self.clear()
         super().set_default_headers()
-        self.set_status(status)
+        self.set_status(error.status)
         self.set_header("Cache-Control", "no-store")
         if "Expect" in self.request.headers:
             self.set_header("Connection", "close")
         if "text/html" in self.request.headers.get("Accept", "") and not self.upgrades:
             self.set_header("Content-Security-Policy", POLICY)
             self.set_header("Content-Type", "text/html; charset=utf-8")
-            self.write(error_page(error, status))
+            self.write(error_page(error))
         else:
             self.write(error.to_json())
 
@@ -115,22 +113,8 @@ class AdmissionHandler(JupyterHandler):
         self.write(confirm_page(self.path_args[1], self.path_args[0], self.onward))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        exception = kwargs.get("exc_info", (None, None, None))[1]
-        message = ""
-        if isinstance(exception, web.HTTPError) and exception.log_message:
-            message = exception.log_message % exception.args if exception.args else exception.log_message
-        error = MlenvError(message or f"{reason_phrase(status_code)}.")
-        error.code = CODES.get(status_code, "error")
-        self.answer_error(error, status_code)
+        self.answer_error(as_error(kwargs.get("exc_info", (None, None, None))[1], status_code))
         self.finish()
 
     def set_default_headers(self) -> None:
         """None: an answer has the fields that the service gave it."""
-
-
-def reason_phrase(status: int) -> str:
-    """The standard phrase of a status, `Unknown` for others."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"

@@ -54,7 +54,7 @@ CONFIRM_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors
 """That of the page that asks: nobody may show it in a frame and have it clicked unseen."""
 
 
-def error_page(error: MlenvError, status: int) -> str:
+def error_page(error: MlenvError) -> str:
     """The page for an error: what happened, what to do now, the log's last lines if there are any."""
     return _PAGE.format(
         refresh="",
@@ -64,7 +64,7 @@ def error_page(error: MlenvError, status: int) -> str:
         hint=f'<p class="hint">{escape(error.hint)}</p>\n' if error.hint else "",
         log="<pre>{}</pre>\n".format(escape("\n".join(error.log))) if error.log else "",
         again="Try again",
-        code=f"{escape(error.code)} ({status})",
+        code=f"{escape(error.code)} ({error.status})",
     )
 
 

@@ -13,6 +13,7 @@ import socket
 import struct
 from typing import Any, cast
 
+from jupyter_server.auth.decorator import allow_unauthenticated
 from tornado import web
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders
@@ -20,8 +21,9 @@ from tornado.iostream import SSLIOStream, StreamClosedError
 
 from .. import urls
 from ..errors import MlenvError
+from ..http_errors import reason_phrase
 from . import headers as scrub
-from .auth import AdmissionHandler, reason_phrase
+from .auth import AdmissionHandler
 from .connection import Connection, UpstreamLost
 from .exchange import Exchange, framing, in_sandbox
 from .http1 import Head, ProtocolError
@@ -87,9 +89,11 @@ class ProxyHandler(AdmissionHandler):
         self.ready = asyncio.get_running_loop().create_future()
         self.forwarding = asyncio.create_task(self._forward(has_body=True))
 
+    # `admit` has asked for a login before any verb is called, and answers a person who has none in its own way.
+    @allow_unauthenticated
     async def _serve(self, *_: str) -> None:
         if isinstance(self.refused, MlenvError):
-            self.answer_error(self.refused, self.refused.status)
+            self.answer_error(self.refused)
             return
         if self.refused is not None:
             self.refuse(self.refused)
@@ -111,8 +115,6 @@ class ProxyHandler(AdmissionHandler):
             self.upstream.finish()
         await self.forwarding
 
-    # jupyter_server's mark of a method that asks for a login: `admit` did, and nothing else is forwarded.
-    setattr(_serve, "__allow_unauthenticated", False)
     get = head = post = put = patch = delete = options = _serve
 
     async def data_received(self, chunk: bytes) -> None:
@@ -234,7 +236,7 @@ class ProxyHandler(AdmissionHandler):
         if self.gone:
             return
         if not self._headers_written:
-            self.answer_error(error, error.status)
+            self.answer_error(error)
             return
         self.log.warning("%s Its answer was cut off.", error.message)
         if "Content-Length" not in self._headers and self.request.version == "HTTP/1.0":

@@ -11,6 +11,7 @@ from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from tornado import web
 
 from ..errors import MlenvError, RequestInvalid
+from ..http_errors import as_error
 from ..proxy.origin import OriginPolicy
 from . import validation
 
@@ -19,37 +20,11 @@ if TYPE_CHECKING:
     from ..environments.job import Job
     from ..environments.model import Environment
 
-CODES = {
-    400: "request_invalid",
-    403: "forbidden",
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "request_too_large",
-}
-"""Codes of errors that jupyter_server and tornado raise before any of our code runs."""
-
 HINTS = {
     403: "Log in again, or ask the server's administrator for access. With a cookie, X-XSRFToken is needed too.",
     404: "The API is described by mlenv/api/openapi.json.",
     405: "The API is described by mlenv/api/openapi.json.",
 }
-
-
-def error_object(status: int, error: BaseException | None) -> tuple[int, dict[str, Any]]:
-    """The one place that turns an exception into a status and the error object of the API."""
-    if isinstance(error, MlenvError):
-        return error.status, error.to_json()
-    phrase = HTTPStatus(status).phrase if status in list(HTTPStatus) else "Error"
-    if isinstance(error, web.HTTPError):
-        message = (error.log_message or "") % error.args if error.args else error.log_message
-        message = message or error.reason or phrase
-        if not message.endswith((".", "!")):
-            message += "."
-        return status, MlenvError(message, hint=HINTS.get(status, "")).to_json() | {"code": CODES.get(status, "error")}
-    unexpected = MlenvError(
-        f"The Jupyter server failed unexpectedly: {type(error).__name__}.", hint="The server's own log says more."
-    )
-    return status, unexpected.to_json() | {"code": "internal_error"}
 
 
 class ErrorsAsJson(JupyterHandler):
@@ -77,13 +52,12 @@ class ErrorsAsJson(JupyterHandler):
         return OriginPolicy(self.allow_origin, self.allow_origin_pat).lets_read(headers)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = (kwargs.get("exc_info") or (None, None, None))[1]
-        status, body = error_object(status_code, error)
-        self.set_status(status)
-        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        error = as_error((kwargs.get("exc_info") or (None, None, None))[1], status_code, HINTS)
+        self.set_status(error.status)
+        if error.status == HTTPStatus.METHOD_NOT_ALLOWED:
             self.set_header("Allow", ", ".join(self.allowed_methods()))
         self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps(body))
+        self.finish(json.dumps(error.to_json()))
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
         if isinstance(value, MlenvError):

@@ -408,7 +408,7 @@ def test_a_login_can_be_remembered_for_no_time_at_all() -> None:
 
 
 def test_the_error_page_escapes_what_the_container_said() -> None:
-    page = error_page(ServiceExited("<b>", hint="<i>", log=["<script>"]), 502)
+    page = error_page(ServiceExited("<b>", hint="<i>", log=["<script>"]))
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "&lt;b&gt;" in page
