@@ -1,6 +1,6 @@
 import { TranslationBundle } from '@jupyterlab/translation';
 
-import { IEnvironment, IProgress } from './tokens';
+import { IEnvironment, IProgress } from './api/protocol';
 
 /** `412 MB`, in powers of 1000 as registries and disks count. */
 export function bytes(count: number): string {

@@ -1,7 +1,7 @@
 import { ServerConnection } from '@jupyterlab/services';
 
 import { Api } from '../src/api/client';
-import { Change, IEnvironment, IJob, IProgress } from '../src/tokens';
+import { Change, IEnvironment, IJob, IProgress } from '../src/api/protocol';
 
 /** A user's server behind a hub, with an `@` in the user's name. */
 export const BASE = 'http://hub.example/user/alice%40b/';
@@ -97,6 +97,7 @@ export function environment(changes: Partial<IEnvironment> = {}): IEnvironment {
     id: 'python-0123456789',
     preset: 'python',
     title: 'Python',
+    owner: 'ada',
     name: '',
     workspace: '/home/ada/myproject',
     state: 'running',

@@ -8,7 +8,7 @@ import {
   IPresets,
   IStarted,
   IStartRequest
-} from '../tokens';
+} from './protocol';
 
 /** A failure that a person is told about: the error object of the REST API. */
 export class MlenvError extends Error {

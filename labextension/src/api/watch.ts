@@ -2,7 +2,7 @@ import { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { Api } from './client';
-import { Change } from '../tokens';
+import { Change } from './protocol';
 
 /** Delays between attempts to reconnect, in milliseconds; the last one repeats. */
 export const BACKOFF = [500, 1000, 2000, 5000, 10000];

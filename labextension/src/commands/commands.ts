@@ -13,7 +13,8 @@ import { describe } from '../format';
 import { letGo } from '../dialogs/guard';
 import { environmentIcon, iconFor, tensorboardIcon } from '../icons';
 import { Args, ICommandOptions, presetLabel, start, text } from './start';
-import { CommandIDs, IEnvironment, NOTEBOOK, TENSORBOARD } from '../tokens';
+import { IEnvironment } from '../api/protocol';
+import { CommandIDs, NOTEBOOK, TENSORBOARD } from '../ids';
 
 export function addCommands(options: ICommandOptions): void {
   const { app, model, tabs, settings, trans } = options;

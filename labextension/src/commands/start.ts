@@ -8,7 +8,9 @@ import { pick } from '../dialogs/dialogs';
 import { Model } from '../model/model';
 import { EnvironmentTab } from '../tab/tab';
 import { Tabs } from '../tab/tabs';
-import { IPreset, ISettings, NOTEBOOK } from '../tokens';
+import { IPreset } from '../api/protocol';
+import { NOTEBOOK } from '../ids';
+import { ISettings } from '../settings';
 
 export type Args = ReadonlyPartialJSONObject;
 

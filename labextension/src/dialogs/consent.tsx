@@ -4,7 +4,7 @@ import React from 'react';
 
 import { Api, MlenvError } from '../api/client';
 import { basename } from '../format';
-import { IConsent } from '../tokens';
+import { IConsent } from '../api/protocol';
 
 /** What an error says a person has to agree to first. */
 export function consentOf(error: MlenvError): IConsent | undefined {

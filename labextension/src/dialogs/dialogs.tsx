@@ -6,7 +6,7 @@ import React from 'react';
 import { toMlenvError } from '../api/client';
 import { describe, stateLabel } from '../format';
 import { ErrorText } from '../tab/progress';
-import { IEnvironment } from '../tokens';
+import { IEnvironment } from '../api/protocol';
 
 /** Tell a person what went wrong and what to do. */
 export async function showError(

@@ -3,7 +3,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 
 import { MlenvError } from '../api/client';
 import { PresetList } from '../model/presetlist';
-import { IErrorJSON } from '../tokens';
+import { IErrorJSON } from '../api/protocol';
 
 /** Lab cuts what a notification says after so many characters. */
 const ROOM = 140;

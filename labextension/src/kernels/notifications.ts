@@ -8,7 +8,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
 
 import { revive } from './restart';
-import { KERNEL_KEY } from '../tokens';
+import { KERNEL_KEY } from '../ids';
 
 /** Lab cuts what a notification says after so many characters. */
 const ROOM = 140;

@@ -1,7 +1,7 @@
 import { ISessionContext } from '@jupyterlab/apputils';
 import { Kernel } from '@jupyterlab/services';
 
-import { KERNEL_KEY } from '../tokens';
+import { KERNEL_KEY } from '../ids';
 
 /** Give all of these one kernel of that name, instead of one that has ended. Lab shows a dialog where that fails. */
 export async function revive(

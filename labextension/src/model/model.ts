@@ -11,7 +11,7 @@ import {
   IJob,
   IPreset,
   IStarted
-} from '../tokens';
+} from '../api/protocol';
 import { Watch } from '../api/watch';
 
 /** What the page knows of the server: fed by the watch WebSocket, read by everything that draws. */

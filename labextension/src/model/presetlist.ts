@@ -1,7 +1,7 @@
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { Api, toMlenvError } from '../api/client';
-import { IErrorJSON, IPreset } from '../tokens';
+import { IErrorJSON, IPreset } from '../api/protocol';
 
 /** The presets of a folder, in the server's order, and what is wrong with those that cannot be used. */
 export class PresetList {

@@ -3,7 +3,7 @@ import { ISignal, Signal } from '@lumino/signaling';
 
 import { MlenvError, toMlenvError } from '../api/client';
 import { Model } from './model';
-import { IEnvironment, IJob, IStarted, IStartRequest } from '../tokens';
+import { IEnvironment, IJob, IStarted, IStartRequest } from '../api/protocol';
 import { View } from './view';
 
 /** One endpoint of one environment from click to page: asks, follows the job, notices when it stops. Draws nothing. */

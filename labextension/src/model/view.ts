@@ -1,5 +1,5 @@
 import { MlenvError } from '../api/client';
-import { IEnvironment, IJob } from '../tokens';
+import { IEnvironment, IJob } from '../api/protocol';
 
 /** What a tab shows. */
 export type View =

@@ -1,62 +1,49 @@
+import {
+  JupyterFrontEnd,
+  JupyterFrontEndPlugin
+} from '@jupyterlab/application';
 import { ILauncher } from '@jupyterlab/launcher';
-import { TranslationBundle } from '@jupyterlab/translation';
-import { DisposableSet, IDisposable } from '@lumino/disposable';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
-import { Model } from '../model/model';
-import { CommandIDs } from '../tokens';
+import { showError } from '../dialogs/dialogs';
+import { PresetProblems } from '../dialogs/presetproblems';
+import { PluginIDs } from '../ids';
+import { Tiles } from '../launcher/tiles';
+import { IEnvironments, IEnvironmentSettings } from '../tokens';
 
-/** Keep one tile per preset in the launcher, in the server's order; `shown` may change at any time. */
-export class Tiles implements IDisposable {
-  constructor(
-    launcher: ILauncher,
-    model: Model,
-    shown: () => boolean,
-    trans: TranslationBundle
-  ) {
-    this._launcher = launcher;
-    this._model = model;
-    this._shown = shown;
-    this._category = trans.__('ML Environments');
-    model.presetsChanged.connect(this.update, this);
-    this.update();
-  }
-
-  get isDisposed(): boolean {
-    return this._isDisposed;
-  }
-
-  /** The launcher draws again only when tiles come or go: take all away and add all. */
-  update(): void {
-    this._tiles.dispose();
-    this._tiles = new DisposableSet();
-    if (!this._shown()) {
+/** A tile for each preset, and a notice about each that cannot be one. */
+export const launcher: JupyterFrontEndPlugin<void> = {
+  id: PluginIDs.launcher,
+  description: 'Tiles of ML environments in the launcher.',
+  autoStart: true,
+  requires: [IEnvironments, IEnvironmentSettings],
+  optional: [ILauncher, ITranslator],
+  activate: (
+    app: JupyterFrontEnd,
+    { model }: IEnvironments,
+    settings: IEnvironmentSettings,
+    launcher: ILauncher | null,
+    translator: ITranslator | null
+  ) => {
+    if (!model) {
       return;
     }
-    this._model.presets.forEach((preset, rank) =>
-      this._tiles.add(
-        this._launcher.add({
-          command: CommandIDs.start,
-          args: { preset: preset.name },
-          category: this._category,
-          categoryRank: -10,
-          rank
-        })
-      )
+    const trans = (translator ?? nullTranslator).load('jupyter_mlenv');
+    new PresetProblems(
+      model.presetList,
+      error =>
+        void showError(trans.__('A preset cannot be used'), error, trans),
+      path =>
+        void app.commands.execute('docmanager:open', {
+          path,
+          factory: 'Editor'
+        }),
+      trans
     );
-  }
-
-  dispose(): void {
-    if (!this._isDisposed) {
-      this._isDisposed = true;
-      this._model.presetsChanged.disconnect(this.update, this);
-      this._tiles.dispose();
+    if (launcher) {
+      const shown = () => settings.current.showTiles;
+      const tiles = new Tiles(launcher, model, shown, trans);
+      settings.changed.connect(() => tiles.update());
     }
   }
-
-  private _category: string;
-  private _isDisposed = false;
-  private _launcher: ILauncher;
-  private _model: Model;
-  private _shown: () => boolean;
-  private _tiles = new DisposableSet();
-}
+};

@@ -1,45 +1,30 @@
-import { IRunningSessions } from '@jupyterlab/running';
-import { TranslationBundle } from '@jupyterlab/translation';
-import { CommandRegistry } from '@lumino/commands';
+import {
+  JupyterFrontEnd,
+  JupyterFrontEndPlugin
+} from '@jupyterlab/application';
+import { IRunningSessionManagers } from '@jupyterlab/running';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
-import { describe, stateLabel } from '../format';
-import { iconFor } from '../icons';
-import { Model } from '../model/model';
-import { CommandIDs } from '../tokens';
+import { PluginIDs } from '../ids';
+import { runningManager } from '../running/manager';
+import { IEnvironments } from '../tokens';
 
-/** The section in the panel of running things. */
-export function runningManager(
-  model: Model,
-  commands: CommandRegistry,
-  trans: TranslationBundle
-): IRunningSessions.IManager {
-  const running = () =>
-    model.environments.filter(({ state }) =>
-      ['pending', 'starting', 'running'].includes(state)
-    );
-  const stop = (id: string, sure: boolean) =>
-    commands.execute(CommandIDs.stop, { id, sure });
-  return {
-    name: trans.__('ML Environments'),
-    running: () =>
-      running().map(environment => ({
-        context: 'mlenv-environment',
-        icon: () => iconFor(environment.icon),
-        label: () => describe(environment),
-        labelTitle: () =>
-          `${environment.workspace}\n${environment.id} · ${stateLabel(environment, trans)}`,
-        open: () =>
-          void commands.execute(CommandIDs.open, { id: environment.id }),
-        shutdown: () => void stop(environment.id, false)
-      })),
-    runningChanged: model.changed,
-    refreshRunning: () => undefined, // the watch keeps it fresh
-    // The panel has asked already; what is unsaved is asked about all the same.
-    shutdownAll: () => running().forEach(({ id }) => void stop(id, true)),
-    shutdownLabel: trans.__('Stop'),
-    shutdownAllLabel: trans.__('Stop All'),
-    shutdownAllConfirmationText: trans.__(
-      'Stop all ML environments? This shuts down their kernels and terminals. Saved files and installed packages are kept.'
-    )
-  };
-}
+/** A section in the panel of running things. */
+export const running: JupyterFrontEndPlugin<void> = {
+  id: PluginIDs.running,
+  description: 'ML environments in the panel of running sessions.',
+  autoStart: true,
+  requires: [IEnvironments],
+  optional: [IRunningSessionManagers, ITranslator],
+  activate: (
+    app: JupyterFrontEnd,
+    { model }: IEnvironments,
+    managers: IRunningSessionManagers | null,
+    translator: ITranslator | null
+  ) => {
+    if (model) {
+      const trans = (translator ?? nullTranslator).load('jupyter_mlenv');
+      managers?.add(runningManager(model, app.commands, trans));
+    }
+  }
+};

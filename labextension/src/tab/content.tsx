@@ -10,7 +10,7 @@ import { Page } from './endpointframe';
 import { Session } from '../model/session';
 import { View } from '../model/view';
 import { BackAgain, ITabLook, Status } from './status';
-import { IConsent } from '../tokens';
+import { IConsent } from '../api/protocol';
 import { saveAllIn, Unsaved, unsavedIn } from './unsaved';
 
 /** What the content has its tab do. */

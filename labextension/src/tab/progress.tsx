@@ -4,7 +4,7 @@ import React, { useEffect, useRef, useState } from 'react';
 
 import { MlenvError } from '../api/client';
 import { amount, clock, percent, plain } from '../format';
-import { IProgress } from '../tokens';
+import { IProgress } from '../api/protocol';
 
 /** The four steps a person sees; a phase belongs to one of them. */
 const STEP: Record<string, number> = {

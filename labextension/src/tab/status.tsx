@@ -7,7 +7,7 @@ import { consentOf } from '../dialogs/consent';
 import { BusyView, IAction, Notice, ProgressView } from './progress';
 import { Session } from '../model/session';
 import { View } from '../model/view';
-import { IConsent, IEnvironment } from '../tokens';
+import { IConsent, IEnvironment } from '../api/protocol';
 
 /** What the tab's content needs to know of its tab. */
 export interface ITabLook {

@@ -12,7 +12,8 @@ import { IHolder, letGo, save } from '../dialogs/guard';
 import { iconFor, tensorboardIcon } from '../icons';
 import { Session } from '../model/session';
 import { ITabLook } from './status';
-import { IConsent, NOTEBOOK, TENSORBOARD } from '../tokens';
+import { IConsent } from '../api/protocol';
+import { NOTEBOOK, TENSORBOARD } from '../ids';
 import { Unsaved } from './unsaved';
 
 /** What a tab is about before the server has said more, and all that is kept to restore it. */

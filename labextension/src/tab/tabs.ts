@@ -6,7 +6,8 @@ import { Model } from '../model/model';
 import { Session } from '../model/session';
 import { EnvironmentTab, ITabSeed } from './tab';
 import { setTheme } from './theme';
-import { IEnvironment, IStartRequest, NOTEBOOK } from '../tokens';
+import { IEnvironment, IStartRequest } from '../api/protocol';
+import { NOTEBOOK } from '../ids';
 import { fillToolbar } from './toolbar';
 
 /** The open tabs: at most one per environment and endpoint. */

@@ -15,7 +15,7 @@ import React from 'react';
 import { stateLabel } from '../format';
 import { iconFor, tensorboardIcon } from '../icons';
 import { EnvironmentTab } from './tab';
-import { CommandIDs, NOTEBOOK, TENSORBOARD } from '../tokens';
+import { CommandIDs, NOTEBOOK, TENSORBOARD } from '../ids';
 
 /** Fill the slim bar above an environment's page. */
 export function fillToolbar(

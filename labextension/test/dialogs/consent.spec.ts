@@ -2,7 +2,7 @@ import { Dialog } from '@jupyterlab/apputils';
 import { nullTranslator } from '@jupyterlab/translation';
 
 import { agree } from '../../src/dialogs/consent';
-import { IConsent } from '../../src/tokens';
+import { IConsent } from '../../src/api/protocol';
 import { press, Server, settled, shownDialog } from '../support';
 
 const trans = nullTranslator.load('jupyter_mlenv');
