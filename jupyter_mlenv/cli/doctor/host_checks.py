@@ -86,6 +86,9 @@ def jupyter() -> Iterator[Check]:
     elif "jupyter-mlenv" in disabled:
         hint = "jupyter labextension enable jupyter-mlenv, then reload the page."
         yield Check("Lab extension", "problem", "disabled", hint)
+    elif parts := sorted(name for name in disabled if name.startswith("jupyter-mlenv:")):
+        hint = f"If you miss them: jupyter labextension enable {' '.join(parts)}, then reload the page."
+        yield Check("Lab extension", "warning", f"enabled, but for {', '.join(parts)}", hint)
     else:
         yield Check("Lab extension", "ok", f"{found.get('version', '')} enabled")
 

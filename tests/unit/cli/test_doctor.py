@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,3 +84,25 @@ def test_broken_presets_are_problems() -> None:
 @pytest.mark.parametrize(("url", "told"), [("unix:///var/run/docker.sock", True), ("tcp://far:2376", False)])
 def test_the_disk_of_a_far_engine_is_not_ours_to_judge(url: str, told: bool) -> None:
     assert bool(list(host_checks.disk(url))) is told
+
+
+@pytest.mark.parametrize(
+    ("disabled", "status", "told"),
+    [
+        ({}, "ok", "enabled"),
+        ({"jupyter-mlenv": True}, "problem", "disabled"),
+        ({"jupyter-mlenv:launcher": True, "jupyter-mlenv:kernels": False}, "warning", "jupyter-mlenv:launcher"),
+    ],
+)
+def test_disabled_parts_of_the_lab_extension_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disabled: dict[str, bool], status: str, told: str
+) -> None:
+    """As an administrator writes them, in `page_config.json` of JupyterLab."""
+    folder = tmp_path / "labconfig"
+    folder.mkdir()
+    (folder / "page_config.json").write_text(json.dumps({"disabledExtensions": disabled}))
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(tmp_path))
+    (check,) = (check for check in host_checks.jupyter() if check.name == "Lab extension")
+    assert check.status == status
+    assert told in check.message
+    assert "kernels" not in check.message
