@@ -4,7 +4,7 @@ import { ISignal, Signal } from '@lumino/signaling';
 import { MlenvError, toMlenvError } from '../api/client';
 import { Model } from './model';
 import { IEnvironment, IJob, IStarted, IStartRequest } from '../api/protocol';
-import { View } from './view';
+import { Phase, View, viewOf } from './view';
 
 /** One endpoint of one environment from click to page: asks, follows the job, notices when it stops. Draws nothing. */
 export class Session implements IDisposable {
@@ -49,54 +49,18 @@ export class Session implements IDisposable {
 
   /** The latest job of this tab, running or ended; its log is what a person wants to read. */
   get lastJob(): string {
-    return this._job || this._endedJob;
+    return this._currentJob || this._endedJob;
   }
 
   get view(): View {
-    if (this.model.isEnding(this._id)) {
-      return { kind: 'ending' };
-    }
-    const job = this._job ? this.model.job(this._job) : undefined;
-    if (this._asking || this._job) {
-      const cancelling = this._cancelling;
-      return {
-        kind: 'working',
-        job: job ?? null,
-        since: this._since,
-        cancelling
-      };
-    }
-    if (this._error) {
-      return { kind: 'failed', error: this._error };
-    }
-    if (this._cancelled) {
-      return { kind: 'cancelled' };
-    }
-    const environment = this.environment;
-    if (this.model.engineDown && !this._served) {
-      return { kind: 'engine-down' };
-    }
-    if (!environment) {
-      return { kind: this.model.synced ? 'gone' : 'connecting' };
-    }
-    if (environment.state === 'stopped' || environment.state === 'failed') {
-      return { kind: 'stopped', environment };
-    }
-    const page = environment.endpoints[this.endpoint];
-    if (environment.state === 'running' && this._served && page) {
-      return {
-        kind: 'frame',
-        url: this.model.api.address(page.open),
-        parts: this.model.api.address(page.url),
-        key: String(this._generation)
-      };
-    }
-    return {
-      kind: 'working',
-      job: null,
+    return viewOf(this._phase, {
+      model: this.model,
+      id: this._id,
+      environment: this.environment,
+      endpoint: this.endpoint,
       since: this._since,
-      cancelling: false
-    };
+      generation: this._generation
+    });
   }
 
   /** Show what is there: a restored tab starts nothing that does not run already. */
@@ -124,13 +88,16 @@ export class Session implements IDisposable {
   }
 
   async cancel(): Promise<void> {
-    this._cancelling = true;
+    const phase = this._phase;
+    if (phase.kind !== 'asking' && phase.kind !== 'job') {
+      return;
+    }
+    this._phase = { ...phase, cancelling: true };
     this._changed.emit();
-    if (this._job) {
+    if (phase.kind === 'job') {
       try {
-        await this.model.api.cancel(this._job);
+        await this.model.api.cancel(phase.id);
       } catch (reason) {
-        this._cancelling = false;
         this._fail(toMlenvError(reason));
       }
     }
@@ -145,16 +112,11 @@ export class Session implements IDisposable {
   }
 
   private async _begin(request: () => Promise<IStarted>): Promise<void> {
-    if (this._asking) {
+    if (this._phase.kind === 'asking' || this._phase.kind === 'arriving') {
       return;
     }
     this._request = request;
-    this._asking = true;
-    this._cancelling = false;
-    this._cancelled = false;
-    this._error = null;
-    this._served = false;
-    this._job = '';
+    this._phase = { kind: 'asking', cancelling: false };
     this._since = Date.now();
     this._changed.emit();
     try {
@@ -163,10 +125,10 @@ export class Session implements IDisposable {
         return;
       }
       this._id = started.environment.id;
+      const cancelled = this._cancelling;
       this._attach(started.job);
-      this._asking = false;
       this.model.adopt(started);
-      if (this._cancelling) {
+      if (cancelled) {
         await this.cancel();
       }
     } catch (reason) {
@@ -175,15 +137,13 @@ export class Session implements IDisposable {
   }
 
   private _attach(job: IJob): void {
-    this._job = job.id;
+    this._phase = { kind: 'job', id: job.id, cancelling: false };
     this._since = Date.now() - (job.elapsed ?? 0) * 1000;
   }
 
   private _fail(error: MlenvError): void {
-    this._asking = false;
-    this._endedJob = this._job || this._endedJob;
-    this._job = '';
-    this._error = error;
+    this._endedJob = this.lastJob;
+    this._phase = { kind: 'failed', error };
     this._changed.emit();
   }
 
@@ -191,18 +151,19 @@ export class Session implements IDisposable {
   private _sync(): void {
     const environment = this.model.environment(this._id);
     this._last = environment ?? this._last;
-    if (!this._asking) {
-      if (this._job) {
-        this._syncJob();
-      } else if (!this._error && !this._cancelled) {
+    switch (this._phase.kind) {
+      case 'job':
+        this._syncJob(this._phase.id);
+        break;
+      case 'idle':
+      case 'served':
         this._syncEnvironment(environment);
-      }
     }
     this._changed.emit();
   }
 
-  private _syncJob(): void {
-    const job = this.model.job(this._job);
+  private _syncJob(id: string): void {
+    const job = this.model.job(id);
     if (!job) {
       if (this.model.connected && this.model.synced) {
         this._fail(
@@ -221,30 +182,27 @@ export class Session implements IDisposable {
     }
     this._endedJob = job.id;
     if (job.state === 'done') {
-      void this._arrived();
+      void this._arrived(id);
       return;
     }
-    this._job = '';
     if (job.state === 'cancelled') {
-      this._cancelled = true;
+      this._phase = { kind: 'cancelled' };
     } else {
-      this._error = new MlenvError(
-        job.error ?? { message: 'It failed without saying why.' }
-      );
+      const error = job.error ?? {
+        message: 'The start failed and the server gave no reason.'
+      };
+      this._phase = { kind: 'failed', error: new MlenvError(error) };
     }
   }
 
   /** The job is done: read the environment once, since the job's end may overtake its environment's news. */
-  private async _arrived(): Promise<void> {
-    this._asking = true;
+  private async _arrived(id: string): Promise<void> {
+    this._phase = { kind: 'arriving', id };
     try {
       const environment = await this.model.api.environment(this._id);
       await this._prepare(environment);
-      this._served = true;
-      this._started = environment.started;
+      this._phase = { kind: 'served', started: environment.started };
       this._generation += 1;
-      this._job = '';
-      this._asking = false;
       this.model.put(environment);
     } catch (reason) {
       this._fail(toMlenvError(reason));
@@ -260,17 +218,16 @@ export class Session implements IDisposable {
       return;
     }
     // A list does not tell when a container started, and news in between may be skipped: compare what both sides know.
-    const restarted =
-      this._started && environment.started
-        ? this._started !== environment.started
-        : false;
-    if (environment.state !== 'running' || restarted) {
-      this._served = false;
-      this._started = '';
-    }
-    if (this._served) {
-      this._started = this._started || environment.started;
-      return;
+    const phase = this._phase;
+    if (phase.kind === 'served') {
+      const { started } = phase;
+      const restarted =
+        started && environment.started && started !== environment.started;
+      if (environment.state === 'running' && !restarted) {
+        this._phase = { ...phase, started: started || environment.started };
+        return;
+      }
+      this._phase = { kind: 'idle' };
     }
     if (this.model.engineDown) {
       return;
@@ -284,20 +241,24 @@ export class Session implements IDisposable {
     }
   }
 
-  private _asking = false;
-  private _cancelled = false;
-  private _cancelling = false;
+  /** The job that is followed; empty where there is none. */
+  private get _currentJob(): string {
+    const phase = this._phase;
+    return phase.kind === 'job' || phase.kind === 'arriving' ? phase.id : '';
+  }
+
+  private get _cancelling(): boolean {
+    return this._phase.kind === 'asking' && this._phase.cancelling;
+  }
+
   private _changed = new Signal<this, void>(this);
   private _endedJob = '';
-  private _error: MlenvError | null = null;
   private _generation = 0;
   private _id: string;
   private _isDisposed = false;
-  private _job = '';
   private _last: IEnvironment | undefined;
+  private _phase: Phase = { kind: 'idle' };
   private _prepare: (environment: IEnvironment) => Promise<void>;
   private _request: (() => Promise<IStarted>) | null = null;
-  private _served = false;
   private _since = Date.now();
-  private _started = '';
 }
