@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Run the engine's tests on Docker 26.1, that of Debian 13, beside whatever engine this machine has. docker26.sh
+# Run the engine's tests on Docker 26.1, that of Debian 13, beside whatever engine this machine has.
+# docker26.sh [PYTEST-ARGUMENT …]
 #
 # Its dockerd and containerd need only libc 2.34, so they run on Debian 12 and Ubuntu 22.04 as they are, without a chroot: host
 # paths mean the same for the engine and for the tests. Its runc wants libc 2.38, so the installed one is used.
@@ -52,7 +53,7 @@ up() {
   rules -I
   cat >"$folder/daemon.json" <<JSON
 {"data-root": "$folder/data", "exec-root": "$folder/exec", "pidfile": "$folder/pid", "hosts": ["unix://$folder/socket"],
- "group": "$(id -gn)", "bridge": "$bridge", "iptables": false, "ip6tables": false,
+ $(is_root || echo "\"group\": \"$(id -gn)\",") "bridge": "$bridge", "iptables": false, "ip6tables": false,
  "default-address-pools": [{"base": "$network.128/25", "size": 28}]}
 JSON
   as_root env PATH="$folder/root/usr/bin:$folder/root/usr/sbin:$PATH" setsid --fork dockerd --config-file "$folder/daemon.json" \
@@ -70,4 +71,5 @@ down
 trap down EXIT
 up
 say "Tests: engine, on Docker $(docker -H "unix://$folder/socket" version --format '{{.Server.Version}}')"
-DOCKER_HOST=unix://$folder/socket PATH="$folder/root/usr/bin:$folder/root/usr/sbin:$PATH" scripts/test.sh engine
+export DOCKER_HOST=unix://$folder/socket PATH="$folder/root/usr/bin:$folder/root/usr/sbin:$PATH"
+if [ $# = 0 ]; then scripts/test.sh engine; else .venv/bin/python -m pytest "$@"; fi

@@ -14,8 +14,17 @@ from traitlets.config import Application
 
 from ..agent_client import AgentClient
 from ..environments import Environments
-from ..environments.model import State
-from ..errors import AgentUnreachable, EnvironmentNotFound, KernelExited, KernelTimeout, MlenvError, NotFound
+from ..environments.model import Environment, State
+from ..errors import (
+    AgentUnreachable,
+    ContainerNotFound,
+    EnvironmentNotFound,
+    KernelExited,
+    KernelTimeout,
+    MlenvError,
+    NotFound,
+)
+from ..planning.model import container_name
 from ..presets.model import BuiltImage, DockerfileImage, HostImage
 from . import placement
 
@@ -23,7 +32,10 @@ HOLD_RETRY_DELAYS_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts to hold again a kernel whose environment runs and whose agent does not answer."""
 
 REMOVAL_GRACE_SECONDS = 0.5
-"""Seconds that an engine may report a container as stopped which it is removing."""
+"""Seconds that an engine may report a container as stopped which it is about to remove."""
+
+MAX_REMOVAL_LOOKS = 20
+"""Times that so many seconds are waited while it says that it removes it: a busy one takes long."""
 
 NO_IPYKERNEL = re.compile(r"No module named '?ipykernel")
 """What Python says, of `-m ipykernel_launcher` too."""
@@ -128,11 +140,8 @@ async def _add_ipykernel(environments: Environments, place: placement.Placement)
 async def why_gone(environments: Environments, id: str) -> str:
     """Return what has become of the environment of a kernel that ended with it, as a sentence; empty if it runs."""
     try:
-        environment = await environments.look(id)
-        if environment.state is not State.RUNNING:
-            await asyncio.sleep(REMOVAL_GRACE_SECONDS)
-            environment = await environments.look(id)
-    except EnvironmentNotFound:
+        environment = await _settled(environments, id)
+    except (EnvironmentNotFound, ContainerNotFound):
         return f"The environment {id} was removed, and its kernels with it. A restart of the kernel makes it anew."
     except MlenvError as error:
         return f"The kernel ended with its environment {id}. {error.message} {error.hint}".strip()
@@ -144,6 +153,19 @@ async def why_gone(environments: Environments, id: str) -> str:
             "(resources.memory); a restart of the kernel starts it."
         )
     return was_stopped(id)
+
+
+async def _settled(environments: Environments, id: str) -> Environment:
+    """Return an environment whose container is not being removed. Raises EnvironmentNotFound, ContainerNotFound."""
+    environment = await environments.look(id)
+    for _ in range(MAX_REMOVAL_LOOKS):
+        if environment.state is State.RUNNING:
+            break
+        await asyncio.sleep(REMOVAL_GRACE_SECONDS)
+        environment = await environments.look(id)
+        if (await environments.engine.inspect(container_name(id))).status != "removing":
+            break
+    return environment
 
 
 def was_stopped(id: str) -> str:

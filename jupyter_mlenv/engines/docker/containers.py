@@ -36,7 +36,6 @@ def create_body(spec: ContainerSpec, *, publish_host: str, swap_accounting: bool
         "Mounts": [
             *(_bind(mount.source, mount.target, mount.read_only) for mount in spec.mounts),
             *(_EMPTY | {"Target": folder} for folder in spec.empty_folders),
-            *(_bind("/dev/null", file, True) for file in spec.empty_files),
         ],
         "PortBindings": {f"{port}/tcp": [{"HostIp": publish_host, "HostPort": ""}] for port in spec.publish},
         "SecurityOpt": ["no-new-privileges"],
@@ -45,6 +44,10 @@ def create_body(spec: ContainerSpec, *, publish_host: str, swap_accounting: bool
         "RestartPolicy": {"Name": "no"},
         "Privileged": False,
     }
+    if spec.empty_files:
+        # Not a mount of /dev/null: Docker 26 opens a target for writing whenever files are put in, and these lie
+        # below mounts that are read-only.
+        host["MaskedPaths"] = [*DEFAULT_MASKED_PATHS, *spec.empty_files]
     if spec.network:
         host["NetworkMode"] = spec.network
     if limits.memory:
@@ -76,6 +79,22 @@ def create_body(spec: ContainerSpec, *, publish_host: str, swap_accounting: bool
             body[key] = value
     return body
 
+
+DEFAULT_MASKED_PATHS = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+"""Paths that the engine itself masks, since a list of ours replaces its own (moby 28, `oci/defaults.go`)."""
 
 _EMPTY = {"Type": "tmpfs", "ReadOnly": True, "TmpfsOptions": {"SizeBytes": 4096, "Mode": 0o755}}
 
