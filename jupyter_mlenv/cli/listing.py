@@ -6,14 +6,24 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from .._version import __version__
+from ..environments.model import Environment, State
 from ..errors import EnginePermission, EngineUnavailable, MlenvError, PresetInvalid, WorkspaceForbidden
 from ..presets.model import Preset
 from . import output
 from .command import Command, add_json, here
 from .output import Cell, Table
+
+STATE_STYLE = {
+    State.RUNNING: "green",
+    State.STARTING: "yellow",
+    State.PENDING: "yellow",
+    State.STOPPED: "bright_black",
+    State.FAILED: "red",
+}
 
 
 class ListCommand(Command):
@@ -30,7 +40,7 @@ class ListCommand(Command):
         if args.json:
             output.write_json([environment.to_json() for environment in found])
         elif found:
-            output.write_table(output.environments_table(found))
+            output.write_table(environments_table(found))
         else:
             output.write("There are no environments yet. Start one: jupyter mlenv start PRESET")
             output.write("`jupyter mlenv presets` shows what can be started.", style="dim")
@@ -134,3 +144,32 @@ def broken_lines(broken: Sequence[PresetInvalid]) -> list[str]:
         said = error.message.replace(f" in {file} line {number}", "")
         lines += [f"  {place}: {said}" if place else f"  {said}"] + ([f"    {error.hint}"] if error.hint else [])
     return lines
+
+
+def uptime(environment: Environment, now: datetime | None = None) -> str:
+    """`up 3 h` for one that runs, else when it was made."""
+    if environment.state is State.RUNNING and environment.started:
+        return f"up {output.age(environment.started, now)}"
+    return f"made {output.age(environment.created, now)} ago" if environment.created else ""
+
+
+def environments_table(environments: Iterable[Environment], now: datetime | None = None) -> Table:
+    """The table of `jupyter mlenv list`."""
+    table = Table(("ID", "PRESET", "STATE", "WORKSPACE", "SINCE", "ENDPOINTS"))
+    for e in environments:
+        state = e.state.value
+        if e.oom_killed:
+            state += " (out of memory)"
+        elif e.state is State.FAILED and e.exit_code is not None:
+            state += f" (exit {e.exit_code})"
+        if e.outdated:
+            state += ", outdated"
+        table.add(
+            Cell(e.id, "bold"),
+            e.preset + (f" ({e.name})" if e.name else ""),
+            Cell(state, STATE_STYLE[e.state]),
+            output.short_path(e.workspace),
+            uptime(e, now),
+            ", ".join(endpoint.name for endpoint in e.endpoints),
+        )
+    return table

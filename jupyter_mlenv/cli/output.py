@@ -9,13 +9,12 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import plaintext, timestamps
-from ..environments.model import Environment, State
 from ..errors import MlenvError
 from ..serialization import to_plain
 
@@ -24,14 +23,6 @@ if TYPE_CHECKING:
 
 LOG_TAIL_LINES = 20
 """Lines of log under an error, as the issue of the first click asks for."""
-
-STATE_STYLE = {
-    State.RUNNING: "green",
-    State.STARTING: "yellow",
-    State.PENDING: "yellow",
-    State.STOPPED: "bright_black",
-    State.FAILED: "red",
-}
 
 
 @dataclass(frozen=True)
@@ -164,13 +155,6 @@ def age(since: datetime, now: datetime | None = None) -> str:
     return f"{max(seconds, 0)} s"
 
 
-def uptime(environment: Environment, now: datetime | None = None) -> str:
-    """`up 3 h` for one that runs, else when it was made."""
-    if environment.state is State.RUNNING and environment.started:
-        return f"up {age(environment.started, now)}"
-    return f"made {age(environment.created, now)} ago" if environment.created else ""
-
-
 def size(count: float) -> str:
     """Bytes for people, in the decimal units that registries and disks use."""
     for unit in ("B", "kB", "MB"):
@@ -178,25 +162,3 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
-
-
-def environments_table(environments: Iterable[Environment], now: datetime | None = None) -> Table:
-    """The table of `jupyter mlenv list`."""
-    table = Table(("ID", "PRESET", "STATE", "WORKSPACE", "SINCE", "ENDPOINTS"))
-    for e in environments:
-        state = e.state.value
-        if e.oom_killed:
-            state += " (out of memory)"
-        elif e.state is State.FAILED and e.exit_code is not None:
-            state += f" (exit {e.exit_code})"
-        if e.outdated:
-            state += ", outdated"
-        table.add(
-            Cell(e.id, "bold"),
-            e.preset + (f" ({e.name})" if e.name else ""),
-            Cell(state, STATE_STYLE[e.state]),
-            short_path(e.workspace),
-            uptime(e, now),
-            ", ".join(endpoint.name for endpoint in e.endpoints),
-        )
-    return table

@@ -81,3 +81,10 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: list[str]) -> None:
     package = [path.relative_to(ROOT) for path in (ROOT / "jupyter_mlenv").rglob("*") if path.is_file()]
     expected = {path.as_posix() for path in package if not set(skipped) & set(path.parts)}
     assert expected <= set(wheel)
+
+
+def test_the_files_to_change_exist() -> None:
+    table = read("docs/architecture.md").partition("## Where to change what")[2].partition("\n## ")[0]
+    names = set(re.findall(r"`((?:[a-z_]+/)+[a-z_.]*|[a-z_]+\.py)`", table))
+    assert {"mounts.py", "engines/base.py", "labextension/src/icons.ts"} <= names
+    assert [name for name in names if not any((ROOT / top / name).exists() for top in ("jupyter_mlenv", "."))] == []

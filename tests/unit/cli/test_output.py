@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 import pytest
 
 from jupyter_mlenv import timestamps
-from jupyter_mlenv.cli import output
+from jupyter_mlenv.cli import listing, output
 from jupyter_mlenv.cli.progress import Rate, describe
 from jupyter_mlenv.engines.model import Progress
 from jupyter_mlenv.environments.model import Environment, State
@@ -84,7 +84,7 @@ def test_list_tells_what_happened_to_a_dead_environment() -> None:
         oom_killed=True,
         outdated=True,
     )
-    row = output.plain_lines(output.environments_table([environment], NOW))[1]
+    row = output.plain_lines(listing.environments_table([environment], NOW))[1]
     assert re.split(r"  +", row) == [
         "python-1111111111",
         "python (second)",
