@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 
 from jupyter_mlenv.config import MlenvConfig
 from tests.support.repository import ROOT
@@ -48,7 +49,9 @@ def reference() -> str:
             text, example = re.split(r"\n\s*\n\s*Example: ", trait.help)
             kind = type(trait).__name__
             default = "" if " Default: " in " ".join(text.split()) else f", default `{trait.default_value!r}`"
-            lines += ["", f"### `{name}`", "", f"*{kind}{default}.* {' '.join(text.split())}", ""]
+            words = f"*{kind}{default}.* {' '.join(text.split())}"
+            prose = textwrap.wrap(words, 120, break_long_words=False, break_on_hyphens=False)
+            lines += ["", f"### `{name}`", "", *prose, ""]
             lines += ["```python", example.strip("`"), "```"]
     return "\n".join(lines) + "\n"
 

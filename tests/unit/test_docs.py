@@ -88,3 +88,11 @@ def test_the_files_to_change_exist() -> None:
     names = set(re.findall(r"`((?:[a-z_]+/)+[a-z_.]*|[a-z_]+\.py)`", table))
     assert {"mounts.py", "engines/base.py", "labextension/src/icons.ts"} <= names
     assert [name for name in names if not any((ROOT / top / name).exists() for top in ("jupyter_mlenv", "."))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_prose_is_120_columns_wide(page: Path) -> None:
+    """Tables and code are as wide as they have to be, and so is a word."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    wide = [line for line in text.splitlines() if len(line) > 120 and not line.lstrip().startswith(("|", "#", "!["))]
+    assert [line for line in wide if len(line.split()) > 2] == []
