@@ -38,5 +38,5 @@ def to_json(moment: datetime | None) -> str:
 
 
 def age(moment: datetime | None, now: datetime | None = None) -> timedelta:
-    """How long ago that was, by this machine's clock; 0 for none."""
+    """Return how long ago that was, by this machine's clock; 0 for none."""
     return timedelta() if moment is None else (now or datetime.now(timezone.utc)) - moment

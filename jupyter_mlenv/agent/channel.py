@@ -72,7 +72,7 @@ class Channel:
                 raise TimeoutError
 
     async def write(self, data: bytes | memoryview) -> None:
-        """All of it. Raises OSError."""
+        """Write all of it. Raises OSError."""
         view = memoryview(data)
         while view:
             try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Spec:
-    """What of a kernel.json concerns whoever starts the kernel."""
+    """The part of a kernel.json that concerns whoever starts the kernel."""
 
     def __init__(self, folder: str, content: Any) -> None:
         argv = content.get("argv") if isinstance(content, dict) else None
@@ -28,13 +28,13 @@ class Spec:
         self.interrupt_mode = str(content.get("interrupt_mode") or "signal")
 
     def command(self, python: str) -> list[str]:
-        """Its argv, in which `{connection_file}` is left; a plain python is the one that runs kernels."""
+        """Return its argv, in which `{connection_file}` is left; a plain python is the one that runs kernels."""
         words = [word.replace("{resource_dir}", self.folder).replace("{prefix}", sys.prefix) for word in self.argv]
         plain = {"python", "python3", "python{}.{}".format(*sys.version_info)}
         return [python, *words[1:]] if words[0] in plain else words
 
     def environ(self, env: Mapping[str, str]) -> dict[str, str]:
-        """Its variables below those of `env`, in which `${NAME}` means one of `env`."""
+        """Return its variables below those of `env`, in which `${NAME}` means one of `env`."""
         own = {}
         for name, value in self.env.items():
             for other in env:
@@ -44,7 +44,7 @@ class Spec:
 
 
 def folders(env: Mapping[str, str], prefixes: list[str]) -> list[str]:
-    """Where kernelspecs may lie, the ones that count first."""
+    """Return the folders of kernelspecs, the ones that count first."""
     home = env.get("HOME") or os.path.expanduser("~")
     data = env.get("JUPYTER_DATA_DIR") or os.path.join(env.get("XDG_DATA_HOME") or home + "/.local/share", "jupyter")
     own = [path for path in env.get("JUPYTER_PATH", "").split(os.pathsep) if path]

@@ -1,4 +1,4 @@
-"""What the container's cgroup says about its memory: the limit, and whether a kernel that ended was out of it.
+"""Memory of the container's cgroup: the limit, and whether a kernel that ended was out of it.
 
 Loaded by `kernels.py`, beside which it lies. Python >= 3.8, standard library only.
 """
@@ -15,7 +15,7 @@ UNLIMITED = 1 << 60  # version 1 of cgroups says "no limit" with a number near 2
 
 
 class Memory:
-    """What the container's cgroup, of either version, says about its memory.
+    """The memory controller of the container's cgroup, of either version.
 
     The count of processes that the system has killed for want of memory says nothing about which; a kernel that was
     killed by SIGKILL, and not by us, while the count went up was one of them.
@@ -38,18 +38,18 @@ class Memory:
         return next((text for text in texts if text), "")
 
     def seen(self) -> None:
-        """What has happened up to now was somebody else."""
+        """Reset the baseline: kills counted so far are not this kernel's."""
         self.told = self.kills()
 
     def killed(self) -> bool:
-        """Whether the system has killed one more."""
+        """Return whether the system has killed one more."""
         more = self.kills() > self.told
         self.told += more
         return more
 
 
 def memory_folders(of_process: str, root: str) -> Iterable[str]:
-    """Where a process's memory controller may be mounted, from the text of /proc/<pid>/cgroup."""
+    """Return the folders where a process's memory controller may be mounted, from the text of /proc/<pid>/cgroup."""
     for line in of_process.splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")

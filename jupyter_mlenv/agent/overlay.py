@@ -1,4 +1,4 @@
-"""Where a person's own packages go: the interpreter of an environment's kernels and services.
+"""The interpreter of an environment's kernels and services, and the place of a person's own packages.
 
 A venv that is read-only, as that of the `host` preset is, gets another venv on top of it, in the home directory. It
 lasts as long as the container. pip finds the packages below, neither installs them a second time nor tries to remove
@@ -22,7 +22,7 @@ FOLDER = ".local/share/jupyter-mlenv/venv"
 """The overlay, below the home directory."""
 
 SHIMS = ".local/share/jupyter-mlenv/bin"
-"""What stands in for programs of the interpreter that are missing, below the home directory."""
+"""The folder of stand-ins for programs that the interpreter lacks, below the home directory."""
 
 PROGRAMS = ("python", "python3", "pip", "pip3")
 """By which a shell finds a Python."""
@@ -119,7 +119,7 @@ def prepare(executable: str, home: str) -> Python:
 
 
 def place(executable: str, home: str) -> Python:
-    """The same without stand-ins. Raises OSError, ValueError."""
+    """Return the interpreter, without stand-ins. Raises OSError, ValueError."""
     base = venv_of(executable)
     if not base:
         if not os.access(os.path.dirname(os.__file__), os.W_OK):

@@ -32,7 +32,7 @@ class Child:
         return self.exit_code is not None
 
     def reap(self, kill_group: bool) -> bool:
-        """Whether it has ended. What is left of its group is killed while the group's number cannot be another's."""
+        """Return whether it has ended. The rest of its group is killed while its number cannot be another's."""
         if self.exit_code is None and os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             if kill_group:
                 self.signal(signal.SIGKILL)
@@ -70,7 +70,8 @@ class Reparented(Child):
 
 
 def exit_code(status: int) -> int:
-    """Of a wait status, negative for a signal: `os.waitstatus_to_exitcode` came with Python 3.9."""
+    """Return the exit code of a wait status, negative for a signal: `os.waitstatus_to_exitcode` came with Python
+    3.9."""
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 

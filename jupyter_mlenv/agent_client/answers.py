@@ -1,4 +1,4 @@
-"""What an agent answers, read as something that code in an environment may have written: bounded, and of one shape.
+"""Answers of an agent, read as what code in an environment may have written: bounded, and of one shape.
 
 Everything here raises ValueError for what the agent's protocol does not know.
 """
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 STATES = ("starting", "ready", "exited")
-"""Of services and kernels."""
+"""States of services and kernels."""
 
 PARTS = 100_000
 """Values in one answer: as many are read in some 15 ms, and the largest honest answer has a tenth of them."""
@@ -79,7 +79,7 @@ def flag(answer: Mapping[str, Any], name: str) -> bool:
 
 
 def optional(read: Callable[[Mapping[str, Any], str], T], answer: Mapping[str, Any], name: str) -> T | None:
-    """The same, or None where it is missing or null."""
+    """Return a field as the reader has it, or None where it is missing or null."""
     return None if answer.get(name) is None else read(answer, name)
 
 
@@ -92,7 +92,7 @@ def records(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def facts(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """What an error says for programs: its plain values, texts shortened to what can be shown."""
+    """Return the part of an error for programs: its plain values, texts shortened to what can be shown."""
     found: dict[str, Any] = {}
     for name, value in list(answer.items())[:50]:
         if isinstance(value, str):

@@ -18,7 +18,7 @@ from .services import Services
 from .transport import BROKEN, STREAM_TIMEOUT_SECONDS, Transport, broken, error_of, read_body, read_head
 
 MADE_ANEW = "Make the environment anew: start it with --recreate. What was installed in it goes with it."
-"""What to do with an agent that is not ours, or is too old."""
+"""The hint about an agent that is not ours, or is too old."""
 
 
 class AgentClient:

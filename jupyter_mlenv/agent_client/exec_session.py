@@ -94,7 +94,7 @@ class ExecSession:
 
 
 def _size(head: bytes) -> int:
-    """Of a frame's payload, in bytes. Raises ValueError for a frame that no agent of ours sends."""
+    """Return the size of a frame's payload, in bytes. Raises ValueError for a frame that no agent of ours sends."""
     kind, size = head[0], int.from_bytes(head[1:], "big")
     if (kind == EXIT and size == 4) or (kind in (STDOUT, STDERR) and 0 < size <= LONGEST):
         return size

@@ -1,4 +1,4 @@
-"""How a socket or a port of an environment is reached.
+"""Routes to sockets and ports of environments.
 
 A route is plain data; `connect` turns it into a connected, non-blocking socket. The proxy, the agent's client and
 kernels know no other way to a container, so none of them depends on where it runs.
@@ -161,7 +161,7 @@ async def _addresses(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
 
 
 def unreachable(error: OSError) -> AgentUnreachable:
-    """What it means when an agent's own route fails."""
+    """Return the error of a route to an agent that failed."""
     return AgentUnreachable(
         f"The environment's agent does not answer: {error}.",
         hint="Look at `jupyter mlenv logs`, then restart the environment.",

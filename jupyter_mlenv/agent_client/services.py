@@ -28,7 +28,7 @@ class ServiceInfo:
 
     @property
     def target(self) -> str:
-        """What `AgentClient.tunnel` takes."""
+        """The argument of `AgentClient.tunnel` for it."""
         return f"unix:{self.socket.rpartition('/')[2]}" if self.socket else f"127.0.0.1:{self.port}"
 
 

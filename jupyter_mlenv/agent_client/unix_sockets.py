@@ -22,10 +22,11 @@ from contextlib import suppress
 from typing import Any
 
 O_PATH: int = getattr(os, "O_PATH", 0)
-"""Where it is missing (not Linux), opening a socket fails: environments are reached by TCP there."""
+"""0 where it is missing (not Linux), and opening a socket fails: environments are reached by TCP there."""
 
 SO_PASSRIGHTS = 83
-"""Whether a unix socket takes descriptors (Linux 6.16, include/uapi/asm-generic/socket.h); not in Python's `socket`."""
+"""The option by which a unix socket takes descriptors or not (Linux 6.16, include/uapi/asm-generic/socket.h); not in
+Python's `socket`."""
 
 RIGHTS = socket.CMSG_SPACE(253 * array.array("i").itemsize)
 """Bytes for as many descriptors as one message can carry (SCM_MAX_FD): one that finds no room is closed at once."""

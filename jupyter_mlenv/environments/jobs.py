@@ -70,7 +70,7 @@ class Jobs:
         return list(self._jobs.values())
 
     def all_running(self) -> list[Job]:
-        """Those that have not ended, oldest first."""
+        """Return those that have not ended, oldest first."""
         return [job for job in self._jobs.values() if job.state is JobState.RUNNING]
 
     def listen(self, listener: Callable[[Job], None]) -> Callable[[], None]:

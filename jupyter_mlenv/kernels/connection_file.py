@@ -1,4 +1,4 @@
-"""Where a kernel manager of jupyter_client looks for its kernel: unix sockets, and the file that names them."""
+"""The connection of a kernel manager of jupyter_client: unix sockets, and the file that names them."""
 
 from __future__ import annotations
 

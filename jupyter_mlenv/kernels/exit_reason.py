@@ -38,12 +38,12 @@ MAX_REMOVAL_LOOKS = 20
 """Times that so many seconds are waited while it says that it removes it: a busy one takes long."""
 
 NO_IPYKERNEL = re.compile(r"No module named '?ipykernel")
-"""What Python says, of `-m ipykernel_launcher` too."""
+"""The words of Python, also for `-m ipykernel_launcher`."""
 
 
 @dataclass(frozen=True)
 class Exit:
-    """How a kernel ended. `code` as of a process, negative for a signal; `gone`: its environment ended with it."""
+    """The end of a kernel. `code` as of a process, negative for a signal; `gone`: its environment ended with it."""
 
     code: int
     reason: str = ""

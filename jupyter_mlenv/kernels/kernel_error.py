@@ -1,4 +1,4 @@
-"""How jupyter_client and a Jupyter server hear of our errors."""
+"""Our errors as jupyter_client and a Jupyter server take them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LOG_LINES = 20
 
 
 class KernelError(HTTPError):
-    """Why a kernel could not be started, all in its text: Jupyter shows nothing else of an exception.
+    """The reason why a kernel could not be started, all in its text: Jupyter shows nothing else of an exception.
 
     To the kernels API of a Jupyter server any other kind is an "Unhandled error" without a text.
     A question that has to be answered first is no failure (409).

@@ -22,8 +22,8 @@ PROGRAM = (
     "import os, sys; sys.path = [p for p in sys.path if p not in ('', os.getcwd())]; "
     f"from {LAUNCHER} import main; main()"
 )
-"""How it is run. With `-m` Python would look for it, and for all that it imports, in the notebook's folder first, and
-with an empty part in PYTHONPATH (`PYTHONPATH=$PYTHONPATH:/lib`) at some time."""
+"""The program of the kernelspec's argv. With `-m` Python would look for it, and for all that it imports, in the
+notebook's folder first, and with an empty part in PYTHONPATH (`PYTHONPATH=$PYTHONPATH:/lib`) at some time."""
 
 IPYKERNEL = ("python3", "-m", "ipykernel_launcher", "-f", "{connection_file}")
 """The argv that our kernelspecs had before: a front end that knows no provisioners ran it on this machine."""
@@ -33,7 +33,7 @@ KERNELSPEC = "{kernelspec}"
 
 
 def spec_name(preset: str, name: str = "") -> str:
-    """What a kernel is called on command lines and in notebooks' metadata."""
+    """Return the name of a kernel on command lines and in notebooks' metadata."""
     return f"mlenv-{preset}-{name}" if name else f"mlenv-{preset}"
 
 
@@ -73,20 +73,20 @@ def kernel_json(
 
 
 def menu_name(preset: Preset, name: str = "") -> str:
-    """What a kernel menu shows: the tile's words, and where the kernel runs."""
+    """Return the entry of a kernel menu: the tile's words, and where the kernel runs."""
     gpu = " · GPU" if preset.gpu and "gpu" not in preset.title.lower() else ""
     return " ".join(word for word in (f"{preset.title}{gpu}", name, "(mlenv)") if word)
 
 
 def marker(spec: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What we noted in a kernel.json of ours; `None` for one that is somebody else's."""
+    """Return our notes in a kernel.json; `None` for one that is somebody else's."""
     metadata = spec.get("metadata")
     mark = metadata.get(MARKER) if isinstance(metadata, Mapping) else None
     return mark if isinstance(mark, Mapping) else None
 
 
 def is_ours(spec: Mapping[str, Any]) -> bool:
-    """Whether kernels of this kernel.json are started by our provisioner, whoever wrote it."""
+    """Return whether kernels of this kernel.json are started by our provisioner, whoever wrote it."""
     provisioner = spec.get("metadata", {}).get("kernel_provisioner", {})
     return bool(provisioner.get("provisioner_name") == PROVISIONER)
 
@@ -105,7 +105,7 @@ def own_argv(argv: Sequence[str]) -> list[str] | None:
 
 
 def outdated(argv: Sequence[str]) -> bool:
-    """Whether it is one of ours from a version whose argv ran a kernel on this machine, or nothing at all."""
+    """Return whether it is one of ours from a version whose argv ran a kernel on this machine, or nothing at all."""
     return tuple(argv[: len(IPYKERNEL)]) == IPYKERNEL or list(argv[:1]) == [KERNELSPEC]
 
 

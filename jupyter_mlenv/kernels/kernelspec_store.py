@@ -151,7 +151,7 @@ def _content(spec: Mapping[str, Any]) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whoever reads sees the old content or the new one; also other people, where it is installed for everybody."""
+    """Write so that a reader sees the old content or the new one; also other people, where it is for everybody."""
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -30,11 +30,11 @@ T = TypeVar("T")
 Admit = Callable[[], Awaitable[None]]
 
 CLOSE_SECONDS = 7.0
-"""How long the end of the process waits for what is being cleaned up."""
+"""Seconds that the end of the process waits for what is being cleaned up."""
 
 
 STOP_SECONDS = 1.0
-"""How long it then waits for a thread to stop, or for what was cancelled."""
+"""Seconds that it then waits for a thread to stop, or for what was cancelled."""
 
 
 class Background:
@@ -65,7 +65,7 @@ class Background:
         self._offers[info["kernel_id"]] = info
 
     def claim(self, kernel_id: str) -> Mapping[str, Any] | None:
-        """What has been offered of this kernel, once."""
+        """Return what has been offered of this kernel, once."""
         return self._offers.pop(kernel_id, None)
 
     def close(self) -> None:
@@ -106,7 +106,7 @@ class _Files(JupyterApp):
         return "jupyter_server_config"
 
     def given(self) -> Config:
-        """All of it: the server's settings first, then our own file."""
+        """Return the configuration: the server's settings first, then our own file."""
         self.load_config_file()
         self.config_file_name = "jupyter_mlenv_config"
         self.load_config_file()
@@ -133,7 +133,7 @@ def shared(config: Config) -> Background:
 
 
 def configured(config: Config) -> MlenvConfig:
-    """What the configuration files say, and `config` on top."""
+    """Return the configuration of the files, with `config` on top."""
     given = _Files().given()
     given.merge(Config({"MlenvConfig": config.get("MlenvConfig", {})}))
     return MlenvConfig(config=given)

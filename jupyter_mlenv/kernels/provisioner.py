@@ -47,9 +47,10 @@ class MlenvProvisioner(KernelProvisionerBase):
     _exit: Exit | None = None
     _asked = False  # somebody wants the kernel to end, so that its end is no crash
     reason = ""
-    """Why the kernel ended, as a sentence, until it is started again; empty after an end that was asked for."""
+    """The reason why the kernel ended, as a sentence, until it is started again; empty after an end that was asked
+    for."""
     lost = ""
-    """The same where it ended with its environment: it is not started again before a person asks for that."""
+    """The reason where it ended with its environment: it is not started again before a person asks for that."""
     _cwd = ""  # the kernel's folder as its environment sees it
     _folder = ""  # the same as this machine does
     _taken = False  # the kernel that is about to be launched lives already

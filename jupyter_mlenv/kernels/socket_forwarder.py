@@ -31,7 +31,8 @@ def links(run_dir: str, prefix: str) -> None:
 
 
 Address = str | tuple[str | None, int]
-"""Where a forwarder listens: the path of a unix socket, or host and port; without a host everywhere on this machine."""
+"""The address where a forwarder listens: the path of a unix socket, or host and port; without a host everywhere on this
+machine."""
 
 
 class SocketForwarder:

@@ -24,7 +24,8 @@ By default they are 100 to 200, longer than a restart takes, and a socket that c
 """
 
 _going_on = True
-"""Whether a thread can start: at the end of Python it cannot, `Thread.start` waits for ever, and no end is needed."""
+"""True while a thread can start: at the end of Python it cannot, `Thread.start` waits for ever, and no end is
+needed."""
 
 
 @atexit.register
@@ -67,7 +68,7 @@ class KernelContext(zmq.Context[Any]):
         return sock
 
     def _rm_socket(self, socket: Any) -> None:
-        """What each socket calls when it is closed."""
+        """Forget a socket; each calls this when it is closed."""
         super()._rm_socket(socket)
         self._used.discard(id(socket))
         self._end_unused()
@@ -79,7 +80,7 @@ class KernelContext(zmq.Context[Any]):
 
 
 class AsyncKernelContext(KernelContext, zmq.asyncio.Context):
-    """The same for sockets of asyncio."""
+    """A kernel's context for sockets of asyncio."""
 
 
 def own(manager: Any) -> None:

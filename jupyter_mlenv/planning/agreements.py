@@ -1,4 +1,4 @@
-"""Which projects' presets a person has agreed to, by folder and content: a file of the person's own.
+"""Agreements of a person to presets of projects, by folder and content: a file of the person's own.
 
 A file that is broken, or that somebody else could have written, says nothing: then nothing was agreed to.
 """
@@ -31,7 +31,7 @@ Agreement = tuple[str, str]
 
 
 def agreed(file: str, folder: str, digest: str) -> bool:
-    """Whether the person has agreed to this content in this folder."""
+    """Return whether the person has agreed to this content in this folder."""
     return bool(file) and not _within(file, folder) and (folder, digest) in _read(file)
 
 
@@ -105,7 +105,7 @@ def _locked(folder: str) -> Iterator[None]:
 
 
 def _within(file: str, folder: str) -> bool:
-    """Whether the file, or what its path leads to, lies in the folder."""
+    """Return whether the file, or what its path leads to, lies in the folder."""
     inside = os.path.realpath(folder).rstrip("/") + "/"
     ways = (os.path.abspath(file), os.path.realpath(file), os.path.realpath(os.path.dirname(file)) + "/")
     return any(way.startswith(inside) for way in ways)

@@ -1,4 +1,4 @@
-"""Which images may be used, where `allowed_images` says so, and which ones a Dockerfile uses. Pure.
+"""The images that `allowed_images` allows, and those that a Dockerfile uses. Pure.
 
 A Dockerfile's images are found as BuildKit finds them
 (https://docs.docker.com/reference/dockerfile/), and what this does not understand is refused.
@@ -137,7 +137,7 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
 
 
 def _sources(options: str) -> Iterator[str]:
-    """What `--from=` and the `from=` of a `--mount=` name."""
+    """Return the sources that `--from=` and the `from=` of a `--mount=` name."""
     for option in re.findall(r"--\S+", options):
         if option.lower().startswith("--from="):
             yield option[len("--from=") :]

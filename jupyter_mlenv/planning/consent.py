@@ -1,4 +1,4 @@
-"""What a person is asked before the preset of a project is used: what it would run and see, in plain words.
+"""The question before the preset of a project is used: what it would run and see, in plain words.
 
 A project's `mlenv.toml` may have come with a cloned repository. Nothing of it is used, not even to look whether its
 image is there, before the person has agreed to its content; another content is asked about again.
@@ -100,7 +100,7 @@ def of_project(found: Sequence[Preset], broken: Sequence[PresetInvalid], folder:
 
 
 def says(preset: Preset, settings: Settings) -> tuple[str, ...]:
-    """What using it means, a sentence each, without control characters and bounded."""
+    """Yield what using it means, a sentence each, without control characters and bounded."""
     sentences = list(_sentences(preset, settings))
     if len(sentences) > MOST_SENTENCES:
         left = len(sentences) - MOST_SENTENCES + 1

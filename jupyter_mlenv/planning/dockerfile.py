@@ -40,7 +40,7 @@ INDEX = ".mlenv-index/url"
 of the doors is shared by all presets on a base, whatever their index."""
 
 INDEX_VARIABLE = "MLENV_INDEX"
-"""The same, where nothing can be mounted."""
+"""The variable with the index, where nothing can be mounted."""
 
 CARRIER = "ftp_proxy"
 """A predefined argument of builds: every step sees it, and no history, layer, image or cache key has it. The classic
@@ -56,7 +56,7 @@ _ENV = "PIP_BREAK_SYSTEM_PACKAGES=1"  # `pip install` in a notebook of a Debian 
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """What a generated image is made of. `requirements`: a requirements file's text that is no plain package list."""
+    """The parts of a generated image. `requirements`: a requirements file's text that is no plain package list."""
 
     base: str
     python: str = "python3"
@@ -111,7 +111,7 @@ def kept_groups(requested: Sequence[str], previous: Sequence[Sequence[str]]) -> 
 def best_previous(
     requested: Sequence[str], layers: str, earlier: Iterable[Mapping[str, str]]
 ) -> tuple[tuple[str, ...], ...]:
-    """Of the labels of earlier images, the groups on the same layers that cover most of the requested packages."""
+    """Return, from the labels of earlier images, the groups on the same layers that cover most requested packages."""
     candidates = [
         kept_groups(requested, parse_groups(labels.get(f"{LABEL}.groups", "")))
         for labels in earlier

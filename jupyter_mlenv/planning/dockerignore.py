@@ -42,7 +42,7 @@ class Ignore:
                 self._fixed.setdefault(len(parts), []).append((bit, parts))
 
     def enter(self, names: Sequence[str], above: int) -> tuple[bool, int]:
-        """Whether the path of these names is left out, and its state, from the state of its folder."""
+        """Return whether the path of these names is left out, and its state, from the state of its folder."""
         state = above
         for bit, parts in self._fixed.get(len(names), ()):
             if all(match(name) for match, name in zip(parts, names, strict=True) if match):
@@ -53,7 +53,7 @@ class Ignore:
         return bool(state) and not self._negated >> (state.bit_length() - 1) & 1, state
 
     def may_hold_more(self, names: Sequence[str]) -> bool:
-        """Whether an exception (`!…`) may take something back in below this folder, which is left out itself."""
+        """Return whether an exception (`!…`) may take something back in below this folder, which is left out itself."""
         for parts in self._exceptions:
             for match, name in zip(parts, names, strict=False):
                 if match is _ANY:
@@ -71,7 +71,8 @@ def lines_of(text: str) -> list[str]:
 
 
 def part(pattern: str) -> Callable[[str], bool]:
-    """Whether a name matches one part of a pattern: `*`, `?`, `[a-z]`, `[^a-z]`, and a backslash before any of them."""
+    """Return whether a name matches one part of a pattern: `*`, `?`, `[a-z]`, `[^a-z]`, and a backslash before any of
+    them."""
     pieces: list[str | None] = [""]  # None: any characters
     at = 0
     while at < len(pattern):
@@ -142,7 +143,7 @@ def _letter(pattern: str, at: int) -> tuple[str, int]:
 
 
 def _floats(parts: Sequence[_Part], names: Sequence[str]) -> bool:
-    """Whether names match parts among which are `**`; each of those takes as few names as it can."""
+    """Return whether names match parts among which are `**`; each of those takes as few names as it can."""
     at = here = 0
     back = taken = -1
     while here < len(names):

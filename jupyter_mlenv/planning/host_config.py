@@ -19,7 +19,7 @@ FOLDERS = ("etc", "share/jupyter/lab/settings", "condarc.d")
 (https://refspecs.linuxfoundation.org/FHS_3.0/fhs/ch04s09.html)."""
 
 EXTENSIONS = "/etc/jupyter/jupyter_server_config.d/mlenv-host.json"
-"""Where the container's JupyterLab finds which server extensions are on."""
+"""The file that tells the container's JupyterLab which server extensions are on."""
 
 _CONFIG = re.compile(r"\..+|condarc|.+\.(conf|cfg|ini|env|json|ya?ml|toml)")
 _HARMLESS = ("pyvenv.cfg", ".gitignore", ".lock", ".done")
@@ -51,7 +51,7 @@ def hidden(prefixes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _inside(paths: Iterable[str], real: Mapping[str, str]) -> list[str]:
-    """Where the paths are inside the container, links followed; without what is not in it.
+    """Return the paths as they are inside the container, links followed; without what is not in it.
 
     `real` is where each prefix leads on the host; in the container it is a folder by its own name.
     """

@@ -1,4 +1,4 @@
-"""What the host lends to the engine: its own Python for the `host` preset, and helpers for builds.
+"""The host's own Python for the preset `host`, and its help for builds.
 
 The image of the `host` preset has no files of its own but empty directories and the links `/bin`, `/lib`, …; the
 host's `/usr` and the interpreter's prefixes are mounted read-only. So the first click works with no registry, no

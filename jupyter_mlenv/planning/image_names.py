@@ -52,6 +52,6 @@ def _split_tag(reference: str) -> tuple[str, str]:
 
 
 def _forms(alias: str) -> set[str]:
-    """What an alias may stand for: a registry or namespace as written, a namespace of Docker Hub, an image."""
+    """Yield what an alias may stand for: a registry or namespace as written, a namespace of Docker Hub, an image."""
     prefix = alias.rstrip("/").replace("index.docker.io", "docker.io")
     return {prefix, f"docker.io/{prefix}", normalize(prefix, tag="")}

@@ -29,7 +29,7 @@ def make(
     earlier: Sequence[Mapping[str, str]] = (),
     pause: Callable[[], None] = lambda: None,
 ) -> ImagePlan:
-    """Where the image of a preset comes from; for the rest see `plan.make`, whose part this is.
+    """Return where the image of a preset comes from; for the parameters see `inputs.read`, whose part this is.
 
     `earlier`: the labels of images we built before. Raises PresetInvalid, LimitExceeded.
     """
@@ -103,7 +103,7 @@ def _own_dockerfile(source: DockerfileImage, files: _Files, settings: Settings) 
 
 @dataclass(frozen=True)
 class _Files:
-    """What planning reads for a preset: nothing of a workspace through a link that leads out of it."""
+    """Files that a preset names, nothing of a workspace through a link that leads out of it."""
 
     preset: Preset
     workspace: str

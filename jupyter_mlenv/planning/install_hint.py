@@ -26,7 +26,7 @@ LINES = "{lines}"
 
 
 def note(preset: Preset, request: StartRequest, id: str, python: str) -> dict[str, str]:
-    """What `agent/ipython/installed.py` needs.
+    """Return the texts for `agent/ipython/installed.py`.
 
     Returns
     -------

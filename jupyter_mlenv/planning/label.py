@@ -51,7 +51,7 @@ def from_label(text: str) -> Plan:
 
 
 def makes_sense(text: str) -> bool:
-    """Whether a label holds the plan of an environment at all."""
+    """Return whether a label holds the plan of an environment at all."""
     data = _parsed(text)
     return isinstance(data.get("container"), dict) and isinstance(data.get("id"), str)
 
@@ -112,7 +112,7 @@ def _known(kind: type, value: object) -> dict[str, Any]:
 
 @functools.cache
 def _readers(kind: type) -> tuple[tuple[str, Callable[[object], Any]], ...]:
-    """How each field of a dataclass is read, by its annotation; fields of other types stay out of labels."""
+    """Return the reader of each field of a dataclass, by its annotation; fields of other types stay out of labels."""
     return tuple((f.name, READERS[str(f.type)]) for f in dataclasses.fields(kind) if str(f.type) in READERS)
 
 

@@ -9,7 +9,8 @@ from ..engines.model import Resources
 from ..errors import LimitExceeded
 
 NO_GPU = {"NVIDIA_VISIBLE_DEVICES": "void"}
-"""What keeps NVIDIA's runtime, where it is the engine's default, from giving every GPU to whoever asks for none.
+"""Variables that keep NVIDIA's runtime, where it is the engine's default, from giving every GPU to whoever asks for
+none.
 
 https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html
 """
@@ -26,7 +27,7 @@ class Maxima:
 
 
 def granted(asked: Resources, defaults: Resources, maxima: Maxima, gpu: bool = False) -> Resources:
-    """What an environment gets: what is asked for, else the default, else the maximum.
+    """Return the limits of an environment: what is asked for, else the default, else the maximum.
 
     Parameters
     ----------

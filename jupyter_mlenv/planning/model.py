@@ -11,12 +11,12 @@ from ..engines.model import BuildRecipe, ContainerSpec, FileEntry, Mount
 from ..presets.model import Endpoint, KernelOptions
 
 ISOLATED = "kernel-"
-"""What the name of an environment that belongs to one kernel starts with; the kernel's id follows."""
+"""The beginning of the name of an environment that belongs to one kernel; the kernel's id follows."""
 
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """How the image gets onto the engine: `host` imports a tar of a few bytes, `pull` pulls, `build` builds."""
+    """The way of an image onto the engine: `host` imports a tar of a few bytes, `pull` pulls, `build` builds."""
 
     kind: Literal["host", "pull", "build"]
     reference: str
@@ -74,7 +74,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class StartRequest:
-    """What a person asked for. Overrides are empty or `None` where the preset decides.
+    """A request for an environment. Overrides are empty or `None` where the preset decides.
 
     `workspace` is an absolute directory, already resolved by `workspaces.py`. `endpoint`: also wait until this
     endpoint answers.

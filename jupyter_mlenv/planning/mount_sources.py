@@ -1,4 +1,4 @@
-"""What lies at the sources of mounts at this moment: looked at before every start, and again after it.
+"""The sources of mounts as they are at this moment: looked at before every start, and again after it.
 
 Code in a container can swap whatever it can write for a link to something else, at any time. So a source is handed to
 the engine without links, has to be without links at each later start, and is held open until the container has told
@@ -37,7 +37,7 @@ class Source:
 
 
 def resolved(mounts: Sequence[Mount], writable: Iterable[str]) -> tuple[Mount, ...]:
-    """The same mounts with sources that no link leads to.
+    """Return the mounts with sources that no link leads to.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def held(mounts: Sequence[Mount]) -> Iterator[list[Source]]:
 
 
 def now(source: Source) -> Identity | None:
-    """What lies at its path at this moment; `None` if a link leads there, or nothing does."""
+    """Return the identity of what lies at its path now; `None` if a link leads there, or nothing does."""
     try:
         found = _opened(source.mount)
     except (MountMissing, MountForbidden):
@@ -132,7 +132,7 @@ def _opened(mount: Mount) -> Source:
 
 
 def _shown(descriptor: int, mount: Mount) -> str:
-    """Where a path leads, as far as that may be read."""
+    """Return where a path leads, as far as that may be read."""
     try:
         return os.path.realpath(mount.source)
     except OSError:

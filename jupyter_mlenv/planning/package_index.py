@@ -15,10 +15,10 @@ from ..engines.model import FileEntry
 from ..settings import Settings
 
 CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
-"""What names a CA bundle to uv and OpenSSL, pip, requests, curl and git."""
+"""Variables that name a CA bundle to uv and OpenSSL, pip, requests, curl and git."""
 
 CA_PATH = f"{AGENT_FOLDER}/ca.pem"
-"""Where this machine's certificates are, inside every container that gets them."""
+"""The file of this machine's certificates, inside every container that gets them."""
 
 _PIP = {
     "PIP_INDEX_URL": "index-url",
@@ -36,7 +36,7 @@ _UV = {  # https://docs.astral.sh/uv/reference/settings/
 
 
 def variables(settings: Settings) -> dict[str, str]:
-    """What makes pip, uv, requests, curl and git trust what this machine trusts. Nothing in it is secret."""
+    """Return the variables by which pip, uv, requests, curl and git trust what this machine trusts. None is secret."""
     if not (settings.pass_pip_settings and settings.ca_bundle):
         return {}
     return dict.fromkeys(CA_VARIABLES, CA_PATH)
@@ -50,7 +50,7 @@ def pip_conf(pip_env: Mapping[str, str]) -> str:
 
 
 def uv_toml(pip_env: Mapping[str, str]) -> str:
-    """The same for uv."""
+    """Return the settings of uv."""
     known = {_UV[name]: value.split() for name, value in pip_env.items() if name in _UV}
     values = {name: words[0] if name == "index-url" else words for name, words in known.items() if words}
     # A text or a list of texts in JSON is one in TOML too.

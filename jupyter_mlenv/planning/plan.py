@@ -116,7 +116,7 @@ def _python(preset: Preset, settings: Settings) -> str:
 
 
 def maxima(settings: Settings) -> limits.Maxima:
-    """What environments may have at most."""
+    """Return the maxima of environments."""
     return limits.Maxima(settings.max_memory, settings.max_cpus, settings.max_pids, settings.max_gpus)
 
 
@@ -152,7 +152,7 @@ def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, inp
 
 
 def _counted(env: dict[str, str], settings: Settings, resources: Resources) -> dict[str, str]:
-    """Where GPUs are counted, an image's or preset's variable is no way around that; the engine adds its own."""
+    """Take out variables by which an image or a preset would get around a count of GPUs; the engine adds its own."""
     if settings.max_gpus is None:
         return env
     kept = {name: value for name, value in env.items() if name not in limits.NO_GPU}

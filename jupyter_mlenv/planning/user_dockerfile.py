@@ -19,7 +19,7 @@ NOT_CONTENT = ("**/.git", "**/__pycache__", "**/.ipynb_checkpoints", "**/.venv")
 """Beside what `.dockerignore` names: changes of it make no image outdated."""
 
 LINK_ROUNDS = 8
-"""How often a source of COPY may be a link to a link to a link …"""
+"""Times that a source of COPY may be a link to a link to a link …"""
 
 Pause = Callable[[], None]
 
@@ -81,7 +81,7 @@ def context_digest(text: str, context: str, *, root: str = "/", pause: Pause = l
 
 
 class _Copied:
-    """Which files of a context the sources of COPY mean. A folder's state: what ignores it, and if it is copied."""
+    """The files of a context that the sources of COPY mean. A folder's state: what ignores it, and if it is copied."""
 
     def __init__(self, sources: Iterable[str], ignore: Ignore) -> None:
         self.ignore = ignore

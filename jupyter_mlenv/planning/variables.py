@@ -20,7 +20,7 @@ FILE = f"{AGENT_FOLDER}/environ"
 """`NAME=value` with a zero byte behind each, as in `/proc/PID/environ`."""
 
 SERVICES_FILE = f"{AGENT_FOLDER}/services.json"
-"""The same for single endpoints, by their names."""
+"""The file of the variables of single endpoints, by their names."""
 
 # What the engine, a GPU's container runtime or the loader of programs reads before the agent can.
 _BEFORE = re.compile(r"PATH|LD_\w+|(NVIDIA|AMD|HABANA|ASCEND)_\w+|\w+_VISIBLE_DEVICES")
@@ -39,7 +39,8 @@ def of_container(preset: Preset, proxies: Mapping[str, str], known: Mapping[str,
 
 
 def files(settings: Settings, preset: Preset, proxies: Mapping[str, str]) -> list[FileEntry]:
-    """What the agent reads: the preset's variables, proxies with a password; none if there is nothing to say."""
+    """Return the files that the agent reads: the preset's variables, proxies with a password; none if both are
+    empty."""
     secret = {name: value for name, value in proxies.items() if _secret(value) and name not in preset.env}
     own = {name: value for name, value in preset.env.items() if not _BEFORE.fullmatch(name)}
     lines = "".join(f"{name}={value}\0" for name, value in {**secret, **own}.items())
@@ -49,5 +50,5 @@ def files(settings: Settings, preset: Preset, proxies: Mapping[str, str]) -> lis
 
 
 def _secret(url: str) -> bool:
-    """Whether a proxy's address names somebody: `http://ann:password@proxy:3128`."""
+    """Return whether a proxy's address names somebody: `http://ann:password@proxy:3128`."""
     return "@" in url

@@ -108,7 +108,7 @@ def _parsed(text: str, file: str) -> dict[str, Any]:
 
 
 def _bounded(document: Document) -> None:
-    """What TOML does not allow, or no preset can mean, and what the validator would stumble over."""
+    """Refuse what TOML does not allow, or no preset can mean, and what the validator would stumble over."""
     for number, (path, value) in enumerate(_values(document.data, ())):
         if number >= MOST_VALUES:
             raise document.fail(

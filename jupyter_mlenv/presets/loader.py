@@ -204,7 +204,7 @@ def _trusted_files(settings: Settings, workspace: str) -> tuple[list[Path], list
 
 
 def _lies_in(path: Path, workspace: str) -> bool:
-    """Whether the file, the link to it or the folder of either can be changed in the workspace."""
+    """Return whether the file, the link to it or the folder of either can be changed in the workspace."""
     inside = os.path.realpath(workspace).rstrip("/") + "/"
     ways = (os.path.abspath(path), os.path.realpath(path), os.path.join(os.path.realpath(path.parent), path.name))
     return any(way.startswith(inside) for way in ways)
@@ -244,7 +244,7 @@ def _of_project(workspace: str, extends: Lookup, others: Sequence[Preset], taken
 
 
 def _alike(title: str) -> str:
-    """What a person sees of a title: without case, width of letters and spaces."""
+    """Return a title as a person sees it: without case, width of letters and spaces."""
     return "".join(unicodedata.normalize("NFKC", title).casefold().split())
 
 

@@ -33,7 +33,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class HostImage:
-    """This machine's own Python, in an image that holds nothing."""
+    """The source of the preset `host`: this machine's own Python, in an image that holds nothing."""
 
     python: str = "python3"
 
@@ -102,13 +102,13 @@ class DockerfileImage:
 
 
 ImageSource: TypeAlias = HostImage | PulledImage | BuiltImage | DockerfileImage
-"""Where a preset's image comes from. `python` is the interpreter inside that runs agent, kernels and services;
+"""The source of a preset's image. `python` is the interpreter inside that runs agent, kernels and services;
 `origin` says it in a few words for a person."""
 
 
 @dataclass(frozen=True)
 class KernelOptions:
-    """How kernels of a preset start (used by the kernel provisioner).
+    """Options of kernels of a preset, for the kernel provisioner.
 
     `spec` is the name of a kernelspec that the image brings; where it brings a kernel without one, `argv` and
     `interrupt_mode` are what it would say. Without either a kernel is the ipykernel of the image's Python.
@@ -139,7 +139,7 @@ class Project:
 
 @dataclass(frozen=True)
 class Consent:
-    """What a person has to agree to before the preset of a project is used.
+    """The content that a person has to agree to before the preset of a project is used.
 
     `file` is the preset's file, `folder` the project's. `says`: what it would run and see, a plain sentence each.
     """
@@ -182,7 +182,7 @@ class Preset:
 
     @property
     def uses_host_python(self) -> bool:
-        """Whether this machine's own Python runs in there, so that there is no image to get."""
+        """True if this machine's own Python runs in there, so that there is no image to get."""
         return isinstance(self.image, HostImage)
 
     def to_json(self, ready: bool | None) -> dict[str, Any]:

@@ -27,12 +27,12 @@ def project(folder: str, preset: Preset, text: str) -> Project:
 
 
 def holds(project: Project, path: str) -> bool:
-    """Whether an absolute path is one of the project's folder."""
+    """Return whether an absolute path is one of the project's folder."""
     return treewalk.root_of(path, project.folder) == project.folder
 
 
 def text(project: Project, path: str) -> str:
-    """What a file of the project said at the time. Raises OSError, UnicodeDecodeError if that was nothing."""
+    """Return the text of a project's file at the time. Raises OSError, UnicodeDecodeError if that was nothing."""
     if path in project.texts:
         return project.texts[path]
     treewalk.read_text(project.folder, path)

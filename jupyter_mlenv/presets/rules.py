@@ -43,7 +43,7 @@ def check(
     confined: str,
     defaults: Mapping[str, Any],
 ) -> None:
-    """What the schema cannot say. Raises PresetInvalid."""
+    """Check what the schema cannot say. Raises PresetInvalid."""
     image: Mapping[str, Any] = data.get("image", {})
     kinds = [kind for kind in _KINDS if kind in image]
     if len(kinds) > 1:
@@ -121,7 +121,7 @@ def _check_confined(document: Document, data: Mapping[str, Any], base: Mapping[s
 
 
 def _leads_out(path: str) -> bool:
-    """Whether a browser could be led out of the endpoint, also by what is percent-encoded."""
+    """Return whether a browser could be led out of the endpoint, also by what is percent-encoded."""
     path = re.split(r"[?#]", path, maxsplit=1)[0]
     for _ in range(4):
         parts = [part.partition(";")[0].strip() for part in path.split("/")]
@@ -137,7 +137,8 @@ def _leads_out(path: str) -> bool:
 
 
 def lent(base: Mapping[str, Any]) -> dict[str, Any]:
-    """What a project may build on of a preset that is the person's or the administrator's: what holds no secrets.
+    """Return the part that a project may build on, of a preset that is the person's or the administrator's: what holds
+    no secrets.
 
     Variables, build arguments, indexes, requirements files, commands and endpoints stay behind. Mounts and networks are
     kept for `check`, which refuses them.

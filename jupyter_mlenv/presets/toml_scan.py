@@ -14,7 +14,7 @@ MOST_DEPTH = 32
 """Arrays and tables in one another, and parts of a dotted key; a preset needs four."""
 
 Path = tuple[str | int, ...]
-"""Where a value is in the data: `("mounts", 0, "source")`."""
+"""The place of a value in the data: `("mounts", 0, "source")`."""
 
 _TOKEN = re.compile(
     r"(?P<space>[ \t\r]+|\#[^\n]*)"

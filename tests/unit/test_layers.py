@@ -173,3 +173,20 @@ def test_modules_that_call_themselves_pure_read_nothing() -> None:
         if ours and target in impure
     ]
     assert wrong == []
+
+
+OPENINGS = re.compile(r"(What|Whether|How|Where|Which|Who|Whoever|Whose|When|Why|It|Its|They|Their|Those|The same)\b")
+"""Beginnings of a docstring that do not name the thing."""
+
+
+def test_docstrings_begin_with_the_thing() -> None:
+    found = []
+    for name, file in modules().items():
+        if name.startswith("proxy."):
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                text = ast.get_docstring(node) or ""
+                if OPENINGS.match(text):
+                    found.append(f"{file.name}:{getattr(node, 'lineno', 1)} {text.splitlines()[0]}")
+    assert found == []

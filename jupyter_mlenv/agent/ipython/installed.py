@@ -1,4 +1,4 @@
-"""What a person is told after a cell that has installed packages: how long they last, and how to keep them.
+"""The note after a cell that has installed packages: how long they last, and how to keep them.
 
 Loaded by `startup.py` in the notebook's kernel for a cell with the word "install". Whether something was installed is
 read from the packages' metadata before and after the cell, whatever it ran: pip, uv, a Makefile, a subprocess. The
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 WISH = r"(\[[A-Za-z][\w\s,.-]*\])?(\s*(,\s*)?(===?|[<>~!]=?)\s*\d[\w.*+!-]*)*(?P<conda>=\S)?"
-"""What may follow a package's name: extras, versions, and conda's `=1.2`, which pip does not understand."""
+"""The part that may follow a package's name: extras, versions, and conda's `=1.2`, which pip does not understand."""
 
 REQUIREMENTS = r"install\b.*?[\s\"'](?:-\w*r|--requirements?)[\s\"',=]+([^\s\"',]+)"
 INDEX = r"(?:-i|-index(?:-url)?)[\s\"',=]+(https?://[^\s\"',]+)"
@@ -75,7 +75,7 @@ def address(origin: Mapping[str, Any]) -> str:
 
 
 class Installation:
-    """What a cell installs: made before the cell runs, asked after it."""
+    """The packages that a cell installs: made before the cell runs, asked after it."""
 
     def __init__(self) -> None:
         # As it is now: a cell may change the path, or the working directory.

@@ -36,7 +36,7 @@ PATIENCE = 10.0
 """Seconds that outputs wait for a client that takes none of them; it loses what comes until it reads again."""
 
 IMPATIENCE = 0.25
-"""The same once that has happened, so that one that sleeps does not hold the others up again and again."""
+"""Seconds for a client that was given up once, so that one that sleeps does not hold up the others again and again."""
 
 PAUSES = (0.001, 0.02)
 """Seconds between two attempts: at first, and in the end."""
@@ -46,7 +46,8 @@ FAREWELL = 1.0
 
 
 class Waiting:
-    """What waits for the output socket of one `IOPubThread` of ipykernel, in order. Used in that thread alone."""
+    """Messages that wait for the output socket of one `IOPubThread` of ipykernel, in order. Used in that thread
+    alone."""
 
     def __init__(self, thread: Any, send: Callable[..., None]) -> None:
         self.zmq: Any = importlib.import_module("zmq")
@@ -59,7 +60,7 @@ class Waiting:
         self.lossy(False)
 
     def lossy(self, drops: bool) -> None:
-        """Whether the socket leaves out clients that have no room; else it refuses what not all have room for.
+        """Return whether the socket leaves out clients that have no room; else it refuses what not all have room for.
 
         Set once, not with each message: a cell's round trip is short, and has five of them.
         """
@@ -80,7 +81,7 @@ class Waiting:
             self.plan(PAUSES[0])
 
     def taken(self, message: Any, options: dict[str, Any]) -> bool:
-        """Whether there was room for it in the pipe of each client that is not behind for good."""
+        """Return whether there was room for it in the pipe of each client that is not behind for good."""
         try:
             self.send(self.thread, message, flags=self.zmq.DONTWAIT, **options)
         except self.zmq.Again:
@@ -123,7 +124,7 @@ class Waiting:
         self.plan(min(pause * 2, PAUSES[1]))
 
     def flush(self) -> None:
-        """As much as is taken now."""
+        """Send as much as is taken now."""
         while self.messages:
             message, options, size = self.messages[0]
             if not self.taken(message, options):
@@ -132,7 +133,7 @@ class Waiting:
             self.size -= size
 
     def finish(self) -> None:
-        """What is left when the thread has ended."""
+        """Send what is left when the thread has ended."""
         deadline = time.monotonic() + FAREWELL
         while self.messages and not self.thread.closed:
             if time.monotonic() > deadline:

@@ -50,7 +50,7 @@ IMPORTS = (
     "tornado.platform.asyncio",
     "tornado.queues",
 )
-"""What a kernel of ipykernel 7 has imported once it has run a cell. Older and newer ones may lack some."""
+"""Modules that a kernel of ipykernel 7 has imported once it has run a cell. Older and newer ones may lack some."""
 
 LATER = (
     "IPython.core.guarded_eval",
@@ -61,7 +61,8 @@ LATER = (
     "pygments.lexers.python",
     "stack_data",
 )
-"""What the first completion, traceback or shell command imports: 120 ms, spent after the first kernel was forked."""
+"""Modules that the first completion, traceback or shell command imports: 120 ms, spent after the first kernel was
+forked."""
 IDLE = 1000
 """Milliseconds without a request after which it is spent."""
 
@@ -165,7 +166,7 @@ def serve(control: socket.socket, preload: list[str]) -> dict[str, Any]:
 
 
 def fork(writer: int) -> bool:
-    """Whether this is the kernel, which has written its pid.
+    """Fork; return whether this is the kernel, which has written its pid.
 
     Forked twice and its parent waited for: it is then a child of the agent, the next process above that takes orphans.
     """
@@ -191,7 +192,7 @@ def fork(writer: int) -> bool:
 
 
 def become_kernel(request: dict[str, Any]) -> None:
-    """What a fresh interpreter would have, and the zygote has not."""
+    """Make what a fresh interpreter would have, and the zygote has not."""
     gc.enable()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
