@@ -36,11 +36,14 @@ answers() { docker -H "unix://$folder/socket" version >/dev/null 2>&1; }
 
 down() {
   local pid
-  if pid=$(as_root cat "$folder/pid" 2>/dev/null) && as_root kill "$pid" 2>/dev/null; then
+  # Only if that number is still a daemon's.
+  if pid=$(as_root cat "$folder/pid" 2>/dev/null) && grep -qsx dockerd "/proc/$pid/comm" && as_root kill "$pid"; then
     while as_root kill -0 "$pid" 2>/dev/null; do sleep 0.2; done
   fi
   rules -D 2>/dev/null || true
   as_root ip link delete "$bridge" 2>/dev/null || true
+  # A daemon that goes on with the networks of an earlier one has been seen to remove docker0, which is the first engine's.
+  as_root rm -rf "$folder"/{data,exec,pid,socket}
 }
 
 up() {
