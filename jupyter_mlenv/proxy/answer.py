@@ -11,6 +11,10 @@ MAX_INTERIM_ANSWERS = 16
 SWITCHING_PROTOCOLS = 101
 
 
+NO_BODY = LengthBody(0)
+"""The body of an answer whose head is not complete; nothing is fed to it."""
+
+
 class Answer:
     """The answer to one request. All methods that read raise ProtocolError.
 
@@ -19,6 +23,8 @@ class Answer:
     Only a request that asked for an `upgrade` (to a WebSocket) may be answered with 101.
     """
 
+    __slots__ = ("_body", "_interim", "_method", "_pieces", "_upgrade", "done", "head", "held", "pending")
+
     def __init__(self, method: str = "", *, upgrade: bool = False) -> None:
         self.head: Head | None = None
         self.done = False
@@ -26,7 +32,7 @@ class Answer:
         self.pending = bytearray()
         self._method, self._upgrade = method, upgrade
         self._interim = 0
-        self._body: Body = LengthBody(0)
+        self._body: Body = NO_BODY
         self._pieces: list[bytes] = []
 
     @property
@@ -48,9 +54,10 @@ class Answer:
         if self.head is None:
             self.pending += data
             self._read_heads(len(self.pending) - len(data))
-            if self.head is None or self.switched:
+            if self.head is None or self.head.status == SWITCHING_PROTOCOLS:
                 return
-            data, self.pending = bytes(self.pending), bytearray()
+            data = bytes(self.pending)
+            self.pending.clear()
         elif self.pending:
             self.pending += data
             return

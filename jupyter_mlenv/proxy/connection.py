@@ -192,10 +192,11 @@ class Connection(asyncio.BufferedProtocol):
     # Inside
 
     def _feed(self, data: bytes) -> None:
-        if not self._in_exchange or self.done:
+        answer = self._answer
+        if not self._in_exchange or answer.done:
             raise ProtocolError("the service sent bytes that nobody asked for")
         self.answered = True
-        self._answer.feed(data)
+        answer.feed(data)
         self._settle()
 
     def _settle(self) -> None:
@@ -207,8 +208,11 @@ class Connection(asyncio.BufferedProtocol):
             elif self._slow_head is None:
                 self._slow_head = self._loop.call_later(HEAD_TIMEOUT_SECONDS, self._too_slow)
             return
-        self._no_slow_head()
-        if answer.switched:
+        if self._slow_head is not None:
+            self._no_slow_head()
+        if answer.done:
+            pass  # most answers come in one piece
+        elif answer.switched:
             if self._transport is not None:
                 self._transport.pause_reading()
         elif answer.interrupted:
