@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,9 @@ async def test_a_kernel_that_the_image_brings(
         await said(client, "kept=yes; echo made > made.txt")
         assert (workspace / "made.txt").read_text() == "made\n"
 
-        id = await under_way(client, "echo at work; sleep 600; echo not reached")
+        id = await under_way(client, "echo at work; sleep 613; echo not reached")
+        # Not before there is a program to interrupt: on a busy machine bash has printed long before it starts one.
+        await eventually(lambda: not subprocess.run(["pgrep", "-fx", "sleep 613"], check=False).returncode, "it sleeps")
         await manager.interrupt_kernel()
         reply = await client.get_shell_msg(timeout=60)
         assert (reply["parent_header"]["msg_id"], reply["content"]["status"]) == (id, "abort")
