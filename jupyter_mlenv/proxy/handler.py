@@ -111,6 +111,8 @@ class ProxyHandler(AdmissionHandler):
         if self.forwarding is None:
             await self._forward(has_body=False)
             return
+        if self.ready is not None:
+            await self.ready  # A chunked body may be empty, and over before there is a connection to end it on.
         if self.upstream is not None:
             self.upstream.finish()
         await self.forwarding

@@ -406,6 +406,22 @@ async def test_smuggling_is_refused(browser: Browser, inner: Inner, outer: Outer
     assert not any("smuggled" in request for request in inner.requests)
 
 
+async def test_a_chunked_body_of_no_bytes_has_an_end(browser: Browser, outer: OuterServer) -> None:
+    """It has come as a whole before the service is reached for the first time."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n0\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+
+    async with serve_raw(outer.sockets / "none.app.sock", talk):
+        head = f"POST {outer.path('none', 'app')} HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked"
+        reader, writer = await browser.raw(head)
+        writer.write(b"0\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 20)).endswith(b"ok")
+        writer.close()
+
+
 async def test_a_bad_upload_is_let_go(browser: Browser, inner: Inner, outer: OuterServer) -> None:
     """The browser leaves in the middle of an upload; the server goes on and the service hears of it."""
     _, writer = await browser.raw(f"POST {outer.path('env', 'app', '/up')} HTTP/1.1\r\nContent-Length: 1000000")
