@@ -27,6 +27,7 @@ from ..errors import (
 from ..planning.model import container_name
 from ..presets.model import BuiltImage, DockerfileImage, HostImage
 from . import placement
+from .use_cases import UseCases
 
 HOLD_RETRY_DELAYS_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts to hold again a kernel whose environment runs and whose agent does not answer."""
@@ -56,7 +57,7 @@ def silent(environment: str) -> Exit:
     return Exit(-int(signal.SIGKILL), reason, gone=True)
 
 
-async def follow(environments: Environments, environment: str, agent: AgentClient, id: str) -> Exit:
+async def follow(use_cases: UseCases, environment: str, agent: AgentClient, id: str) -> Exit:
     """Hold the kernel, so that it lives, until it ends."""
     for pause in (*HOLD_RETRY_DELAYS_SECONDS, None):
         try:
@@ -69,7 +70,7 @@ async def follow(environments: Environments, environment: str, agent: AgentClien
         except AgentUnreachable as error:
             if error.details.get("code") == "unauthorized":  # another container, with a token of its own
                 return Exit(-int(signal.SIGKILL), f"The environment {environment} was made anew without the kernel.")
-            reason = await why_gone(environments, environment)
+            reason = await use_cases.call(lambda environments: why_gone(environments, environment))
             if reason:
                 return Exit(-int(signal.SIGKILL), reason, gone=True)
         if pause is not None:

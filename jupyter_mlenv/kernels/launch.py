@@ -34,6 +34,7 @@ from .launch_info import socket_prefix
 from .placement import KernelTarget, Placement
 from .remote_kernel import RemoteKernel
 from .socket_forwarder import PORTS, Address
+from .use_cases import UseCases
 
 GRACE_SECONDS = 5.0
 """Seconds that the kernel lives on when this process is killed: nobody else can take it over."""
@@ -77,8 +78,9 @@ async def run(preset: str, file: str, workspace: str = "", name: str = "") -> Ex
     # The same at each start with this file, so that a kernel that is left over from the last one is found and ended.
     id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{os.path.realpath(file)} {connection['key']}"))  # noqa: ASYNC240
     config = loop_thread.configured(Config())
-    environments = Environments(config.engine(), config.settings(), Jobs())
-    kernel = LaunchedKernel(environments, KernelTarget(preset, os.getcwd(), id, workspace, name), connection)
+    settings = config.settings()
+    use_cases = UseCases(lambda: Environments(config.engine(), settings, Jobs()), settings)
+    kernel = LaunchedKernel(use_cases, KernelTarget(preset, os.getcwd(), id, workspace, name), connection)
     loop = asyncio.get_running_loop()
     work = loop.create_task(kernel.serve())
     asked: list[signal.Signals] = []
@@ -106,7 +108,7 @@ async def run(preset: str, file: str, workspace: str = "", name: str = "") -> Ex
         return Exit(-int(asked[0]))
     finally:
         watch.cancel()
-        await environments.close()
+        await use_cases.close()
 
 
 def read_connection(file: str) -> dict[str, Any]:
@@ -143,8 +145,8 @@ def addresses(connection: Mapping[str, Any]) -> list[Address]:
 class LaunchedKernel:
     """A kernel in its environment, behind the addresses of a connection file on this machine."""
 
-    def __init__(self, environments: Environments, target: KernelTarget, connection: Mapping[str, Any]) -> None:
-        self._remote = RemoteKernel(environments, target.kernel_id)
+    def __init__(self, use_cases: UseCases, target: KernelTarget, connection: Mapping[str, Any]) -> None:
+        self._remote = RemoteKernel(use_cases, target.kernel_id)
         self._target, self._connection = target, connection
 
     async def serve(self) -> Exit:
@@ -181,7 +183,7 @@ class LaunchedKernel:
         return place.request(
             {**self._connection, "transport": "ipc", "ip": f"{RUN_DIR}/{prefix}", **numbers},
             env={"JPY_SESSION_NAME": session} if session else {},
-            grace=min(GRACE_SECONDS, self._remote.environments.settings.kernel_grace),
+            grace=min(GRACE_SECONDS, self._remote.use_cases.settings.kernel_grace),
         )
 
 

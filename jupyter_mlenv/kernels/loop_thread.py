@@ -1,4 +1,4 @@
-"""The use cases for kernels, in a thread of their own: one per process, shared by all kernels, closed at its end.
+"""The thread of a process's kernels: one event loop, shared by all of them, closed at the end of the process.
 
 jupyter_client drives a provisioner from whatever event loop is at hand: a server's, one that runs only during a call
 (the synchronous `KernelManager`), another one per notebook. What must live on between the calls, above all the
@@ -24,6 +24,7 @@ from ..config import MlenvConfig
 from ..environments import Environments
 from ..environments.jobs import Jobs
 from .signed_record import Notes
+from .use_cases import Served, UseCases
 
 T = TypeVar("T")
 
@@ -37,28 +38,31 @@ STOP_SECONDS = 1.0
 """Seconds that it then waits for a thread to stop, or for what was cancelled."""
 
 
-class Background:
-    """A thread with an event loop, and the use cases in it."""
+class LoopThread:
+    """A thread with an event loop, and the use cases that kernels call from it."""
 
     def __init__(
-        self, config: MlenvConfig, root_dir: str = "", notes: Notes | None = None, admit: Admit | None = None
+        self,
+        config: MlenvConfig,
+        served: Served | None = None,
+        notes: Notes | None = None,
+        admit: Admit | None = None,
     ) -> None:
-        self._config = config
+        self.settings = served.environments.settings if served else config.settings()
         self.notes, self.admit = notes, admit
         self._offers: dict[str, Mapping[str, Any]] = {}
-        self.settings = config.settings(root_dir=root_dir)
+        self._use_cases = UseCases(lambda: Environments(config.engine(), self.settings, Jobs()), self.settings, served)
         self._loop = asyncio.new_event_loop()
-        self._environments: Environments | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name="mlenv-kernels", daemon=True)
         self._thread.start()
 
-    async def run(self, work: Callable[[Environments], Coroutine[Any, Any, T]]) -> T:
+    async def run(self, work: Callable[[UseCases], Coroutine[Any, Any, T]]) -> T:
         """Await `work` in the thread's loop from any other; cancelled here, it is cancelled there."""
-        return await asyncio.wrap_future(self._submit(self._with(work)))
+        return await asyncio.wrap_future(self.start(work))
 
-    def start(self, work: Callable[[Environments], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
+    def start(self, work: Callable[[UseCases], Coroutine[Any, Any, T]]) -> concurrent.futures.Future[T]:
         """Run `work` in the thread's loop; it goes on when the caller's loop does not."""
-        return self._submit(self._with(work))
+        return self._submit(work(self._use_cases))
 
     def offer(self, info: Mapping[str, Any]) -> None:
         """The next start of the kernel that this is about, by `get_provisioner_info`, takes over the one that lives."""
@@ -82,19 +86,13 @@ class Background:
     def _submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def _with(self, work: Callable[[Environments], Coroutine[Any, Any, T]]) -> T:
-        if self._environments is None:
-            self._environments = Environments(self._config.engine(), self.settings, Jobs())
-        return await work(self._environments)
-
     async def _close(self) -> None:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         if others:  # one that waits for an engine which does not answer ends when that is let go of
             await asyncio.wait(others, timeout=STOP_SECONDS)
-        if self._environments is not None:
-            await self._environments.close()
+        await self._use_cases.close()
 
 
 class _Files(JupyterApp):
@@ -114,13 +112,13 @@ class _Files(JupyterApp):
 
 
 _lock = threading.Lock()
-_running: dict[str, Background] = {}
-_own: list[Background] = []
+_running: dict[str, LoopThread] = {}
+_own: list[LoopThread] = []
 _process = os.getpid()
 
 
-def shared(config: Config) -> Background:
-    """The background of this process: the server's own settings where a server runs, else configuration files and, on
+def shared(config: Config) -> LoopThread:
+    """The thread of this process: the server's own settings where a server runs, else configuration files and, on
     top, `config`, as whoever starts the kernel has it."""
     with _lock:
         _forget_after_fork()
@@ -128,7 +126,7 @@ def shared(config: Config) -> Background:
             return _own[-1]
         key = json.dumps([config.get("MlenvConfig", {}), jupyter_config_path()], default=repr, sort_keys=True)
         if key not in _running:
-            _running[key] = Background(configured(config))
+            _running[key] = LoopThread(configured(config))
         return _running[key]
 
 
@@ -139,23 +137,23 @@ def configured(config: Config) -> MlenvConfig:
     return MlenvConfig(config=given)
 
 
-def use(config: MlenvConfig, root_dir: str, notes: Notes | None = None, admit: Admit | None = None) -> Background:
-    """From now on kernels of this process have these settings, and `notes` are left about them, until `release`.
+def use(config: MlenvConfig, served: Served, notes: Notes | None = None, admit: Admit | None = None) -> LoopThread:
+    """From now on kernels of this process have a server's use cases, and `notes` are left about them, until `release`.
 
     `admit` is awaited before each start of a kernel, where it was asked for, and raises if it may not be.
     """
     with _lock:
         _forget_after_fork()
-        _own.append(Background(config, root_dir, notes, admit))
+        _own.append(LoopThread(config, served, notes, admit))
         return _own[-1]
 
 
-def release(background: Background) -> None:
+def release(thread: LoopThread) -> None:
     """Take back `use`. Blocks until it is closed."""
     with _lock:
-        if background in _own:
-            _own.remove(background)
-    background.close()
+        if thread in _own:
+            _own.remove(thread)
+    thread.close()
 
 
 @atexit.register
@@ -166,8 +164,8 @@ def close() -> None:
         every = [*_running.values(), *_own]
         _running.clear()
         _own.clear()
-    for background in every:
-        background.close()
+    for thread in every:
+        thread.close()
 
 
 def _forget_after_fork() -> None:

@@ -214,16 +214,11 @@ def _folders(target: KernelTarget, environments: Environments, running: Sequence
 async def _start(
     environments: Environments, preset: Preset, environment: Environment | None, request: StartRequest
 ) -> Environment:
-    if environment is None and not preset.uses_host_python:
+    to_be_made = environment is None or environment.state is State.PENDING  # by a click, say, that waits for a build
+    if to_be_made and not preset.uses_host_python:
         ready = await environments.ready([preset], request.workspace, seconds=None)
         if not ready[preset.name]:
-            raise ImageNotFound(
-                f'The image of the preset "{preset.name}" ({preset.title}) is not ready, and a kernel does not wait '
-                "for a build.",
-                hint=f"Make it ready with `jupyter mlenv start {preset.name}` in {request.workspace}, or with a click "
-                f'on "{preset.title}" in the launcher; then start the kernel again.',
-                details={"preset": preset.name, "workspace": request.workspace},
-            )
+            raise not_ready(preset, request.workspace, being_built=environment is not None)
     unasked = preset.consent is not None  # what it was made from was agreed to; what the files say now was not
     if environment is not None and (
         unasked or (environment.state in (State.STOPPED, State.FAILED) and not environment.job)
@@ -235,6 +230,21 @@ async def _start(
         return await job.wait()
     except AgentUnreachable as error:  # after all the time that a start has
         raise EnvironmentFailed(error.message, hint=error.hint, details=error.details, log=error.log) from error
+
+
+def not_ready(preset: Preset, workspace: str, *, being_built: bool) -> ImageNotFound:
+    """Return why a kernel of this preset cannot start yet, and what to do."""
+    title = f'"{preset.title}"'
+    return ImageNotFound(
+        f'The image of the preset "{preset.name}" ({preset.title}) is '
+        + ("being made ready just now" if being_built else "not ready")
+        + ", and a kernel does not wait for a build.",
+        hint=f"Start the kernel again when {title} runs; its progress is below Running in the left side bar."
+        if being_built
+        else f"Make it ready with `jupyter mlenv start {preset.name}` in {workspace}, or with a click on {title} in "
+        "the launcher; then start the kernel again.",
+        details={"preset": preset.name, "workspace": workspace},
+    )
 
 
 async def _options(environments: Environments, id: str) -> KernelOptions:

@@ -1,6 +1,6 @@
 """The provisioner: jupyter_client's door to kernels in environments.
 
-All that talks to an environment is done by a `RemoteKernel`, in the loop of the process's `Background`. Here is what
+All that talks to an environment is done by a `RemoteKernel`, in the loop of the process's `LoopThread`. Here is what
 jupyter_client wants to know of it, and `poll` only reads that.
 """
 
@@ -19,7 +19,6 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Unicode
 
-from ..environments import Environments
 from ..errors import EnvironmentFailed, MlenvError, NotFound
 from . import connection_file, loop_thread
 from .exit_reason import Exit, log_of, silent
@@ -28,6 +27,7 @@ from .kernelspec import own_argv
 from .launch_info import as_json, environment_variables, inner_connection, socket_prefix
 from .placement import KernelTarget, Placement
 from .remote_kernel import RemoteKernel
+from .use_cases import UseCases
 
 T = TypeVar("T")
 
@@ -119,12 +119,12 @@ class MlenvProvisioner(KernelProvisionerBase):
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Find or start the environment, and decide on the sockets. Raises KernelError."""
-        if self._background.admit is not None:
-            await self._background.admit()
+        if self._thread.admit is not None:
+            await self._thread.admit()
         if self.lost:
             raise self._refused()
         self._folder = str(kwargs.pop("cwd", None) or "")
-        if info := self._background.claim(self._id):
+        if info := self._thread.claim(self._id):
             return await self._take_over(info)
         target = KernelTarget(self.preset, self._folder, self._id, self.workspace, self.name)
         try:
@@ -151,7 +151,7 @@ class MlenvProvisioner(KernelProvisionerBase):
             inner_connection(self.connection_info, self._kernel_name),
             argv=own_argv(cmd) or (),
             env=self._env,
-            grace=self._background.settings.kernel_grace,
+            grace=self._thread.settings.kernel_grace,
             note=self._note(),
         )
         try:
@@ -211,7 +211,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         return {"kernel_id": self._id, "connection_info": as_json(self.connection_info), **where}
 
     def _note(self) -> dict[str, str]:
-        notes = self._background.notes
+        notes = self._thread.notes
         about = {"kernel_name": self._kernel_name, "cwd": self._folder, "env": dict(self._env)}
         return notes.seal({**about, "info": self._info(), "sessions": self.sessions}) if notes else {}
 
@@ -239,24 +239,24 @@ class MlenvProvisioner(KernelProvisionerBase):
         return str(getattr(self.parent, "kernel_name", ""))
 
     @property
-    def _background(self) -> loop_thread.Background:
+    def _thread(self) -> loop_thread.LoopThread:
         return loop_thread.shared(self.config)
 
     async def _run(self, work: Callable[[RemoteKernel], Coroutine[Any, Any, T]]) -> T:
         """Await `work` on the remote kernel, in the loop that it belongs to."""
-        return await self._background.run(lambda environments: work(self._in(environments)))
+        return await self._thread.run(lambda use_cases: work(self._in(use_cases)))
 
-    def _in(self, environments: Environments) -> RemoteKernel:
+    def _in(self, use_cases: UseCases) -> RemoteKernel:
         if self._remote is None:
-            self._remote = RemoteKernel(environments, self._id)
-        self._remote.environments = environments
+            self._remote = RemoteKernel(use_cases, self._id)
+        self._remote.use_cases = use_cases
         return self._remote
 
     async def _end(self, remote: RemoteKernel) -> None:
         await remote.end(self.log)
 
     def _hold(self) -> None:
-        self._life = self._background.start(lambda environments: self._in(environments).follow())
+        self._life = self._thread.start(lambda use_cases: self._in(use_cases).follow())
 
     def _ended(self) -> Exit:
         if self._exit is None:

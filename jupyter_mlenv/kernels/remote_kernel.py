@@ -17,16 +17,17 @@ from . import exit_reason, placement
 from .launch_info import socket_prefix
 from .placement import KernelTarget, Placement
 from .socket_forwarder import PORTS, Address, SocketForwarder, links
+from .use_cases import UseCases
 
 
 class RemoteKernel:
     """A kernel in an environment. All methods belong to one event loop.
 
-    `placement` is None until it has been found, and after its end. `environments` are the use cases of that loop.
+    `placement` is None until it has been found, and after its end. `use_cases` are called from that loop.
     """
 
-    def __init__(self, environments: Environments, id: str) -> None:
-        self.environments, self.id = environments, id
+    def __init__(self, use_cases: UseCases, id: str) -> None:
+        self.use_cases, self.id = use_cases, id
         self.placement: Placement | None = None
         self._target: KernelTarget | None = None
         self._forwarder: SocketForwarder | None = None
@@ -34,7 +35,7 @@ class RemoteKernel:
     async def find(self, target: KernelTarget) -> Placement:
         """Find or start its environment. Raises as `placement.find`."""
         self._target = target
-        self.placement = await placement.find(self.environments, target)
+        self.placement = await self.use_cases.call(lambda environments: placement.find(environments, target))
         return self.placement
 
     async def start(self, request: KernelRequest) -> KernelStarted:
@@ -44,9 +45,9 @@ class RemoteKernel:
         """
         assert self._target is not None
         assert self.placement is not None
-        target, started = self._target, list[KernelStarted]()
+        target, place, started = self._target, self.placement, list[KernelStarted]()
 
-        async def put(place: Placement) -> None:
+        async def put(environments: Environments, place: Placement) -> None:
             try:
                 try:
                     started.append(await place.agent.kernels.start(self.id, request))
@@ -54,7 +55,7 @@ class RemoteKernel:
                     await place.agent.kernels.stop(self.id)
                     started.append(await place.agent.kernels.start(self.id, request))
             except (KernelExited, KernelTimeout) as error:
-                raise await exit_reason.not_started(self.environments, place, error) from error
+                raise await exit_reason.not_started(environments, place, error) from error
             except NoKernelspec as error:
                 raise NoKernelspec(
                     f"The kernel of the preset {target.preset} cannot start in {place.environment}: {error.message}",
@@ -67,12 +68,18 @@ class RemoteKernel:
                     f"jupyter mlenv start {target.preset} --workspace '{place.workspace}' --recreate",
                 ) from error
 
-        self.placement = await placement.run_in(self.environments, target, self.placement, put)
+        self.placement = await self.use_cases.call(
+            lambda environments: placement.run_in(environments, target, place, lambda place: put(environments, place))
+        )
         return started[-1]
 
     async def attach(self, environment_id: str, cwd: str) -> None:
         """Take one that runs already, in this folder. Raises NotFound if it has ended."""
-        environments = self.environments
+        self.placement = await self.use_cases.call(
+            lambda environments: self._attached(environments, environment_id, cwd)
+        )
+
+    async def _attached(self, environments: Environments, environment_id: str, cwd: str) -> Placement:
         environment = await environments.look(environment_id)
         agent = await placement.client(environments, environment)
         if self.id not in [kernel.id for kernel in await agent.kernels.list() if kernel.state != "exited"]:
@@ -80,7 +87,7 @@ class RemoteKernel:
                 f"The kernel {self.id} in the environment {environment_id} has ended.", hint="Start it anew."
             )
         presets, _ = await environments.presets(environment.workspace)
-        self.placement = Placement(
+        return Placement(
             environment_id,
             environment.workspace,
             environment.run_dir,
@@ -131,7 +138,7 @@ class RemoteKernel:
         """Hold it, so that it lives, until it ends."""
         assert self.placement is not None
         place = self.placement
-        return await exit_reason.follow(self.environments, place.environment, place.agent, self.id)
+        return await exit_reason.follow(self.use_cases, place.environment, place.agent, self.id)
 
     async def signal(self, name: str) -> None:
         """Send a signal to its process group, so that what a cell has started hears it too. Raises NotFound."""
@@ -152,7 +159,7 @@ class RemoteKernel:
             await place.agent.kernels.stop(self.id)
         if place.isolated:
             try:
-                await self.environments.remove(place.environment)
+                await self.use_cases.call(lambda environments: environments.remove(place.environment))
             except MlenvError as error:
                 log.warning("The environment %s of an ended kernel stays: %s", place.environment, error.message)
 

@@ -17,6 +17,7 @@ from ..environments.jobs import Jobs
 from ..errors import MlenvError
 from ..kernels import loop_thread
 from ..kernels.signed_record import Notes
+from ..kernels.use_cases import Served
 from ..proxy.handler import Proxy, proxy_handlers
 from ..workers import off_loop
 from . import kernel_recovery, kernel_rights, kernel_websocket, performance, shutdown
@@ -50,7 +51,8 @@ class MlenvExtension(ExtensionApp):
             self.mlenv.engine(), self.mlenv.settings(root_dir=self.server.root_dir), Jobs()
         )
         notes = Notes(self.server.cookie_secret, f"{self.server.base_url} {self.server.root_dir}")
-        self.kernels = loop_thread.use(self.mlenv, self.server.root_dir, notes, kernel_rights.require_execute)
+        served = Served(self.environments, cast(Any, self.server.io_loop).asyncio_loop)
+        self.kernels = loop_thread.use(self.mlenv, served, notes, kernel_rights.require_execute)
         self.kernel_menu = KernelMenu(self.environments, self.log)
         self.settings["mlenv"] = self.environments
         self.proxy = Proxy(self.environments, login_ttl=self.mlenv.login_cache_seconds)

@@ -22,7 +22,7 @@ from jupyter_server.services.sessions.sessionmanager import SessionManager
 from ..agent_client.routes import within
 from ..kernels.kernel_error import KernelError
 from ..kernels.kernelspec import is_ours
-from ..kernels.loop_thread import Background
+from ..kernels.loop_thread import LoopThread
 from ..kernels.orphans import orphans
 from ..kernels.provisioner import MlenvProvisioner
 from ..settings import Settings
@@ -34,13 +34,13 @@ TAKEOVER_TIMEOUT_SECONDS = 5.0
 """Seconds that all of it may keep a server from listening."""
 
 
-def take_over(server: ServerApp, settings: Settings, background: Background) -> None:
+def take_over(server: ServerApp, settings: Settings, thread: LoopThread) -> None:
     """Go on with the kernels of the server's predecessor, and see to it that its successor can. Blocks for a moment
     where there are any."""
     kernels, sessions = server.kernel_manager, server.session_manager
     if not isinstance(kernels, MappingKernelManager) or isinstance(kernels, GatewayMappingKernelManager):
         return  # kernels of another kind of manager, or of another machine
-    work = TakeOver(kernels, sessions, background, server.log)
+    work = TakeOver(kernels, sessions, thread, server.log)
     work.follow()
     if not os.path.isdir(settings.run_root) or not os.listdir(settings.run_root):
         return
@@ -56,11 +56,11 @@ class TakeOver:
     """Keeps the notes of one server, and reads those of its predecessor."""
 
     def __init__(
-        self, kernels: MappingKernelManager, sessions: SessionManager, background: Background, log: logging.Logger
+        self, kernels: MappingKernelManager, sessions: SessionManager, thread: LoopThread, log: logging.Logger
     ) -> None:
         self._kernels: Any = kernels
         self._sessions: Any = sessions
-        self._background, self._log = background, log
+        self._thread, self._log = thread, log
         self._noting = asyncio.Lock()
 
     def follow(self) -> None:
@@ -78,9 +78,9 @@ class TakeOver:
             )
 
     async def _run(self, settings: Settings) -> None:
-        notes = self._background.notes
+        notes = self._thread.notes
         assert notes is not None
-        found = await self._background.run(lambda _: orphans(settings, notes))
+        found = await self._thread.run(lambda _: orphans(settings, notes))
         for outcome in await asyncio.gather(*(self._take(note) for note in found), return_exceptions=True):
             if isinstance(outcome, Exception):  # a kernel that is left over is no reason for a server not to start
                 self._log.error("A kernel of an earlier server cannot be taken over.", exc_info=outcome)
@@ -92,12 +92,12 @@ class TakeOver:
             specs: KernelSpecManager = self._kernels.kernel_spec_manager
             if not is_ours(specs.get_kernel_spec(name).to_dict()):
                 raise NoSuchKernel(name)
-            self._background.offer(note["info"])
+            self._thread.offer(note["info"])
             await self._kernels.start_kernel(
                 kernel_id=id, kernel_name=name, cwd=note["cwd"], env={**os.environ, **note["env"]}
             )
         except (KernelError, NoSuchKernel) as error:
-            self._background.claim(id)
+            self._thread.claim(id)
             self._log.warning("The kernel %s of an earlier server cannot be taken over: %s", id, error)
             return
         for session in note["sessions"]:

@@ -36,6 +36,7 @@ from jupyter_mlenv.errors import (
 )
 from jupyter_mlenv.kernels import placement
 from jupyter_mlenv.kernels.remote_kernel import RemoteKernel
+from jupyter_mlenv.kernels.use_cases import UseCases
 from jupyter_mlenv.planning.model import StartRequest
 from jupyter_mlenv.settings import Settings
 from tests.support.fakes import FakeEngine
@@ -294,7 +295,7 @@ async def test_a_kernel_waits_for_whoever_is_starting_its_environment(
     other = Environments(engine, settings, Jobs())
     async with Locks(settings.run_root).held(made.id, 1):  # as a start holds it
         finding = asyncio.create_task(placement.find(other, wish))
-        again = asyncio.create_task(RemoteKernel(other, "k1").attach(made.id, "/"))
+        again = asyncio.create_task(RemoteKernel(UseCases(lambda: other, settings), "k1").attach(made.id, "/"))
         done, _ = await asyncio.wait([finding, again], timeout=0.5)
         assert not done
     assert (await finding).environment == made.id

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_client.manager import start_new_kernel
+from jupyter_client.manager import KernelManager, start_new_kernel
 
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.model import State
-from jupyter_mlenv.kernels import loop_thread
+from jupyter_mlenv.kernels import loop_thread, use_cases
 from jupyter_mlenv.kernels.kernel_error import KernelError
+from jupyter_mlenv.kernels.use_cases import Served
 from tests.support.docker import DOCKER_SOCKET, Relay
 from tests.support.environments import Named, by_hand, run_files, start
 from tests.support.kernels import Home, attach_kernel, kernel, said
@@ -128,6 +129,26 @@ async def test_a_synchronous_manager_has_kernels_too(
         assert not manager.is_alive()
 
     await asyncio.to_thread(work)
+
+
+async def test_a_server_that_waits_for_a_synchronous_manager_gets_its_kernel(
+    box: str, home: Home, workspace: Path, environments: Environments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an extension may do it: the server's loop stands still until the kernel is there."""
+    monkeypatch.setattr(use_cases, "BUSY_LOOP_SECONDS", 0.2)
+    served = Served(environments, asyncio.get_running_loop())
+    thread = loop_thread.use(home.config, served)
+    try:
+        manager = KernelManager(kernel_name=box)
+        manager.start_kernel(cwd=str(workspace))
+        try:
+            assert manager.is_alive()
+            [environment] = await environments.list()
+            assert environment.state is State.RUNNING
+        finally:
+            manager.shutdown_kernel()
+    finally:
+        await asyncio.to_thread(loop_thread.release, thread)
 
 
 async def test_a_kernel_of_a_stopped_environment_starts_it(
