@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 Header = tuple[str, str]
 
@@ -22,8 +23,8 @@ MAX_HEAD_LINES = 1000
 MAX_REASON_BYTES = 256
 """Bytes of an answer's reason phrase, which nobody needs."""
 
-_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_REQUEST = re.compile(rb"([A-Z]+) (/[\x21-\x7e]*) HTTP/1\.1")
+_STATUS = re.compile(r"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+_REQUEST = re.compile(r"([A-Z]+) (/[\x21-\x7e]*) HTTP/1\.1")
 _FOLD = re.compile(rb"\r\n[\t ]+")  # obs-fold, RFC 9112 5.2
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -37,24 +38,26 @@ LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class ProtocolError(Exception):
-    """The peer did not speak HTTP/1.1; the message says what it sent instead."""
+    """A peer did not speak HTTP/1.1; the message says what it sent instead."""
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """The head of an answer. Names are as the service wrote them, values are decoded as latin-1."""
 
     status: int
     reason: str
     headers: Sequence[Header]
+    names: Sequence[str]  # of the headers, in lower case
     keep_alive: bool
 
     def values(self, name: str) -> list[str]:
-        """All values of the field, whose name is given in lower case."""
-        return [value for key, value in self.headers if key.lower() == name]
+        """Return all values of the field, whose name is given in lower case."""
+        if name not in self.names:
+            return []
+        return [value for key, (_, value) in zip(self.names, self.headers, strict=True) if key == name]
 
     def opens_websocket(self) -> bool:
-        """Is this a 101 that says WebSocket, and nothing else (RFC 6455 4.1)?"""
+        """Return whether this is a 101 that says WebSocket, and nothing else (RFC 6455 4.1)."""
         upgrade = [value.lower() for value in self.values("upgrade")]
         return self.status == 101 and upgrade == ["websocket"] and "upgrade" in options(self.headers, "connection")
 
@@ -68,11 +71,11 @@ class Request:
     headers: Sequence[Header]
 
     def get(self, name: str, default: str = "") -> str:
-        """The first value of the field, whose name is given in lower case."""
+        """Return the first value of the field, whose name is given in lower case."""
         return next((value for key, value in self.headers if key.lower() == name), default)
 
     def upgrades(self) -> bool:
-        """Does it ask for a WebSocket?"""
+        """Return whether it asks for a WebSocket."""
         asked = self.get("upgrade").lower() == "websocket" and "upgrade" in options(self.headers, "connection")
         return asked and self.method == "GET"
 
@@ -81,7 +84,7 @@ class Request:
 
 
 def options(headers: Iterable[Header], name: str) -> frozenset[str]:
-    """The comma-separated members of all fields of this name (in lower case), in lower case."""
+    """Return the comma-separated members of all fields of this name (in lower case), in lower case."""
     return frozenset(
         token.strip().lower() for key, value in headers if key.lower() == name for token in value.split(",")
     )
@@ -91,23 +94,24 @@ def parse_head(data: bytes) -> Head:
     """Parse an answer's head without its final empty line. Raises ProtocolError."""
     if b"\r\n " in data or b"\r\n\t" in data:
         data = _FOLD.sub(b" ", data)
-    first, *lines = data.split(b"\r\n", MAX_HEAD_LINES + 1)
+    first, *lines = data.decode("latin-1").split("\r\n", MAX_HEAD_LINES + 1)
     match = _STATUS.fullmatch(first)
-    if match is None or len(match[3] or b"") > MAX_REASON_BYTES:
+    if match is None or len(match[3] or "") > MAX_REASON_BYTES:
         raise ProtocolError(f"the answer begins with {first[:60]!r}")
     minor, status, reason = match.groups()
     headers = _fields(lines)
-    keep_alive = minor == b"1" and "close" not in options(headers, "connection")
-    return Head(int(status), (reason or b"").decode("latin-1"), headers, keep_alive)
+    names = [name.lower() for name, _ in headers]
+    keep_alive = minor == "1" and not ("connection" in names and "close" in options(headers, "connection"))
+    return Head(int(status), reason or "", headers, names, keep_alive)
 
 
 def parse_request(data: bytes) -> Request:
     """Parse a request's head without its final empty line. Raises ProtocolError."""
-    first, *lines = data.split(b"\r\n", MAX_HEAD_LINES + 1)
+    first, *lines = data.decode("latin-1").split("\r\n", MAX_HEAD_LINES + 1)
     match = _REQUEST.fullmatch(first)
     if match is None:
         raise ProtocolError(f"the request begins with {first[:60]!r}")
-    request = Request(match[1].decode("ascii"), match[2].decode("ascii"), _fields(lines))
+    request = Request(match[1], match[2], _fields(lines))
     names = [name.lower() for name, _ in request.headers]
     if names.count("host") != 1 or names.count("content-length") + names.count("transfer-encoding") > 1:
         raise ProtocolError("the request has more than one Host or length, or no Host")
@@ -118,16 +122,16 @@ def parse_request(data: bytes) -> Request:
     return request
 
 
-def _fields(lines: Sequence[bytes]) -> list[Header]:
-    """The fields of a head. Raises ProtocolError, also for a folded line."""
+def _fields(lines: Sequence[str]) -> list[Header]:
+    """Return the fields of a head. Raises ProtocolError, also for a folded line."""
     if len(lines) > MAX_HEAD_LINES:
         raise ProtocolError("the head has too many lines")
-    headers: list[Header] = []
-    for line in lines:
-        name, colon, value = line.decode("latin-1").partition(":")
-        if not colon:
-            raise ProtocolError(f"the head has a malformed line {line[:60]!r}")
-        headers.append((name, value.strip(BLANK)))
+    parts = [line.partition(":") for line in lines]
+    headers = [(name, value.strip(BLANK)) for name, _, value in parts]
+    if not all(colon for _, colon, _ in parts):
+        raise ProtocolError(
+            f"the head has a malformed line {next(name for name, colon, _ in parts if not colon)[:60]!r}"
+        )
     return checked(headers)
 
 
@@ -137,7 +141,7 @@ def _is_token(name: str) -> bool:
 
 
 def request_head(method: str, target: str, headers: Iterable[Header]) -> bytes:
-    """The bytes of a request's head. Raises ValueError if a value would break out of its line."""
+    """Return the bytes of a request's head. Raises ValueError if a value would break out of its line."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
     text = "\r\n".join(lines)
     if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
@@ -146,7 +150,7 @@ def request_head(method: str, target: str, headers: Iterable[Header]) -> bytes:
 
 
 def checked(headers: Iterable[Header]) -> list[Header]:
-    """The fields, none of which a reader could take for more than one. Raises ProtocolError.
+    """Return the fields, none of which a reader could take for more than one. Raises ProtocolError.
 
     Whatever is read of a head, and whatever is written to a browser, goes through this.
     """
@@ -160,7 +164,7 @@ def checked(headers: Iterable[Header]) -> list[Header]:
 
 
 def response_head(status: int, reason: str, headers: Iterable[Header]) -> bytes:
-    """The bytes of an answer's head. Raises ProtocolError if it would not be one answer's head in any reading."""
+    """Return the bytes of an answer's head. Raises ProtocolError if a reading of them is not one head."""
     if not 100 <= status <= 599 or _CONTROL.search(reason):
         raise ProtocolError("the answer has no usable status line")
     lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in checked(headers)), "", ""]
