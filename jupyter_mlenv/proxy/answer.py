@@ -41,12 +41,12 @@ class Answer:
 
     @property
     def switched(self) -> bool:
-        """What follows the head is no longer HTTP."""
+        """True once a head has ended HTTP: what follows it is another protocol."""
         return self.head is not None and self.head.status == SWITCHING_PROTOCOLS
 
     @property
     def interrupted(self) -> bool:
-        """Part of the body waits for `go_on`, in another turn of the loop."""
+        """True while part of the body waits for `go_on`, in another turn of the loop."""
         return bool(self.pending) and self.head is not None and not self.done and not self.switched
 
     def feed(self, data: bytes) -> None:
@@ -74,7 +74,7 @@ class Answer:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def end(self) -> bool:
-        """The service has closed the connection: return whether that completes the answer."""
+        """Return whether the answer is complete now that the service has closed the connection."""
         if self.head is not None and self._body.end():
             self.done = True
         return self.done

@@ -1,4 +1,4 @@
-"""Who may use the proxy: the outer server's login, its authorization, and the request's origin. And how it says no."""
+"""Admission to the proxy: the outer server's login, its authorization, and the request's origin; and its refusals."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ class AdmissionHandler(JupyterHandler):
             raise why
 
     def check_xsrf_cookie(self) -> None:
-        """Inner applications do not know the outer server's token; `admit` looks at the request's origin instead."""
+        """Check nothing: inner applications do not know the outer server's token, so `admit` looks at the origin."""
 
     @property
     def navigates(self) -> bool:
-        """Does a person's browser open this as a page?"""
+        """Return whether a person's browser opens this as a page."""
         headers = self.request.headers
         if self.request.method not in ("GET", "HEAD") or self.upgrades:
             return False
@@ -78,7 +78,7 @@ class AdmissionHandler(JupyterHandler):
 
     @property
     def upgrades(self) -> bool:
-        """Does this request ask for a WebSocket?"""
+        """Return whether this request asks for a WebSocket."""
         headers = self.request.headers
         return (
             headers.get("Upgrade", "").lower() == "websocket"
@@ -87,7 +87,7 @@ class AdmissionHandler(JupyterHandler):
         )
 
     def answer_error(self, error: MlenvError) -> None:
-        """A page for a browser tab, the error object for a program."""
+        """Answer with a page for a browser tab, or the error object for a program."""
         self.clear()
         super().set_default_headers()
         self.set_status(error.status)
@@ -102,7 +102,7 @@ class AdmissionHandler(JupyterHandler):
             self.write(error.to_json())
 
     def answer_question(self) -> None:
-        """The page that asks the person whether to open this, or goes on by itself if the person has said so."""
+        """Answer with the page that asks whether to open this, or goes on by itself if the person has said so."""
         self.clear()
         super().set_default_headers()
         self.set_header("Cache-Control", "no-store")
@@ -117,4 +117,4 @@ class AdmissionHandler(JupyterHandler):
         self.finish()
 
     def set_default_headers(self) -> None:
-        """None: an answer has the fields that the service gave it."""
+        """Set none: an answer has the fields that the service gave it."""

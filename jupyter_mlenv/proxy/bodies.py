@@ -17,18 +17,18 @@ _HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 
 class Body(Protocol):
-    """Finds the end of a body in a stream of bytes."""
+    """The end of a body in a stream of bytes, found as they arrive."""
 
     done: bool
 
     def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
-        """The pieces of the body in `data`, and what was not looked at. Raises ProtocolError.
+        """Return the pieces of the body in `data`, and what was not looked at. Raises ProtocolError.
 
         What was not looked at lies behind the body's end if it is `done`; if not, it is for the next turn of the loop.
         """
 
     def end(self) -> bool:
-        """The stream has ended: is the body complete?"""
+        """Return whether the body is complete now that the stream has ended."""
 
 
 class LengthBody:
@@ -121,7 +121,7 @@ class ChunkedBody:
 
 
 def body_of(head: Head, method: str) -> Body:
-    """How the body of this answer to `method` is delimited (RFC 9112 6.3). Raises ProtocolError."""
+    """Return the body of this answer to `method`, as it is delimited (RFC 9112 6.3). Raises ProtocolError."""
     if method == "HEAD" or head.status in (204, 304):
         return LengthBody(0)
     codings = head.values("transfer-encoding")
@@ -139,5 +139,5 @@ def body_of(head: Head, method: str) -> Body:
 
 
 def body_of_request(request: Request) -> Body:
-    """How the body of this request is delimited; empty without a length (RFC 9112 6.3)."""
+    """Return the body of this request, as it is delimited; empty without a length (RFC 9112 6.3)."""
     return ChunkedBody() if request.chunked() else LengthBody(int(request.get("content-length", "0")))

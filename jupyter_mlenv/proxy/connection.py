@@ -26,7 +26,7 @@ HEAD_TIMEOUT_SECONDS = 30.0
 
 
 class UpstreamLost(ConnectionError):
-    """The service closed the connection before its answer was complete."""
+    """A service closed its connection before the answer was complete."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -116,7 +116,7 @@ class Connection(asyncio.BufferedProtocol):
         self._fail(UpstreamLost("the exchange was given up"))
 
     def detach(self) -> tuple[socket.socket, bytes]:
-        """After an answer of 101: the socket, now the caller's, and what the service has sent behind the head.
+        """Return the socket after a 101, now the caller's, and what the service has sent behind the head.
 
         A duplicate of the descriptor is returned, since asyncio closes the one it knows. Nothing is lost: reading
         stopped with the head, and asyncio keeps no read buffer of its own.
@@ -129,7 +129,7 @@ class Connection(asyncio.BufferedProtocol):
         return sock, rest
 
     def reusable(self) -> bool:
-        """May another exchange follow on this connection?"""
+        """Return whether another exchange may follow on this connection."""
         return (
             self.done
             and self._sent
@@ -142,7 +142,7 @@ class Connection(asyncio.BufferedProtocol):
         )
 
     def alive(self) -> bool:
-        """Has the service neither closed this idle connection nor spoken out of turn?"""
+        """Return whether the service has neither closed this idle connection nor spoken out of turn."""
         if self._error is not None or self._transport is None or self._transport.is_closing():
             return False
         try:
@@ -258,7 +258,7 @@ class Connection(asyncio.BufferedProtocol):
         self.abort()
 
     def _salvage(self) -> None:
-        """The service answered and closed without reading the whole request: its answer is still in the socket."""
+        """Read the answer of a service that closed without reading the whole request: it is still in the socket."""
         with suppress(OSError, ProtocolError):
             while not self.done and self._answer.held < HIGH_WATER_BYTES and (data := self.sock.recv(READ_BYTES)):
                 self._feed(data)

@@ -1,4 +1,4 @@
-"""Which cookies pass between a browser and an inner application, and how they are confined to its address. Pure."""
+"""Cookies between a browser and an inner application: the ones that pass, confined to its address. Pure."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ COOKIELESS = frozenset(["notebook", "tensorboard"])
 
 @dataclass(frozen=True)
 class CookieRule:
-    """Which cookies belong to the inner application.
+    """The rule about which cookies belong to the inner application.
 
     `login` is the name of the outer server's login cookie; `path` is the endpoint's base URL, to which the inner
     application's cookies are confined; `allowed` is false for an endpoint that has none.
@@ -62,7 +62,7 @@ class CookieRule:
     allowed: bool = True
 
     def inner(self, name: str) -> bool:
-        """May a cookie of this name pass?"""
+        """Return whether a cookie of this name may pass."""
         if not self.allowed or COOKIE_NAME.fullmatch(name) is None:
             return False
         bare = _bare(name)
@@ -70,13 +70,13 @@ class CookieRule:
 
 
 def _bare(name: str) -> str:
-    """The cookie's name in lower case, without the prefixes that browsers know."""
+    """Return the cookie's name in lower case, without the prefixes that browsers know."""
     lower = name.lower()
     return lower[cast(re.Match[str], COOKIE_NAME_PREFIXES.match(lower)).end() :]
 
 
 def confine_cookie(value: str, rule: CookieRule) -> str:
-    """A `Set-Cookie` value whose cookie goes back to this endpoint only; empty if the cookie may not pass.
+    """Return a `Set-Cookie` value whose cookie goes back to this endpoint only; empty if the cookie may not pass.
 
     Read as a browser reads it (RFC 6265bis 5.6), and made anew from what was read.
     """
@@ -97,6 +97,6 @@ def confine_cookie(value: str, rule: CookieRule) -> str:
 
 
 def inner_cookies(header: str, rule: CookieRule) -> list[tuple[str, str]]:
-    """Names and values of the cookies in a `Cookie` field that may reach the inner application."""
+    """Return names and values of the cookies in a `Cookie` field that may reach the inner application."""
     pairs = [part.strip().partition("=") for part in header.split(";")]
     return [(name.strip(), value) for name, mark, value in pairs if mark and rule.inner(name.strip())]

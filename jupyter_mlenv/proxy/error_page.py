@@ -1,4 +1,4 @@
-"""What a browser tab shows when the proxy has no answer from the container. Pure."""
+"""The page in a browser tab when the proxy has no answer from the container. Pure."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ CONFIRM_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors
 
 
 def error_page(error: MlenvError) -> str:
-    """The page for an error: what happened, what to do now, the log's last lines if there are any."""
+    """Return the page for an error: what happened, what to do now, the log's last lines if there are any."""
     return _PAGE.format(
         refresh="",
         address="",
@@ -69,7 +69,7 @@ def error_page(error: MlenvError) -> str:
 
 
 def confirm_page(endpoint: str, environment: str, onward: str = "") -> str:
-    """The page that asks before another web site's link opens something; its own link comes from this server.
+    """Return the page that asks before another web site's link opens something; its own link comes from this server.
 
     With an address it goes `onward` without being asked.
     """

@@ -45,7 +45,7 @@ class Exchange:
     cross_origin: bool = False
 
     def request(self, method: str, headers: Sequence[Header], *, upgrade: bool = False, chunked: bool = False) -> bytes:
-        """The head for the service. Raises ProtocolError if the request cannot be passed on as one."""
+        """Return the head for the service. Raises ProtocolError if the request cannot be passed on as one."""
         kept = scrub.request_headers(headers, self.cookies, self.client)
         if upgrade:
             kept += [("Connection", "Upgrade"), ("Upgrade", "websocket")]
@@ -57,7 +57,7 @@ class Exchange:
             raise ProtocolError(str(error)) from error
 
     def answer(self, head: Head) -> list[Header]:
-        """The fields for the browser, all but those of framing and connection. Raises ProtocolError."""
+        """Return the fields for the browser, all but those of framing and connection. Raises ProtocolError."""
         kept = scrub.response_headers(head.headers, self.cookies, cross_origin=self.cross_origin)
         if head.status == NO_CONTENT or head.values("transfer-encoding"):
             kept = [(name, value) for name, value in kept if name.lower() != "content-length"]
@@ -68,7 +68,7 @@ class Exchange:
         return checked(kept)
 
     def switch(self, head: Head) -> bytes:
-        """The head of a 101 for the browser. Raises ProtocolError."""
+        """Return the head of a 101 for the browser. Raises ProtocolError."""
         kept = scrub.response_headers(head.headers, self.cookies)
         kept += [("Connection", "Upgrade"), ("Upgrade", "websocket")]
         return response_head(101, head.reason or "Switching Protocols", kept)
@@ -76,12 +76,12 @@ class Exchange:
 
 @lru_cache(maxsize=16)
 def framing(policy: str) -> str:
-    """What the outer server's own policy says about frames."""
+    """Return the part of the outer server's own policy that is about frames."""
     return next((part.strip() for part in policy.split(";") if "frame-ancestors" in part), FRAMED_BY_SELF)
 
 
 def in_sandbox(endpoint: str, rest: str) -> bool:
-    """Does this address below the endpoint's show what lies in the project, which must not run in the outer origin?"""
+    """Return whether this address below the endpoint's shows project files, which must not run in the outer origin."""
     if endpoint != "notebook":
         return False
     return unquote(rest.partition("?")[0]).lstrip("/").partition("/")[0] in SANDBOXED_FOLDERS

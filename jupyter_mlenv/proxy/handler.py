@@ -130,7 +130,7 @@ class ProxyHandler(AdmissionHandler):
             self.connection.close()
 
     def on_connection_close(self) -> None:
-        """The browser is gone: let go of the service at once."""
+        """Let go of the service at once: the browser is gone."""
         self.gone = True
         if self.upstream is not None:
             self.upstream.abort()
@@ -217,7 +217,7 @@ class ProxyHandler(AdmissionHandler):
         self._transforms = []  # tornado would compress what the service chose not to.
 
     def _switch(self, head: Head) -> None:
-        """Both sides agreed to speak something else: join their sockets."""
+        """Join the sockets of both sides, which agreed to speak something else."""
         answer = self.exchange.switch(head)
         sock, rest = cast(Connection, self.upstream).detach()
         answer += rest
@@ -253,7 +253,7 @@ class ProxyHandler(AdmissionHandler):
         return cast(HTTP1Connection, self.request.connection)
 
     def compute_etag(self) -> None:
-        """Validators are the service's business."""
+        """Compute none: validators are the service's business."""
 
     def check_etag_header(self) -> bool:
         return False

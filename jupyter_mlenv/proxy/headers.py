@@ -1,4 +1,4 @@
-"""What may pass between a browser and a container: header, cookie and query rules. Pure.
+"""The rules about what passes between a browser and a container: headers, cookies and queries. Pure.
 
 Towards the container nothing passes that would let it act as the person on the outer server. Towards the browser
 nothing passes that would change the outer server's state there (its cookies, its site-wide policies).
@@ -159,7 +159,7 @@ PROXY_COMMAND_PREFIXES = (
 
 @dataclass(frozen=True)
 class Client:
-    """Who asks: the host and scheme in the browser's address bar, as far as the outer server knows them, and its IP."""
+    """The one who asks: host and scheme in the browser's address bar, as far as the outer server knows, and its IP."""
 
     host: str
     scheme: str
@@ -167,7 +167,7 @@ class Client:
 
 
 def scrub_target(target: str) -> str:
-    """The request target without the outer server's query arguments, otherwise byte for byte the same."""
+    """Return the request target without the outer server's query arguments, otherwise byte for byte the same."""
     path, mark, query = target.partition("?")
     if not mark or not ("token" in query or "_xsrf" in query or "%" in query):
         return target
@@ -180,7 +180,7 @@ def scrub_target(target: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _kind(name: str) -> str:
-    """What is done with a request field of this name: "cookie", "double", "drop", "referer" or "keep"."""
+    """Return what is done with a request field of this name: "cookie", "double", "drop", "referer" or "keep"."""
     lower = name.lower()
     plain = lower.replace("_", "-")
     if lower == "cookie":
@@ -195,7 +195,7 @@ def _kind(name: str) -> str:
 
 
 def request_headers(headers: Sequence[Header], cookies: CookieRule, client: Client) -> list[Header]:
-    """The fields that the container sees, without hop-by-hop fields; `X-Forwarded-*` are ours alone."""
+    """Return the fields that the container sees, without hop-by-hop fields; `X-Forwarded-*` are ours alone."""
     dropped = options(headers, "connection") - NEVER_NAMED
     kept: list[Header] = []
     own_cookies: list[tuple[str, str]] = []
@@ -231,7 +231,7 @@ _REFERRER = {"no-referrer": "same-origin"}
 
 @lru_cache(maxsize=4096)
 def _passes(name: str) -> bool:
-    """May an answer have a field of this name?"""
+    """Return whether an answer may have a field of this name."""
     lower = name.lower()
     plain = lower.replace("_", "-")
     if lower in HOP_BY_HOP or plain in ORIGIN_WIDE or plain.startswith(PROXY_COMMAND_PREFIXES):
@@ -240,7 +240,7 @@ def _passes(name: str) -> bool:
 
 
 def response_headers(headers: Sequence[Header], cookies: CookieRule, *, cross_origin: bool = False) -> list[Header]:
-    """The fields that the browser sees, without hop-by-hop fields.
+    """Return the fields that the browser sees, without hop-by-hop fields.
 
     `cross_origin`: the outer server's own settings let the asking origin read answers, so the service's word on that
     counts, too.

@@ -1,4 +1,4 @@
-"""Serves one endpoint of an environment to a browser on this machine, when no Jupyter server does.
+"""A server of one endpoint of an environment for a browser on this machine, where no Jupyter server is.
 
 The address holds a secret, and only a request that names it is relayed. What passes, either way, is decided as in the
 server's own proxy (`proxy/exchange.py`, `proxy/connection.py`): browsers send cookies to every port of a host, so what
@@ -44,12 +44,12 @@ Connect = Callable[[], Awaitable[socket.socket]]
 
 
 def new_secret() -> str:
-    """A base URL that nobody can guess (32 random bytes)."""
+    """Return a base URL that nobody can guess (32 random bytes)."""
     return f"/{secrets.token_urlsafe(32)}/"
 
 
 class Refused(Exception):
-    """What is answered instead of relaying: a status with its phrase, and a text."""
+    """An answer instead of relaying: a status with its phrase, and a text."""
 
     def __init__(self, status: int, phrase: str, text: str = "") -> None:
         self.status, self.phrase, self.text = status, phrase, text
@@ -66,7 +66,7 @@ class Refused(Exception):
 
 
 class LocalServer:
-    """Listens on 127.0.0.1 and relays requests that know `secret` (a base URL) to what `connect` gives.
+    """A listener on 127.0.0.1 that relays requests which know `secret` (a base URL) to what `connect` gives.
 
     `cookies` are the rules for the endpoint behind it, as in the server's proxy; their path is the endpoint's address,
     and nothing else is served.
@@ -82,7 +82,7 @@ class LocalServer:
         self._listener: socket.socket | None = None
 
     async def start(self, port: int = 0) -> int:
-        """Listen; the port. Raises OSError if it is taken."""
+        """Listen, and return the port. Raises OSError if it is taken."""
         self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self._listener.setblocking(False)
         self._spawn(self._accept(self._listener))
@@ -167,7 +167,7 @@ class _Relayed:
             connection.abort()
 
     async def _head(self) -> tuple[bytes, bytes]:
-        """The request's head, and what has come behind it; two empty texts if there is none."""
+        """Return the request's head, and what has come behind it; two empty texts if there is none."""
         data = bytearray()
         while (stop := data.find(b"\r\n\r\n")) < 0:
             if len(data) >= MAX_REQUEST_HEAD_BYTES:
@@ -179,7 +179,7 @@ class _Relayed:
         return bytes(data[:stop]), bytes(data[stop + 4 :])
 
     def _admitted(self, head: bytes) -> Request:
-        """The request, which knows the address and comes from no other site. Raises Refused."""
+        """Return the request, which knows the address and comes from no other site. Raises Refused."""
         target = head.partition(b"\r\n")[0].partition(b" ")[2]
         if not secrets.compare_digest(target[: len(self._server._secret)], self._server._secret.encode()):
             raise Refused(404, "Not Found")
@@ -201,7 +201,7 @@ class _Relayed:
         return request
 
     async def _send(self, connection: Connection, request: Request, data: bytes) -> None:
-        """The request's body. What follows it is nobody's; a browser that leaves lets go of the service."""
+        """Send the request's body. What follows it is nobody's; a browser that leaves lets go of the service."""
         body = body_of_request(request)
         if not body.done and request.get("expect").lower() == "100-continue":
             await self._loop.sock_sendall(self._client, response_head(100, "Continue", []))

@@ -1,4 +1,4 @@
-"""Who is logged in, remembered for a few seconds: asking the identity provider costs as much as forwarding does."""
+"""Logins, remembered for a few seconds: asking the identity provider costs as much as forwarding does."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Login:
 
 
 def login_key(request: HTTPServerRequest, identity_provider: object) -> Hashable:
-    """Two requests with the same key carry the same credentials from the same client."""
+    """Return a key: two requests that have the same carry the same credentials from the same client."""
     query = request.query
     plain = "token" not in query and "%" not in query
     if plain and type(identity_provider).__module__.startswith(TOKEN_ONLY_PROVIDERS):

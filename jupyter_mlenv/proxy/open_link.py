@@ -13,14 +13,14 @@ ARGUMENT = "mlenv-open"
 
 
 def sealed(token: str, target: str) -> str:
-    """The path and query with a seal; unchanged where there is no token, or a fragment."""
+    """Return the path and query with a seal; unchanged where there is no token, or a fragment."""
     if not token or "#" in target:
         return target
     return f"{target}{'&' if '?' in target else '?'}{ARGUMENT}={_seal(token, target)}"
 
 
 def opened(token: str, target: str) -> str:
-    """The path and query that was sealed; empty if this is none."""
+    """Return the path and query that was sealed; empty if this is none."""
     plain, mark, seal = target.rpartition(f"{ARGUMENT}=")
     plain = plain[:-1]
     if not token or not mark or not seal.isascii():

@@ -1,4 +1,4 @@
-"""Which requests another web site may have caused. Pure.
+"""The origins of requests: the ones that another web site may have caused. Pure.
 
 The proxied application does not know the outer server's XSRF token, so the token cannot be asked for; who caused a
 request is judged by `Origin`, `Referer` and `Sec-Fetch-Site` instead, which a page cannot forge (they are forbidden
@@ -35,7 +35,7 @@ class OriginPolicy:
     allow_origin_pat: str | None = None
 
     def allows(self, origin: str, *, unsafe: bool) -> bool:
-        """May pages of this foreign origin (lower case) cause such requests?"""
+        """Return whether pages of this foreign origin (lower case) may cause such requests."""
         if self.allow_origin == "*":
             return not unsafe
         if self.allow_origin:
@@ -43,13 +43,13 @@ class OriginPolicy:
         return bool(self.allow_origin_pat and re.fullmatch(self.allow_origin_pat, origin))
 
     def lets_read(self, headers: Mapping[str, str]) -> bool:
-        """Does the page that asks have an origin of its own, which may read answers?"""
+        """Return whether the page that asks has an origin of its own, which may read answers."""
         origin = headers.get("Origin", "").lower()
         return bool(origin) and self.allows(origin, unsafe=False)
 
 
 def source(headers: Mapping[str, str]) -> str:
-    """Who caused a request: a page of this server or the person (`OWN`), another site (`FOREIGN`), or `UNKNOWN`."""
+    """Return who caused a request: a page of this server or a person (`OWN`), another site (`FOREIGN`), `UNKNOWN`."""
     site = headers.get("Sec-Fetch-Site", "")
     if site:
         return OWN if site in ("same-origin", "none") else FOREIGN
@@ -60,7 +60,7 @@ def source(headers: Mapping[str, str]) -> str:
 
 
 def navigation(method: str, headers: Mapping[str, str]) -> bool:
-    """Does a browser open this as a page, in a tab as far as it says so?"""
+    """Return whether a browser opens this as a page, in a tab as far as it says so."""
     if method != "GET":
         return False
     mode = headers.get("Sec-Fetch-Mode")
@@ -70,7 +70,7 @@ def navigation(method: str, headers: Mapping[str, str]) -> bool:
 
 
 def refusal(method: str, upgrade: bool, headers: Mapping[str, str], policy: OriginPolicy) -> str:
-    """Why a cookie-authenticated request is refused; empty if it may pass. `headers` is case-insensitive."""
+    """Return why a cookie-authenticated request is refused; empty if it may pass. `headers` is case-insensitive."""
     origin = _origin(headers)
     if method in SAFE_METHODS and not upgrade:
         who = source(headers)
@@ -96,7 +96,7 @@ def refusal(method: str, upgrade: bool, headers: Mapping[str, str], policy: Orig
 
 
 def needs_click(method: str, headers: Mapping[str, str], query: str, policy: OriginPolicy) -> bool:
-    """Must a person confirm that this page is to be opened, since another web site may have sent the browser here?
+    """Return whether a person has to confirm this page, since another web site may have sent the browser here.
 
     Where nobody can tell (plain http, no Referer: a typed address looks the same) a bare address needs no click.
     """
@@ -110,7 +110,7 @@ def needs_click(method: str, headers: Mapping[str, str], query: str, policy: Ori
 
 
 def foreign(headers: Mapping[str, str]) -> bool:
-    """Does the request say that another site caused it? One that was opened as a page does not count."""
+    """Return whether the request says that another site caused it. One that was opened as a page does not count."""
     origin = headers.get("Origin")
     if origin is not None and _netloc(origin.lower()) != headers.get("Host", "").lower():
         return True
@@ -118,7 +118,7 @@ def foreign(headers: Mapping[str, str]) -> bool:
 
 
 def _origin(headers: Mapping[str, str]) -> str:
-    """`Origin`, else the origin of `Referer`, in lower case; empty if neither is there."""
+    """Return `Origin`, else the origin of `Referer`, in lower case; empty if neither is there."""
     origin = headers.get("Origin")
     if origin is None:
         referer = headers.get("Referer")
@@ -129,7 +129,7 @@ def _origin(headers: Mapping[str, str]) -> str:
 
 
 def _netloc(url: str) -> str:
-    """Host and port of a URL, empty if it has none."""
+    """Return host and port of a URL, empty if it has none."""
     try:
         return urlsplit(url).netloc
     except ValueError:

@@ -41,7 +41,7 @@ class Splices:
         splice.start(to_client, to_upstream)
 
     def stream(self, client: IOStream, upstream: socket.socket, to_client: bytes) -> None:
-        """The same with a client that speaks TLS, through tornado's stream."""
+        """Take a socket over and a client that speaks TLS, through tornado's stream."""
         task = asyncio.get_running_loop().create_task(_splice_stream(client, upstream, to_client, self.activity))
         self._open.add(task)
         task.add_done_callback(self._open.discard)
@@ -89,7 +89,7 @@ class Splice:
         self._up.start(to_upstream)
 
     def half_done(self) -> None:
-        """One direction has ended and all of it was delivered."""
+        """Note that one direction has ended and all of it was delivered."""
         if self._down.done and self._up.done:
             self.close()
         elif self._down.done and self._linger is None and not self._closed:
@@ -199,7 +199,7 @@ class _Half:
 async def _splice_stream(
     client: IOStream, upstream: socket.socket, to_client: bytes, activity: Callable[[], None]
 ) -> None:
-    """The TLS case. A TLS stream cannot be closed by half, so the first end closes both."""
+    """Join a socket and a TLS stream, which cannot be closed by half, so the first end closes both."""
     loop = asyncio.get_running_loop()
 
     async def down() -> None:
@@ -227,7 +227,7 @@ async def _splice_stream(
 
 
 def take_over(stream: IOStream) -> tuple[socket.socket, bytes]:
-    """The socket of a detached plain stream, and what tornado had already read from it. Raises StreamClosedError.
+    """Return the socket of a detached plain stream, and what tornado had read from it. Raises StreamClosedError.
 
     A duplicate of the descriptor is returned, since closing the stream is the one public way to make tornado let go.
     """

@@ -27,7 +27,7 @@ class Proxy:
         self.activity: dict[str, datetime] = {}
 
     def touch(self) -> None:
-        """Proxied traffic counts as activity, so that an idle-culler does not stop the server under it."""
+        """Count proxied traffic as activity, so that an idle-culler does not stop the server under it."""
         self.activity["mlenv"] = datetime.now(timezone.utc)
 
     async def close(self) -> None:
