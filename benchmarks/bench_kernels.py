@@ -28,7 +28,7 @@ from benchmarks._common import Comparison, new_owner
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "9"))
 MANY = 30
 EXECUTIONS = 200
-PATIENCE = 30.0  # seconds after which one of many kernels counts as failed
+TIMEOUT_SECONDS = 30.0  # seconds after which one of many kernels counts as failed
 LOCAL, OURS = "python3", "mlenv-host"
 now = time.perf_counter
 
@@ -200,7 +200,7 @@ class Bench:
             for name, taken in times.items():
                 kernels = [Kernel(name, self.workspace) for _ in range(MANY)]
                 began = now()
-                starts = (asyncio.wait_for(kernel.start(), PATIENCE) for kernel in kernels)
+                starts = (asyncio.wait_for(kernel.start(), TIMEOUT_SECONDS) for kernel in kernels)
                 answers = await asyncio.gather(*starts, return_exceptions=True)
                 failed = [answer for answer in answers if isinstance(answer, BaseException)]
                 # Local kernels choose their ports and bind them later, so that two may have chosen the same one.

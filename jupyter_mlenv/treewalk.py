@@ -18,16 +18,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-TEXT_LIMIT = 1 << 20
+MAX_TEXT_BYTES = 1 << 20
 """Bytes of a Dockerfile, a requirements file or a `.dockerignore`; those of large projects have 100,000."""
 
-LINKS = 40
+MAX_LINKS = 40
 """Links on the way to one file, as the kernel allows."""
 
-DEPTH = 256
+MAX_DEPTH = 256
 """Folders in one another, each of which costs a descriptor while it is walked; `node_modules` reaches 30."""
 
-EVERY = 256
+ENTRIES_PER_LOOK = 256
 """Entries between two looks at the time."""
 
 _PATH = getattr(os, "O_PATH", os.O_RDONLY)  # a folder on the way need not be readable
@@ -65,12 +65,12 @@ def root_of(path: str, workspace: str) -> str:
     return workspace if inside else "/"
 
 
-def read_text(root: str, path: str, limit: int = TEXT_LIMIT) -> str:
+def read_text(root: str, path: str, limit: int = MAX_TEXT_BYTES) -> str:
     """The UTF-8 text of a regular file. Raises what `read_bytes` raises, and UnicodeDecodeError."""
     return read_bytes(root, path, limit).decode()
 
 
-def read_bytes(root: str, path: str, limit: int = TEXT_LIMIT) -> bytes:
+def read_bytes(root: str, path: str, limit: int = MAX_TEXT_BYTES) -> bytes:
     """The content of a regular file below `root`, at most `limit` bytes.
 
     Parameters
@@ -162,7 +162,7 @@ def walk(top: int, choose: Choice, state: Any, *, pause: Callable[[], None], str
                 os.close(waiting.pop()[0])
                 continue
             looked += 1
-            if looked % EVERY == 0:
+            if looked % ENTRIES_PER_LOOK == 0:
                 pause()
             path = f"{prefix}{name}"
             try:
@@ -175,8 +175,8 @@ def walk(top: int, choose: Choice, state: Any, *, pause: Callable[[], None], str
             if wanted:
                 yield Entry(path, name, folder, status)
             if is_folder and own is not None:
-                if len(waiting) >= DEPTH:
-                    raise OSError(errno.ENAMETOOLONG, f"more than {DEPTH} folders lie in one another", path)
+                if len(waiting) >= MAX_DEPTH:
+                    raise OSError(errno.ENAMETOOLONG, f"more than {MAX_DEPTH} folders lie in one another", path)
                 try:
                     inner = os.open(name, _LIST, dir_fd=folder)
                 except OSError as error:
@@ -234,7 +234,7 @@ def _beneath(root: str, path: str, flags: int) -> int:
                     raise
                 target = _target(name, folders[-1], error)
             links += 1
-            if links > LINKS:
+            if links > MAX_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             if os.path.isabs(target):
                 try:

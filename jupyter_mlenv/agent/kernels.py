@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .process import Child
     from .runtime import Runtime
 
-DEAD_KERNELS = 100  # exited kernels that can still be asked about
+DEAD_KERNELS_KEPT = 100  # exited kernels that can still be asked about
 IPYKERNEL = ("-m", "ipykernel_launcher")
 LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kernel_process", "launch.py")
 
@@ -89,7 +89,7 @@ class Kernels:
             self.look_up(request)
         kernel = self.all[id] = Kernel(id, request, self.runtime.run_dir)
         dead = [old.id for old in self.all.values() if old.exited()]
-        for name in dead[:-DEAD_KERNELS]:
+        for name in dead[:-DEAD_KERNELS_KEPT]:
             del self.all[name]
         self.loop.spawn(self.run(kernel))
         await until(kernel.changed, lambda: kernel.state != "starting")

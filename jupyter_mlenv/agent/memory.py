@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-UNLIMITED = 1 << 60  # version 1 of cgroups says "no limit" with a number near 2^63
+UNLIMITED_BYTES = 1 << 60  # version 1 of cgroups says "no limit" with a number near 2^63
 
 
 class Memory:
@@ -73,7 +73,7 @@ def parse_counter(text: str, name: str) -> int:
 def parse_limit(text: str) -> int | None:
     """`memory.max` or `memory.limit_in_bytes` in bytes; None for no limit."""
     number = text.strip()
-    return int(number) if number.isdigit() and int(number) < UNLIMITED else None
+    return int(number) if number.isdigit() and int(number) < UNLIMITED_BYTES else None
 
 
 def read(path: str) -> str:

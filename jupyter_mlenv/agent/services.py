@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .process import Child
     from .runtime import Runtime
 
-DEAD_SERVICES = 100  # exited services whose log is kept
+DEAD_SERVICES_KEPT = 100  # exited services whose log is kept
 
 
 class Service(LoggedProcess):
@@ -106,7 +106,7 @@ class Services:
         self.all.pop(key, None)
         self.all[key] = service
         dead = [name for name, old in self.all.items() if old.exited()]
-        for name in dead[:-DEAD_SERVICES]:
+        for name in dead[:-DEAD_SERVICES_KEPT]:
             del self.all[name]
         options: dict[str, Any] = {
             "env": environ,

@@ -15,22 +15,22 @@ T = TypeVar("T")
 STATES = ("starting", "ready", "exited")
 """States of services and kernels."""
 
-PARTS = 100_000
+MAX_VALUES = 100_000
 """Values in one answer: as many are read in some 15 ms, and the largest honest answer has a tenth of them."""
 
-DIGITS = 20
+MAX_DIGITS = 20
 """Digits of a number; 64 bits have as many."""
 
-WORD = 4096
+MAX_WORD_CHARS = 4096
 """Characters of a text that is no line of a log; a path has as many."""
 
-LINES = 1000
+MAX_LOG_LINES = 1000
 """Lines of a log; the agent keeps 500."""
 
 
 def parse(text: bytes) -> dict[str, Any]:
     """The JSON object of this text; without NaN, endless numbers, or more values or levels than an agent needs."""
-    if text.count(b",") + text.count(b"[") + text.count(b"{") > PARTS:
+    if text.count(b",") + text.count(b"[") + text.count(b"{") > MAX_VALUES:
         raise ValueError("it has too many parts")
     try:
         value = json.loads(text.decode(), parse_int=_int, parse_float=_float, parse_constant=_constant)
@@ -49,7 +49,7 @@ def record(value: object) -> dict[str, Any]:
 def word(answer: Mapping[str, Any], name: str, default: str | None = None) -> str:
     """A text of one line that can be shown and sent."""
     value = answer.get(name, default)
-    if not isinstance(value, str) or len(value) > WORD or not value.isprintable():
+    if not isinstance(value, str) or len(value) > MAX_WORD_CHARS or not value.isprintable():
         raise ValueError(f"{name} is no text")
     return value
 
@@ -57,7 +57,7 @@ def word(answer: Mapping[str, Any], name: str, default: str | None = None) -> st
 def words(answer: Mapping[str, Any], name: str) -> list[str]:
     """The lines of a log; none where it is missing."""
     value = answer.get(name, [])
-    if not isinstance(value, list) or len(value) > LINES or not all(isinstance(line, str) for line in value):
+    if not isinstance(value, list) or len(value) > MAX_LOG_LINES or not all(isinstance(line, str) for line in value):
         raise ValueError(f"{name} is no list of lines")
     return [line.encode("utf-8", "replace").decode() for line in value]
 
@@ -103,11 +103,11 @@ def facts(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(text: str) -> str:
-    return text[:WORD].encode("utf-8", "replace").decode()
+    return text[:MAX_WORD_CHARS].encode("utf-8", "replace").decode()
 
 
 def _int(text: str) -> int:
-    if len(text) > DIGITS:
+    if len(text) > MAX_DIGITS:
         raise ValueError("a number has too many digits")
     return int(text)
 

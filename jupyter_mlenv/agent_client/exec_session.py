@@ -7,10 +7,10 @@ from typing import Literal
 
 from ..errors import AgentUnreachable
 
-STDIN_CHUNK = 1 << 16
+STDIN_CHUNK_BYTES = 1 << 16
 """Bytes of input per frame; the agent refuses more than 1 MiB."""
 
-LONGEST = 1 << 20
+MAX_FRAME_BYTES = 1 << 20
 """Bytes of a frame of output; the agent sends 64 KiB at once."""
 
 STDIN, RESIZE, SIGNAL = 0, 1, 2
@@ -57,8 +57,8 @@ class ExecSession:
 
     async def write(self, data: bytes) -> None:
         """Input for the command; returns when the agent has room for more. Writing to an ended one is no error."""
-        for start in range(0, len(data), STDIN_CHUNK):
-            await self._send(STDIN, data[start : start + STDIN_CHUNK])
+        for start in range(0, len(data), STDIN_CHUNK_BYTES):
+            await self._send(STDIN, data[start : start + STDIN_CHUNK_BYTES])
 
     async def write_eof(self) -> None:
         """The end of the input; on a terminal, what Ctrl+D types."""
@@ -96,6 +96,6 @@ class ExecSession:
 def _size(head: bytes) -> int:
     """Return the size of a frame's payload, in bytes. Raises ValueError for a frame that no agent of ours sends."""
     kind, size = head[0], int.from_bytes(head[1:], "big")
-    if (kind == EXIT and size == 4) or (kind in (STDOUT, STDERR) and 0 < size <= LONGEST):
+    if (kind == EXIT and size == 4) or (kind in (STDOUT, STDERR) and 0 < size <= MAX_FRAME_BYTES):
         return size
     raise ValueError("this is not the agent's protocol")

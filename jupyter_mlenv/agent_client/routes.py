@@ -21,7 +21,7 @@ T = TypeVar("T")
 KEEP_ALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds of silence before the first question to the other side, seconds between questions, how many (tcp(7))."""
 
-HEAD_LIMIT = 65536
+MAX_HEAD_BYTES = 65536
 """Bytes of an answer's head."""
 
 
@@ -211,7 +211,7 @@ async def _read_head(sock: socket.socket) -> tuple[bytes, list[int]]:
     """An answer's head, of which not one byte more is taken, and the descriptors that came with it."""
     head, numbers = b"", list[int]()
     try:
-        while not head.endswith(b"\r\n\r\n") and len(head) < HEAD_LIMIT and len(numbers) < 2:
+        while not head.endswith(b"\r\n\r\n") and len(head) < MAX_HEAD_BYTES and len(numbers) < 2:
             await _readable(sock)
             try:
                 # What follows the head belongs to the caller: look first, then take as much as the head's.

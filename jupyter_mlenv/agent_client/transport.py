@@ -22,7 +22,7 @@ from ..errors import (
     ServiceTimeout,
 )
 from . import answers
-from .routes import HEAD_LIMIT, TcpRoute, UnixRoute, connect, unreachable, within
+from .routes import MAX_HEAD_BYTES, TcpRoute, UnixRoute, connect, unreachable, within
 
 T = TypeVar("T")
 
@@ -129,7 +129,7 @@ class Transport:
 async def read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
     """Return status and lower-case headers. Raises ValueError, asyncio.IncompleteReadError."""
     head = await reader.readuntil(b"\r\n\r\n")
-    if len(head) > HEAD_LIMIT:
+    if len(head) > MAX_HEAD_BYTES:
         raise ValueError("its head is too long")
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ", 2)

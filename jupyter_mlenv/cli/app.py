@@ -77,7 +77,7 @@ class MlenvApp(JupyterApp):
             print("usage: jupyter mlenv COMMAND …", file=sys.stderr)
             print(f"error: there is no {kind} {word}" + (f"; did you mean {guess}?" if guess else ""), file=sys.stderr)
             print("See `jupyter mlenv --help`.", file=sys.stderr)
-        self.exit(arguments.USAGE)
+        self.exit(arguments.EXIT_USAGE)
 
 
 def help_lines() -> list[str]:

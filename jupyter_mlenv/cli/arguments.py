@@ -16,7 +16,7 @@ from ..engines.model import Mount
 from ..errors import RequestInvalid
 from ..sizes import SMALLEST_MEMORY_BYTES, parse_size
 
-USAGE = 2
+EXIT_USAGE = 2
 """Exit status for a call that is wrong in itself, as argparse and most Unix programs have it."""
 
 _TRAIT = re.compile(r"--?(?P<cls>[A-Z]\w*)\.(?P<trait>\w+)(?P<value>=.*)?", re.DOTALL)
@@ -89,7 +89,7 @@ class Parser(argparse.ArgumentParser):
         """Say what is wrong, how it is used and where help is."""
         message = message.replace("the following arguments are required: ", "missing: ")
         self.print_usage(sys.stderr)
-        self.exit(USAGE, f"error: {message}\nSee `{self.prog} --help`.\n")
+        self.exit(EXIT_USAGE, f"error: {message}\nSee `{self.prog} --help`.\n")
 
 
 def memory(text: str) -> int:

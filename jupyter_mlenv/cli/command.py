@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..environments import Environments
     from ..environments.job import Job
 
-CANCELLED = 130
+EXIT_CANCELLED = 130
 """Exit status after Ctrl-C: 128 + SIGINT, as shells have it."""
 
 CONFIG_HELP = """\
@@ -135,10 +135,10 @@ class Command(JupyterApp):
             if getattr(self.args, "json", False):
                 output.write_json(error.to_json())
             output.write_error(error)
-            return CANCELLED if isinstance(error, JobCancelled) else 1
+            return EXIT_CANCELLED if isinstance(error, JobCancelled) else 1
         except (KeyboardInterrupt, asyncio.CancelledError):
             output.write("Cancelled.", stream=sys.stderr)
-            return CANCELLED
+            return EXIT_CANCELLED
 
     @asynccontextmanager
     async def environments(self) -> AsyncIterator[Environments]:

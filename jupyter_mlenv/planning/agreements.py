@@ -18,11 +18,11 @@ from contextlib import contextmanager
 
 from ..errors import DiskFull, MlenvError
 
-MOST = 1000
+MAX_AGREEMENTS = 1000
 """Agreements that are kept, newest first: going back to an older branch asks nothing."""
 
-MOST_BYTES = 8 << 20
-"""Bytes of the file that are read: `MOST` of the longest paths, 4 KiB each, in JSON."""
+MAX_FILE_BYTES = 8 << 20
+"""Bytes of the file that are read: `MAX_AGREEMENTS` of the longest paths, 4 KiB each, in JSON."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -49,7 +49,7 @@ def add(file: str, folder: str, digest: str) -> None:
         os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
         with _locked(os.path.dirname(file)):
             others = [one for one in _read(file) if one != (folder, digest)]
-            _write(file, [(folder, digest), *others][:MOST])
+            _write(file, [(folder, digest), *others][:MAX_AGREEMENTS])
     except OSError as error:
         message = f"What you agree to cannot be remembered in {file}: {error.strerror}."
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -65,10 +65,10 @@ def _read(file: str) -> list[Agreement]:
     with os.fdopen(descriptor, "rb") as opened:
         facts = os.fstat(descriptor)
         ours = stat.S_ISREG(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o022
-        data = opened.read(MOST_BYTES + 1) if ours else b""
+        data = opened.read(MAX_FILE_BYTES + 1) if ours else b""
     try:
-        listed = json.loads(data)["agreements"] if len(data) <= MOST_BYTES else []
-        return [_agreement(one) for one in listed[:MOST]]
+        listed = json.loads(data)["agreements"] if len(data) <= MAX_FILE_BYTES else []
+        return [_agreement(one) for one in listed[:MAX_AGREEMENTS]]
     except (ValueError, TypeError, KeyError, RecursionError):
         return []
 

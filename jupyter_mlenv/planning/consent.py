@@ -24,20 +24,20 @@ from . import agreements
 from .dockerfile import fold_requirements
 from .dockerfile_steps import directives, steps
 
-MOST_SENTENCES = 40
-MOST_LETTERS = 300
+MAX_SENTENCES = 40
+MAX_SENTENCE_CHARS = 300
 """Characters of a sentence; the file itself says the rest."""
 
-MOST_STEPS = 2000
+MAX_STEPS = 2000
 """Instructions of a Dockerfile that are looked at."""
 
-SHORT = 160
+MAX_COMMAND_CHARS = 160
 """Characters of a command that is shown whole."""
 
 _PLAIN = ("FROM", "RUN", "COPY", "ADD", "ARG", "LABEL", "MAINTAINER", "WORKDIR", "EXPOSE", "STOPSIGNAL")
 """Instructions that are told of in other words, or change nothing that runs."""
 
-LISTED = 12
+MAX_LISTED = 12
 """Commands, packages or variables that are named; of more the number is told."""
 
 
@@ -102,10 +102,10 @@ def of_project(found: Sequence[Preset], broken: Sequence[PresetInvalid], folder:
 def says(preset: Preset, settings: Settings) -> tuple[str, ...]:
     """Yield what using it means, a sentence each, without control characters and bounded."""
     sentences = list(_sentences(preset, settings))
-    if len(sentences) > MOST_SENTENCES:
-        left = len(sentences) - MOST_SENTENCES + 1
-        sentences[MOST_SENTENCES - 1 :] = [f"And {left} things more, which {preset.source} says."]
-    return tuple(_cut(one_line(sentence), MOST_LETTERS) for sentence in sentences)
+    if len(sentences) > MAX_SENTENCES:
+        left = len(sentences) - MAX_SENTENCES + 1
+        sentences[MAX_SENTENCES - 1 :] = [f"And {left} things more, which {preset.source} says."]
+    return tuple(_cut(one_line(sentence), MAX_SENTENCE_CHARS) for sentence in sentences)
 
 
 def _sentences(preset: Preset, settings: Settings) -> Iterator[str]:
@@ -171,7 +171,7 @@ def _dockerfile(preset: Preset, image: DockerfileImage) -> Iterator[str]:
     if text is None:
         yield f"It builds an image from {_short_path(preset, path)}, which cannot be read now."
         return
-    listed = list(itertools.islice(steps(text), MOST_STEPS))
+    listed = list(itertools.islice(steps(text), MAX_STEPS))
     bases = [rest.partition(" AS ")[0] for word, rest in listed if word == "FROM"]
     runs = [rest for word, rest in listed if word == "RUN"]
     copies = [rest for word, rest in listed if word in ("COPY", "ADD")]
@@ -180,14 +180,14 @@ def _dockerfile(preset: Preset, image: DockerfileImage) -> Iterator[str]:
         f"It builds an image from {_short_path(preset, path)}, upon {_few(bases)}, with {_count(len(runs), 'command')} "
         f"(RUN) and {_count(len(copies), 'copy', 'copies')} of files (COPY, ADD)."
     )
-    if len(listed) == MOST_STEPS:
+    if len(listed) == MAX_STEPS:
         yield f"{_short_path(preset, path)} has more instructions than are told here."
     if frontend := image.args.get("BUILDKIT_SYNTAX") or directives(text).get("syntax"):
         yield f"What its instructions mean is up to the image {frontend}."
-    for run in runs[:LISTED]:
+    for run in runs[:MAX_LISTED]:
         yield f"The build runs: {_command(run)}"
-    if len(runs) > LISTED:
-        yield f"The build runs {_count(len(runs) - LISTED, 'command')} more."
+    if len(runs) > MAX_LISTED:
+        yield f"The build runs {_count(len(runs) - MAX_LISTED, 'command')} more."
     if downloads := [rest for rest in copies if "://" in rest or rest.startswith("git@")]:
         yield f"It downloads into the image: {_few(downloads)}."
     if others:
@@ -225,9 +225,9 @@ def _short_path(preset: Preset, path: str) -> str:
 def _command(text: str) -> str:
     """A command on one line; of a long one the end too, where what matters could be hidden."""
     text = " ".join(text.split())
-    if len(text) <= SHORT:
+    if len(text) <= MAX_COMMAND_CHARS:
         return text
-    return f"{text[:100]} … {len(text) - SHORT} characters more … {text[100 - SHORT :]}"
+    return f"{text[:100]} … {len(text) - MAX_COMMAND_CHARS} characters more … {text[100 - MAX_COMMAND_CHARS :]}"
 
 
 def _few(items: Iterable[str]) -> str:
@@ -235,8 +235,8 @@ def _few(items: Iterable[str]) -> str:
     listed = list(items)
     if not listed:
         return "nothing"
-    shown = ", ".join(_cut(item, 60) for item in listed[:LISTED])
-    return shown + (f" and {len(listed) - LISTED} more" if len(listed) > LISTED else "")
+    shown = ", ".join(_cut(item, 60) for item in listed[:MAX_LISTED])
+    return shown + (f" and {len(listed) - MAX_LISTED} more" if len(listed) > MAX_LISTED else "")
 
 
 def _count(number: int, one: str, many: str = "") -> str:

@@ -23,7 +23,7 @@ EXTENSIONS = "/etc/jupyter/jupyter_server_config.d/mlenv-host.json"
 
 _CONFIG = re.compile(r"\..+|condarc|.+\.(conf|cfg|ini|env|json|ya?ml|toml)")
 _HARMLESS = ("pyvenv.cfg", ".gitignore", ".lock", ".done")
-_LIMIT = 1 << 20  # bytes of a file that says which extensions are on
+_MAX_FILE_BYTES = 1 << 20  # bytes of a file that says which extensions are on
 
 
 def hidden(prefixes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -95,7 +95,7 @@ def _enabled(folder: str) -> dict[str, bool]:
 def _read(path: str) -> bytes:
     """The start of a regular file. Raises OSError."""
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        return file.read(_LIMIT) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+        return file.read(_MAX_FILE_BYTES) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

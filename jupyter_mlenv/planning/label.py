@@ -18,10 +18,10 @@ from .model import ImagePlan, Plan
 
 T = TypeVar("T")
 
-LONGEST = 1 << 20
+MAX_LABEL_CHARS = 1 << 20
 """Characters of a label; one of ours has a few thousand."""
 
-DIGITS = 20
+MAX_DIGITS = 20
 """Digits of a number; 64 bits have as many."""
 
 
@@ -57,7 +57,7 @@ def makes_sense(text: str) -> bool:
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    if len(text) > LONGEST:
+    if len(text) > MAX_LABEL_CHARS:
         return {}
     try:
         data = json.loads(text, parse_int=_int, parse_constant=_constant)
@@ -144,7 +144,7 @@ def _yes(value: object) -> bool | None:
 
 
 def _int(text: str) -> int:
-    if len(text) > DIGITS:
+    if len(text) > MAX_DIGITS:
         raise ValueError("too many digits")
     return int(text)
 

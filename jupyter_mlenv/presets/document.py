@@ -31,16 +31,16 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-MOST_BYTES = 64 << 10
+MAX_FILE_BYTES = 64 << 10
 """Bytes of a preset file; those of the catalog have 2,000 at most."""
 
-MOST_VALUES = 5000
+MAX_VALUES = 5000
 """Values in a file, tables included; checking one against the schema takes up to 0.1 ms."""
 
-MOST_ERRORS = 20
+MAX_ERRORS = 20
 """Errors of the schema that are looked at; the one in the first line of them is told."""
 
-MOST_SHOWN = 60
+MAX_SHOWN_CHARS = 60
 """Characters of a value or a key that an error shows."""
 
 
@@ -79,7 +79,7 @@ def read(text: str, file: str, *, shipped: bool = False) -> Document:
     if shipped:
         return document
     _bounded(document)
-    found = itertools.islice(_validator().iter_errors(document.data), MOST_ERRORS)
+    found = itertools.islice(_validator().iter_errors(document.data), MAX_ERRORS)
     errors = [_explain(document, error) for error in found]
     if errors:
         raise min(errors, key=lambda error: error.details.get("line", 0))
@@ -87,12 +87,12 @@ def read(text: str, file: str, *, shipped: bool = False) -> Document:
 
 
 def _parsed(text: str, file: str) -> dict[str, Any]:
-    if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_FILE_BYTES:
         raise _error(
-            file, 1, (), f"has more than {MOST_BYTES >> 10} KiB", hint="Put long lists into a requirements file."
+            file, 1, (), f"has more than {MAX_FILE_BYTES >> 10} KiB", hint="Put long lists into a requirements file."
         )
     if line := toml_scan.too_deep(text):
-        raise _error(file, line, (), f"nests deeper than {toml_scan.MOST_DEPTH} tables or lists", hint="")
+        raise _error(file, line, (), f"nests deeper than {toml_scan.MAX_DEPTH} tables or lists", hint="")
     measured = toml_scan.measured(text)
     try:
         data = tomllib.loads(measured)
@@ -110,9 +110,9 @@ def _parsed(text: str, file: str) -> dict[str, Any]:
 def _bounded(document: Document) -> None:
     """Refuse what TOML does not allow, or no preset can mean, and what the validator would stumble over."""
     for number, (path, value) in enumerate(_values(document.data, ())):
-        if number >= MOST_VALUES:
+        if number >= MAX_VALUES:
             raise document.fail(
-                (), f"has more than {MOST_VALUES} values", hint="Put long lists into a requirements file."
+                (), f"has more than {MAX_VALUES} values", hint="Put long lists into a requirements file."
             )
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise document.fail(path, "is a number of more than 64 bits")
@@ -177,7 +177,7 @@ def _explain(document: Document, error: jsonschema.ValidationError) -> PresetInv
 def _error(file: str, line: int, path: Path, message: str, *, hint: str, allowed: object = None) -> PresetInvalid:
     field = ""
     for part in path:
-        name = f"[{part}]" if isinstance(part, int) else _short(part, MOST_SHOWN)
+        name = f"[{part}]" if isinstance(part, int) else _short(part, MAX_SHOWN_CHARS)
         field += f".{name}" if field and isinstance(part, str) else name
     where = f"`{field}` in {file} line {line}" if field else f"{file} line {line}"
     details = {"file": file, "line": line, "field": field, "allowed": allowed}
@@ -196,7 +196,7 @@ def _syntax(error: tomllib.TOMLDecodeError, text: str) -> tuple[str, int]:
 
 
 def _show(value: object) -> str:
-    return _short(json.dumps(value, ensure_ascii=False, default=str), MOST_SHOWN)
+    return _short(json.dumps(value, ensure_ascii=False, default=str), MAX_SHOWN_CHARS)
 
 
 def _short(text: str, most: int) -> str:

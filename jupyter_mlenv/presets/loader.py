@@ -26,7 +26,7 @@ from ..plaintext import one_line
 from ..settings import Settings
 from . import project_files, toml_scan
 from .builder import build
-from .document import MOST_BYTES, nearest, read
+from .document import MAX_FILE_BYTES, nearest, read
 from .model import Preset
 from .rules import absolute, check, lent, merge
 
@@ -36,7 +36,7 @@ WORKSPACE_FILE = "mlenv.toml"
 DEFAULT_NAME = "project"
 """The name of a workspace's preset, unless its file gives another one."""
 
-MOST_NAME = 32
+MAX_NAME_CHARS = 32
 """Characters of a preset's name."""
 
 Lookup = Callable[[str], "Mapping[str, Any] | None"]
@@ -214,7 +214,7 @@ def _of_project(workspace: str, extends: Lookup, others: Sequence[Preset], taken
     """The preset that comes with a project. Raises PresetInvalid, also for a name or title that is another preset's."""
     file = os.path.join(workspace, WORKSPACE_FILE)
     try:
-        text = treewalk.read_text(workspace, WORKSPACE_FILE, MOST_BYTES)
+        text = treewalk.read_text(workspace, WORKSPACE_FILE, MAX_FILE_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(file, error) from error
     try:
@@ -222,7 +222,7 @@ def _of_project(workspace: str, extends: Lookup, others: Sequence[Preset], taken
     except PresetInvalid as error:
         name = toml_scan.text_of(text, "name") or DEFAULT_NAME
         if name not in taken:
-            error.details["preset"] = one_line(name[:MOST_NAME])
+            error.details["preset"] = one_line(name[:MAX_NAME_CHARS])
         raise
     if preset.name in taken:
         raise read(text, file).fail(
@@ -259,7 +259,7 @@ def _text(path: Path) -> str:
     """A file of the person's own or the administrator's, which may be a link to wherever they keep it."""
     try:
         real = os.path.realpath(path)
-        return treewalk.read_text(os.path.dirname(real), os.path.basename(real), MOST_BYTES)
+        return treewalk.read_text(os.path.dirname(real), os.path.basename(real), MAX_FILE_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(str(path), error) from error
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-MOST_DEPTH = 32
+MAX_DEPTH = 32
 """Arrays and tables in one another, and parts of a dotted key; a preset needs four."""
 
 Path = tuple[str | int, ...]
@@ -27,8 +27,8 @@ _TOKEN = re.compile(
 )
 
 
-_KEY_TOKENS = 4 * MOST_DEPTH
-"""Tokens of a statement that are kept: more than a key of `MOST_DEPTH` parts, its dots, brackets and `=`."""
+_KEY_TOKENS = 4 * MAX_DEPTH
+"""Tokens of a statement that are kept: more than a key of `MAX_DEPTH` parts, its dots, brackets and `=`."""
 
 
 class Token(NamedTuple):
@@ -66,7 +66,7 @@ def _matches(text: str) -> Iterator[re.Match[str]]:
 
 
 def too_deep(text: str) -> int:
-    """The 1-based line where the text nests deeper than `MOST_DEPTH`; 0 if it does nowhere."""
+    """The 1-based line where the text nests deeper than `MAX_DEPTH`; 0 if it does nowhere."""
     depth = dots = 0
     for token in tokens(text):
         if token.kind == "mark":
@@ -77,7 +77,7 @@ def too_deep(text: str) -> int:
             dots = dots + 1 if token.text == "." else 0
         elif token.kind == "line":
             dots = 0
-        if depth > MOST_DEPTH or dots > MOST_DEPTH:
+        if depth > MAX_DEPTH or dots > MAX_DEPTH:
             return token.line
     return 0
 

@@ -24,7 +24,7 @@ from jupyter_mlenv.proxy.http1 import ProtocolError
 from jupyter_mlenv.proxy.pool import Pool
 from jupyter_mlenv.proxy.splice import Splices
 from tests.support import hostileagent as attacks
-from tests.support.hostileagent import OK, PATIENCE, Attack, Bomb, hostile, json_answer, pass_along
+from tests.support.hostileagent import OK, TIMEOUT_SECONDS, Attack, Bomb, hostile, json_answer, pass_along
 from tests.support.waiting import eventually
 
 HEALTH = b'{"version": "1", "pid": 1, "python": "3.11.2", "uptime": 1.5}'
@@ -73,7 +73,7 @@ async def never_still() -> AsyncIterator[None]:
         await asyncio.sleep(0.05)
     finally:
         ticking.cancel()
-    assert worst < PATIENCE / 3
+    assert worst < TIMEOUT_SECONDS / 3
 
 
 def held() -> int:

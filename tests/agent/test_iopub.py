@@ -120,7 +120,7 @@ def test_no_more_waits_than_is_said() -> None:
     waiting.pause = 1.0
     for number in range(100):
         waiting.put([b"%d" % number, b"x" * (1 << 20)], {})
-        assert waiting.size <= iopub.BOUND
+        assert waiting.size <= iopub.MAX_WAITING_BYTES
     assert [*thread.sent, *(message[0] for message, _, _ in waiting.messages)] == [b"%d" % n for n in range(100)]
 
 

@@ -19,7 +19,7 @@ from jupyter_mlenv.planning import user_dockerfile
 from jupyter_mlenv.planning.model import StartRequest
 from jupyter_mlenv.presets.model import Preset
 from jupyter_mlenv.settings import Settings
-from jupyter_mlenv.treewalk import EVERY
+from jupyter_mlenv.treewalk import ENTRIES_PER_LOOK
 from tests.support.fakes import FakeEngine
 from tests.support.waiting import eventually
 
@@ -48,7 +48,7 @@ def project(tmp_path: Path) -> Path:
     """With more files than are read between two looks at the time."""
     folder = tmp_path / "project" / "data"
     folder.mkdir(parents=True)
-    for number in range(2 * EVERY):
+    for number in range(2 * ENTRIES_PER_LOOK):
         (folder / str(number)).touch()
     return folder.parent
 

@@ -18,7 +18,7 @@ Attack = Callable[[socket.socket, bytes], None]
 
 OK = b"HTTP/1.1 200 Connected\r\n\r\n"
 
-PATIENCE = 20
+TIMEOUT_SECONDS = 20
 """Seconds for which an attack would have the host wait."""
 
 
@@ -136,7 +136,7 @@ def a_file(client: socket.socket, head: bytes) -> None:
 
 
 class Bomb:
-    """A TCP connection whose close waits for `PATIENCE` seconds: nobody reads what it has to send, and it lingers."""
+    """A TCP connection whose close waits for `TIMEOUT_SECONDS`: nobody reads what it has to send, and it lingers."""
 
     def __init__(self) -> None:
         server = socket.socket()
@@ -157,7 +157,7 @@ class Bomb:
                 self.sock.send(bytes(65536))
 
     def linger(self) -> None:
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, PATIENCE))
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, TIMEOUT_SECONDS))
 
     def defuse(self) -> None:
         """Whoever waits for it goes on: its peer resets the connection."""

@@ -23,7 +23,7 @@ from tests.support.leftovers import connect
 OPERATIONS = 52
 """At the same time, in each round."""
 
-PATIENCE = 240.0
+TIMEOUT_SECONDS = 240.0
 """Seconds for a round: one that takes longer has something in it that does not end."""
 
 RAW = ("OCI runtime", "runc", "containerd", "Traceback")
@@ -63,7 +63,7 @@ class Storm:
         self.dice.shuffle(ways)
         works = [self.one(way, self.dice.choice(self.servers), self.dice.choice(self.projects)) for way in ways]
         tasks = [asyncio.create_task(work) for work in works]
-        _, late = await asyncio.wait(tasks, timeout=PATIENCE)
+        _, late = await asyncio.wait(tasks, timeout=TIMEOUT_SECONDS)
         for task in late:
             task.cancel()
         assert not late, f"{len(late)} operations have no end"

@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 from .case import case
 from .ground import Ground
 
-PATIENCE = 20.0
+TIMEOUT_SECONDS = 20.0
 """Seconds for a look at a project's presets on a busy machine; what hangs takes minutes or never ends."""
 
 HEAD = 'schema = 1\nname = "cloned"\n'
@@ -88,18 +88,18 @@ def cloned(what: str, make: Callable[[Path], None]) -> None:
         make(folder)
         os.chown(folder, ground.lab.uid, ground.lab.uid)
         began = time.monotonic()
-        status, text = ground.request("GET", f"mlenv/api/presets?path={folder.name}", timeout=PATIENCE)
+        status, text = ground.request("GET", f"mlenv/api/presets?path={folder.name}", timeout=TIMEOUT_SECONDS)
         took = time.monotonic() - began
         assert status == 200, f"{status} {text[:200]!r}"
         names = [preset["name"] for preset in json.loads(text)["presets"]]
         assert "victim" in names, "other presets are hidden"
         body = {"preset": "cloned", "path": folder.name}
-        status, text = ground.request("POST", "mlenv/api/environments", body, timeout=PATIENCE)
+        status, text = ground.request("POST", "mlenv/api/environments", body, timeout=TIMEOUT_SECONDS)
         assert 400 <= status < 500, f"start: {status} {text[:200]!r}"
         error = json.loads(text)
         if error["code"] == "consent_required":
             agreed(ground, folder, error["details"]["consent"])
-        ground.mlenv("presets", "--workspace", str(folder), timeout=PATIENCE + 10)
+        ground.mlenv("presets", "--workspace", str(folder), timeout=TIMEOUT_SECONDS + 10)
         for path in folder.iterdir():
             if path.name.startswith(("mlenv", "req", "Docker", "aaaa")):
                 path.unlink()
@@ -109,14 +109,14 @@ def cloned(what: str, make: Callable[[Path], None]) -> None:
 def agreed(ground: Ground, folder: Path, consent: dict[str, str], preset: str = "cloned") -> None:
     """A person who says yes without reading still has a server that answers."""
     said = {"folder": consent["folder"], "digest": consent["digest"]}
-    assert ground.request("POST", "mlenv/api/consents", said, timeout=PATIENCE)[0] == 204
+    assert ground.request("POST", "mlenv/api/consents", said, timeout=TIMEOUT_SECONDS)[0] == 204
     path, body = f"mlenv/api/presets?path={folder.name}", {"preset": preset, "path": folder.name}
-    assert ground.request("GET", path, timeout=PATIENCE)[0] == 200
-    status, text = ground.request("POST", "mlenv/api/environments", body, timeout=PATIENCE)
+    assert ground.request("GET", path, timeout=TIMEOUT_SECONDS)[0] == 200
+    status, text = ground.request("POST", "mlenv/api/environments", body, timeout=TIMEOUT_SECONDS)
     assert status == 202 or 400 <= status < 500, f"start after a yes: {status} {text[:200]!r}"
     if status == 202:
         job = json.loads(text)["job"]["id"]
-        ground.request("DELETE", f"mlenv/api/jobs/{job}", timeout=PATIENCE)
+        ground.request("DELETE", f"mlenv/api/jobs/{job}", timeout=TIMEOUT_SECONDS)
         wait_until(
             lambda: json.loads(ground.request("GET", f"mlenv/api/jobs/{job}")[1])["state"] != "running",
             "the start has ended",

@@ -104,12 +104,12 @@ def test_a_walk_lists_links_and_follows_none(root: Path) -> None:
 
 def test_a_walk_is_bounded_in_depth_and_time(root: Path) -> None:
     deep = root
-    for _ in range(treewalk.DEPTH + 10):
+    for _ in range(treewalk.MAX_DEPTH + 10):
         deep = deep / "d"
         os.mkdir(deep)
     with pytest.raises(OSError, match="folders lie in one another"):
         everything(root)
-    for number in range(2 * treewalk.EVERY):
+    for number in range(2 * treewalk.ENTRIES_PER_LOOK):
         (root / "sub" / str(number)).touch()
     spent, stopped = Budget(0), Budget()
     stopped.stop()

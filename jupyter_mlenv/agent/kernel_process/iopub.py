@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-BOUND = 64 << 20
+MAX_WAITING_BYTES = 64 << 20
 """Bytes that may wait in a kernel; what is older than them is dropped for the clients that are behind."""
 
-OVERHEAD = 1024
+MESSAGE_OVERHEAD_BYTES = 1024
 """Bytes that a waiting message costs on top of its parts."""
 
-PATIENCE = 10.0
+STALL_SECONDS = 10.0
 """Seconds that outputs wait for a client that takes none of them; it loses what comes until it reads again."""
 
-IMPATIENCE = 0.25
+SECOND_STALL_SECONDS = 0.25
 """Seconds for a client that was given up once, so that one that sleeps does not hold up the others again and again."""
 
-PAUSES = (0.001, 0.02)
+PAUSES_SECONDS = (0.001, 0.02)
 """Seconds between two attempts: at first, and in the end."""
 
-FAREWELL = 1.0
+LAST_FLUSH_SECONDS = 1.0
 """Seconds that a kernel which ends waits for what is left, as long as its socket itself does."""
 
 
@@ -54,7 +54,7 @@ class Waiting:
         self.thread, self.send, self.process = thread, send, os.getpid()
         self.messages: deque[tuple[Any, dict[str, Any], int]] = deque()
         self.size = 0
-        self.patience = PATIENCE
+        self.stall_seconds = STALL_SECONDS
         self.moved = 0.0  # when the last message was taken
         self.pause = 0.0  # until the next attempt, if one is planned
         self.lossy(False)
@@ -72,13 +72,13 @@ class Waiting:
             return
         if not self.messages:
             self.moved = time.monotonic()
-        size = OVERHEAD + sum(getattr(part, "nbytes", None) or len(part) for part in message)
+        size = MESSAGE_OVERHEAD_BYTES + sum(getattr(part, "nbytes", None) or len(part) for part in message)
         self.messages.append((message, options, size))
         self.size += size
-        while self.size > BOUND:
+        while self.size > MAX_WAITING_BYTES:
             self.drop()
         if self.messages and not self.pause:
-            self.plan(PAUSES[0])
+            self.plan(PAUSES_SECONDS[0])
 
     def taken(self, message: Any, options: dict[str, Any]) -> bool:
         """Return whether there was room for it in the pipe of each client that is not behind for good."""
@@ -115,13 +115,13 @@ class Waiting:
         now, before = time.monotonic(), len(self.messages)
         self.flush()
         if len(self.messages) < before:
-            self.moved, pause = now, PAUSES[0] / 2
-        elif self.messages and now - self.moved > self.patience:
+            self.moved, pause = now, PAUSES_SECONDS[0] / 2
+        elif self.messages and now - self.moved > self.stall_seconds:
             self.drop()
-            self.moved, self.patience = now, IMPATIENCE
+            self.moved, self.stall_seconds = now, SECOND_STALL_SECONDS
         if not self.messages:
             return
-        self.plan(min(pause * 2, PAUSES[1]))
+        self.plan(min(pause * 2, PAUSES_SECONDS[1]))
 
     def flush(self) -> None:
         """Send as much as is taken now."""
@@ -134,7 +134,7 @@ class Waiting:
 
     def finish(self) -> None:
         """Send what is left when the thread has ended."""
-        deadline = time.monotonic() + FAREWELL
+        deadline = time.monotonic() + LAST_FLUSH_SECONDS
         while self.messages and not self.thread.closed:
             if time.monotonic() > deadline:
                 self.drop()

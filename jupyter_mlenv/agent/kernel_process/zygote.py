@@ -63,7 +63,7 @@ LATER = (
 )
 """Modules that the first completion, traceback or shell command imports: 120 ms, spent after the first kernel was
 forked."""
-IDLE = 1000
+IDLE_MILLISECONDS = 1000
 """Milliseconds without a request after which it is spent."""
 
 
@@ -132,11 +132,11 @@ def serve(control: socket.socket, preload: list[str]) -> dict[str, Any]:
     begun = stamp()
     poll = select.poll()
     poll.register(control, select.POLLIN)
-    patience: int | None = None
-    idle: int | None = IDLE
+    wait_milliseconds: int | None = None
+    idle: int | None = IDLE_MILLISECONDS
     while True:
-        if not poll.poll(patience):
-            patience = None
+        if not poll.poll(wait_milliseconds):
+            wait_milliseconds = None
             if stamp() == begun:
                 import_each(LATER, [])
                 gc.freeze()
@@ -157,7 +157,7 @@ def serve(control: socket.socket, preload: list[str]) -> dict[str, Any]:
             os.dup2(output, 2)
             os.close(output)
             return request
-        patience, idle = idle, None
+        wait_milliseconds, idle = idle, None
         os.close(writer)
         os.close(output)
         pid = os.read(reader, 4)

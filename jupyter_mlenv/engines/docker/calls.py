@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("jupyter_mlenv")
 
-SMALL = 1 << 20
+MAX_SMALL_FILE_BYTES = 1 << 20
 """Bytes of the archive of a small file of a container, which whatever runs in there may have replaced."""
 
 
@@ -47,7 +47,7 @@ def read_file(client: APIClient, id: str, path: str) -> bytes:
     data = b""
     for chunk in chunks:
         data += chunk
-        if len(data) > SMALL:
+        if len(data) > MAX_SMALL_FILE_BYTES:
             raise EngineError(f"{path} in container {id} is too large.", details={"container": id, "path": path})
     return shapes.unpack_one(data, id, path)
 

@@ -153,8 +153,8 @@ def test_what_it_says_is_bounded_and_harmless(tmp_path: Path, load: Callable[[],
     )
     said = load().consent
     assert said is not None
-    assert len(said.says) <= consent.MOST_SENTENCES
-    assert all(len(sentence) <= consent.MOST_LETTERS for sentence in said.says)
+    assert len(said.says) <= consent.MAX_SENTENCES
+    assert all(len(sentence) <= consent.MAX_SENTENCE_CHARS for sentence in said.says)
     assert "The build runs 79 commands more." in said.says
     assert all(letter.isprintable() for sentence in said.says for letter in sentence)
 
@@ -190,13 +190,13 @@ def test_agreements_are_kept_by_folder_and_content(tmp_path: Path) -> None:
 
 def test_the_oldest_agreements_are_forgotten(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
-    many = [{"folder": f"/w/{n}", "digest": "0" * 64} for n in range(agreements.MOST)]
+    many = [{"folder": f"/w/{n}", "digest": "0" * 64} for n in range(agreements.MAX_AGREEMENTS)]
     file.write_text(json.dumps({"version": 1, "agreements": many}))
     file.chmod(0o600)
     agreements.add(str(file), "/w/new", "0" * 64)
     assert agreements.agreed(str(file), "/w/new", "0" * 64)
     assert agreements.agreed(str(file), "/w/0", "0" * 64)
-    assert not agreements.agreed(str(file), f"/w/{agreements.MOST - 1}", "0" * 64)
+    assert not agreements.agreed(str(file), f"/w/{agreements.MAX_AGREEMENTS - 1}", "0" * 64)
 
 
 @pytest.mark.parametrize(

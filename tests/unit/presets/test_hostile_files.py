@@ -14,7 +14,7 @@ import pytest
 from jupyter_mlenv import presets
 from jupyter_mlenv.errors import PresetInvalid, PresetNotFound
 from jupyter_mlenv.presets import toml_scan
-from jupyter_mlenv.presets.document import MOST_BYTES, schema
+from jupyter_mlenv.presets.document import MAX_FILE_BYTES, schema
 from jupyter_mlenv.settings import Settings
 
 HOST = "[image]\nhost = true\n"
@@ -72,7 +72,7 @@ HARD = {
     "quotes": HOST + '"' * 60_000,
     "backslashes": HOST + 'title = "' + "\\\\" * 30_000,
     "a long unknown key": HOST + "x" * 60_000 + " = 1",
-    "too long": HOST + "# " + "x" * MOST_BYTES,
+    "too long": HOST + "# " + "x" * MAX_FILE_BYTES,
     "NUL": HOST + "title = 'a\0b'",
     "a control character in a key": HOST + '"\\u001b]52;c;AAAA\\u0007" = 1',
 }
