@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -163,7 +163,7 @@ def _write(path: Path, data: bytes) -> None:
         raise
 
 
-@cache
+@lru_cache(maxsize=64)
 def _logo(icon: str) -> bytes:
     logos = files(__package__) / "logos"
     known = logos / f"{icon}.svg"

@@ -58,13 +58,13 @@ class SocketForwarder:
         if self._directory:
             os.makedirs(self._directory, 0o700, exist_ok=True)
         for address, name in self._sockets.items():
-            serve = functools.partial(self._serve, name)
+            accept = functools.partial(self._accept, name)
             if isinstance(address, str):
                 with suppress(FileNotFoundError):
                     os.unlink(address)
-                self._servers.append(await asyncio.start_unix_server(serve, address))
+                self._servers.append(await asyncio.start_unix_server(accept, address))
             else:
-                self._servers.append(await asyncio.start_server(serve, *address))
+                self._servers.append(await asyncio.start_server(accept, *address))
 
     async def close(self) -> None:
         """Stop, and remove the sockets; the directory too if it is empty then."""
@@ -81,18 +81,16 @@ class SocketForwarder:
             with suppress(OSError):
                 os.rmdir(self._directory)
 
-    async def _serve(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: asyncio (up to Python 3.11) logs the cancel of one that it makes as an error.
+        task = asyncio.ensure_future(self._serve(name, reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             sock = await connect(self._agent.tunnel(f"unix:{name}"))
             there_reader, there_writer = await asyncio.open_connection(sock=sock)
-        except (OSError, AgentUnreachable):
-            writer.close()
-            return
-        try:
             passing = [
                 asyncio.ensure_future(_pass(reader, there_writer)),
                 asyncio.ensure_future(_pass(there_reader, writer)),
@@ -103,9 +101,11 @@ class SocketForwarder:
                 for one in passing:
                     one.cancel()
                 await asyncio.gather(*passing, return_exceptions=True)
+                there_writer.close()
+        except (OSError, AgentUnreachable):
+            return
         finally:
             writer.close()
-            there_writer.close()
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

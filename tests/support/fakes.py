@@ -284,7 +284,7 @@ class FakeEngine:
         """Also ends every process that stands for a container: nothing of a test survives it."""
         self.closed = True
         for box in self.containers.values():
-            if box.info.status == "running":
+            if box.info.status in ("running", "paused"):
                 await self._end(box, 0)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
