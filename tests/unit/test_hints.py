@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.repository import ROOT
+from tests.support.repository import ROOT, tree_of
 
 DESTROYS = re.compile(
     r"docker(?:[ -]compose)? (?:system|container|volume|network) prune|image prune (?:-a|--all)|docker (?:volume )?rm\b"
@@ -23,7 +24,7 @@ LOSES = re.compile("remove|without what was installed")
 
 def sentences(path: Path) -> Iterator[str]:
     """Every text of a module, with the pieces of an f-string joined; docstrings are not shown to anybody."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
@@ -35,6 +36,7 @@ def sentences(path: Path) -> Iterator[str]:
             yield node.value
 
 
+@functools.cache
 def shown() -> list[tuple[Path, str]]:
     python = [(path, text) for path in (ROOT / "jupyter_mlenv").rglob("*.py") for text in sentences(path)]
     others = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", *(ROOT / "labextension" / "src").rglob("*.ts*")]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jupyter_mlenv
+from tests.support.repository import tree_of
 
 ROOT = Path(jupyter_mlenv.__file__).parent
 PAGE = ROOT.parent / "docs" / "architecture.md"
@@ -29,10 +30,15 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imports(name: str, file: Path) -> Iterator[tuple[str, bool]]:
+@functools.cache
+def imports(name: str, file: Path) -> tuple[tuple[str, bool], ...]:
     """Every module that a file imports anywhere, and whether it is ours (then the name starts below the package)."""
+    return tuple(_imports(name, file))
+
+
+def _imports(name: str, file: Path) -> Iterator[tuple[str, bool]]:
     package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 ours = alias.name.split(".")[0] == "jupyter_mlenv"
@@ -149,7 +155,7 @@ METHODS = {"read_text", "read_bytes", "write_text", "write_bytes", "iterdir", "i
 
 def reads(file: Path) -> list[str]:
     """The lines at which a module looks at something outside of it."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = tree_of(file)
     return [
         f"{file.name}:{node.lineno} {ast.unparse(node)}"
         for node in ast.walk(tree)
@@ -161,7 +167,7 @@ def reads(file: Path) -> list[str]:
 
 def test_modules_that_call_themselves_pure_read_nothing() -> None:
     """Neither themselves nor in what they import of ours."""
-    docstrings = {name: ast.get_docstring(ast.parse(file.read_text())) or "" for name, file in modules().items()}
+    docstrings = {name: ast.get_docstring(tree_of(file)) or "" for name, file in modules().items()}
     pure = {name for name, text in docstrings.items() if re.search(r"\bPure\b", text)}
     assert {"planning.plan", "planning.recipe", "mounts", "urls", "proxy.exchange"} <= pure
     impure = {name for name, file in modules().items() if reads(file)}
@@ -182,7 +188,7 @@ OPENINGS = re.compile(r"(What|Whether|How|Where|Which|Who|Whoever|Whose|When|Why
 def test_docstrings_begin_with_the_thing() -> None:
     found = []
     for file in modules().values():
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(file)):
             if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
                 text = ast.get_docstring(node) or ""
                 if OPENINGS.match(text):

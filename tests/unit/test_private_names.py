@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.repository import ROOT
+from tests.support.repository import ROOT, tree_of
 
 PACKAGE = ROOT / "jupyter_mlenv"
 DOCUMENTED = {"_exit"}
@@ -53,7 +53,7 @@ def rows() -> list[list[str]]:
 
 
 def test_every_private_name_is_in_the_table() -> None:
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")]
+    trees = [tree_of(path) for path in PACKAGE.rglob("*.py")]
     own = {name for tree in trees for name in defined(tree)}
     foreign = {name for tree in trees for name in mentioned(tree)} - own
     known = {name for row in rows() for name in re.findall(r"`(\w+)`", row[0])}

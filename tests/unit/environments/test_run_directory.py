@@ -18,6 +18,9 @@ import zmq
 from jupyter_mlenv.environments import run_directory, trash
 from jupyter_mlenv.errors import MlenvError
 
+DEEP = 1200
+"""Folders in one another: more than Python's limit of recursion, and a path longer than the kernel takes."""
+
 
 @pytest.fixture
 def root(tmp_path):
@@ -195,16 +198,16 @@ def test_what_is_removed_is_gone_at_once_whatever_it_is(root, tmp_path):
     precious.mkdir()
     (precious / "file").touch()
     here = os.open(mounted, os.O_RDONLY)
-    for number in range(3000):
-        os.mkdir("d", dir_fd=here)
-        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
-        if number % 500 == 0:
+    for number in range(DEEP):
+        os.mkdir("deep", dir_fd=here)
+        deeper = os.open("deep", os.O_RDONLY, dir_fd=here)
+        if number % 200 == 0:
             os.close(os.open(f"f{number}", os.O_CREAT, dir_fd=here))
             os.chmod(deeper, 0)
         os.close(here)
         here = deeper
     os.close(here)
-    for number in range(3000):
+    for number in range(500):
         (mounted / str(number)).touch()
     (mounted / "closed").mkdir()
     (mounted / "closed" / "file").touch()
