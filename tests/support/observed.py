@@ -22,6 +22,10 @@ if (window === window.top) {
 """
 
 
+SLOW_PLUGIN = re.compile(r"Plugin \S+ .* took [\d.]+ms to activate")
+"""What JupyterLab says about a plugin on a busy machine."""
+
+
 @dataclass(frozen=True)
 class Shown:
     """One state of the progress view: which of the steps is on, what the line below says, and its numbers."""
@@ -71,6 +75,8 @@ class Console:
         return [text for text in self._said if not any(re.search(pattern, text) for pattern in self.expected)]
 
     def _heard(self, message: ConsoleMessage) -> None:
+        if SLOW_PLUGIN.match(message.text):
+            return
         place = message.location.get("url", "")
         if message.type == "error" or (message.type == "warning" and "/mlenv/envs/" not in place):
             self._keep(f"{message.type}: {message.text} ({place})")

@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.support.lab import Lab, owned_by_person
 from tests.support.observed import Console
 from tests.support.tabs import HOST, SLOW, button, card, inner_lab, open_lab, project, settled, tile
+from tests.support.waiting import wait_until
 
 PRESET = """\
 schema = 1
@@ -87,8 +88,11 @@ def test_a_broken_preset_file_is_reported_until_it_is_mended(lab: Lab, page: Pag
     page.keyboard.press("Control+A")
     page.keyboard.insert_text('schema = 1\ntitle = "Mended"\nextends = "host"\n')
     page.keyboard.press("Control+S")
+    saved = folder / "mlenv.toml"
+    # Lets the browser go on between two looks: this is a single-threaded driver.
+    wait_until(lambda: page.wait_for_timeout(50) or "Mended" in saved.read_text(), "the file is saved")
     expect(notice).to_have_count(0, timeout=SLOW)
-    assert "Mended" in (folder / "mlenv.toml").read_text()
+    expect(tile(page, "Mended")).to_have_count(1, timeout=SLOW)
 
 
 def test_in_the_home_directory_a_folder_is_chosen(lab: Lab, page: Page, console: Console) -> None:
