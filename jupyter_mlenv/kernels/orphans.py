@@ -12,7 +12,7 @@ from ..errors import MlenvError
 from ..settings import Settings
 from .signed_record import Notes
 
-AGENT_TIMEOUT_SECONDS = 2.0
+AGENT_TIMEOUT_SECONDS = 5.0
 """Seconds that an agent has to say which kernels it has; a container that is paused says nothing."""
 
 

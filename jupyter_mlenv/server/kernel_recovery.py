@@ -30,7 +30,7 @@ from ..settings import Settings
 SESSION_FIELDS = ("id", "path", "name", "type")
 """Fields of a session, besides its kernel."""
 
-TAKEOVER_TIMEOUT_SECONDS = 5.0
+TAKEOVER_TIMEOUT_SECONDS = 15.0
 """Seconds that all of it may keep a server from listening."""
 
 

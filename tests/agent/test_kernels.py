@@ -62,7 +62,7 @@ class Kernel:
             elif message["msg_type"] == "error":
                 texts.append(f"{content['ename']}: {content['evalue']}")
 
-        await self.client.execute_interactive(code, output_hook=hook, timeout=60, **options)
+        await self.client.execute_interactive(code, output_hook=hook, timeout=180, **options)
         return "".join(texts).strip()
 
     async def value(self, code: str) -> Any:
@@ -80,7 +80,7 @@ async def kernel(running: RunningAgent, id: str = "", **options: Any) -> AsyncIt
     client.load_connection_info(wish)
     client.start_channels()
     try:
-        await client.wait_for_ready(timeout=30)
+        await client.wait_for_ready(timeout=120)
         yield Kernel(id, started.pid, started.forked, client)
     finally:
         client.stop_channels()
@@ -188,7 +188,7 @@ async def test_what_a_library_writes_to_the_descriptor_reaches_the_notebook(monk
     monkeypatch.delenv("PYTEST_CURRENT_TEST")  # ipykernel captures no descriptors where it is set
     async with agent() as running, kernel(running) as one:
         one.client.execute("import os; os.write(1, b'from ' + b'below\\n')")
-        while "from below" not in (await one.client.get_iopub_msg(timeout=30))["content"].get("text", ""):
+        while "from below" not in (await one.client.get_iopub_msg(timeout=120))["content"].get("text", ""):
             pass
 
 
@@ -200,11 +200,11 @@ async def test_input_completion_and_inspection() -> None:
             one.client.input("Ann")
 
         assert await one.run("print('hi', input('name? '))", allow_stdin=True, stdin_hook=answer) == "hi Ann"
-        matches = (await one.client.complete("import os; os.getc", reply=True, timeout=30))["content"]["matches"]
+        matches = (await one.client.complete("import os; os.getc", reply=True, timeout=120))["content"]["matches"]
         assert any("getcwd" in match for match in matches)
-        found = (await one.client.inspect("len", reply=True, timeout=30))["content"]
+        found = (await one.client.inspect("len", reply=True, timeout=120))["content"]
         assert found["found"]
-        info = (await one.client.kernel_info(reply=True, timeout=30))["content"]
+        info = (await one.client.kernel_info(reply=True, timeout=120))["content"]
         assert info["implementation"] == "ipython"
         assert "debugger" in info["supported_features"]
 
@@ -230,7 +230,7 @@ async def test_an_interrupt_reaches_the_cell_and_what_it_has_started(code: str) 
                 begun.set()
             names.append(message["content"].get("ename", ""))
 
-        cell = asyncio.create_task(one.client.execute_interactive(code, output_hook=hook, timeout=60))
+        cell = asyncio.create_task(one.client.execute_interactive(code, output_hook=hook, timeout=180))
         await asyncio.wait_for(begun.wait(), 30)
         await asyncio.sleep(0.2)  # the print comes before what is to be interrupted
         await running.client.kernels.signal(one.id, "SIGINT")
@@ -244,12 +244,12 @@ async def test_a_subshell_answers_while_the_main_shell_is_busy() -> None:
     async with agent() as running, kernel(running) as one:
         request = one.client.session.msg("create_subshell_request")
         one.client.control_channel.send(request)
-        shell = (await one.client.control_channel.get_msg(timeout=30))["content"]["subshell_id"]
+        shell = (await one.client.control_channel.get_msg(timeout=120))["content"]["subshell_id"]
         one.client.execute("import time; time.sleep(100)")
         message = one.client.session.msg("execute_request", {"code": "open('done', 'w').close()", "silent": False})
         message["header"]["subshell_id"] = shell
         one.client.shell_channel.send(message)
-        reply = await one.client.shell_channel.get_msg(timeout=30)
+        reply = await one.client.shell_channel.get_msg(timeout=120)
         assert reply["parent_header"]["msg_id"] == message["header"]["msg_id"]
         assert (running.run_dir / "done").exists()
 
@@ -263,13 +263,13 @@ async def test_the_debugger_stops_at_a_breakpoint() -> None:
             number += 1
             content = {"type": "request", "seq": number, "command": command, "arguments": arguments}
             control.send(one.client.session.msg("debug_request", content))
-            reply: dict[str, Any] = (await control.get_msg(timeout=30))["content"]
+            reply: dict[str, Any] = (await control.get_msg(timeout=120))["content"]
             assert reply["success"], reply
             return reply.get("body") or {}
 
         async def event(name: str) -> dict[str, Any]:
             while True:
-                message = await one.client.get_iopub_msg(timeout=30)
+                message = await one.client.get_iopub_msg(timeout=120)
                 if message["msg_type"] == "debug_event" and message["content"]["event"] == name:
                     body: dict[str, Any] = message["content"]["body"]
                     return body
@@ -286,7 +286,7 @@ async def test_the_debugger_stops_at_a_breakpoint() -> None:
         frame = (await debug("stackTrace", threadId=thread))["stackFrames"][0]
         assert frame["line"] == 2
         await debug("continue", threadId=thread)
-        reply = await one.client.get_shell_msg(timeout=30)
+        reply = await one.client.get_shell_msg(timeout=120)
         assert reply["content"]["status"] == "ok"
         await debug("disconnect", restart=False, terminateDebuggee=False)
 
@@ -543,7 +543,7 @@ async def test_a_kernel_of_another_kind_is_executed(transport: str, tmp_path: Pa
         argv = [sys.executable, str(script), "{connection_file}"]
         async with kernel(running, id, connection=wish, argv=argv) as one:
             assert not one.forked
-            info = (await one.client.kernel_info(reply=True, timeout=30))["content"]
+            info = (await one.client.kernel_info(reply=True, timeout=120))["content"]
             assert info["implementation"] == "tiny"
             [file] = running.run_dir.glob("k-*.json")
             assert file.stat().st_mode & 0o777 == 0o600

@@ -57,7 +57,7 @@ async def kernel(name: str, cwd: Path | str) -> AsyncIterator[tuple[AsyncIOLoopK
     client = manager.client()
     client.start_channels()
     try:
-        await client.wait_for_ready(timeout=60)
+        await client.wait_for_ready(timeout=180)
         yield manager, client
     finally:
         client.stop_channels()
@@ -67,7 +67,7 @@ async def kernel(name: str, cwd: Path | str) -> AsyncIterator[tuple[AsyncIOLoopK
             await manager.cleanup_resources()
 
 
-async def said(client: AsyncKernelClient, code: str, timeout: float = 60.0) -> str:
+async def said(client: AsyncKernelClient, code: str, timeout: float = 180.0) -> str:
     """What the code printed, and the error it ended with."""
     parts: list[str] = []
 

@@ -53,7 +53,7 @@ class Server:
                 raise OSError(error) from error
             return True
 
-        await eventually(answers, "the server answers", timeout=60)
+        await eventually(answers, "the server answers", timeout=180)
 
     async def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Send the signal and wait for the end."""
@@ -103,7 +103,7 @@ class Channels:
 
     async def until(self, check: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         while True:
-            message = await asyncio.wait_for(self.socket.receive(), 60)
+            message = await asyncio.wait_for(self.socket.receive(), 180)
             assert message.type == aiohttp.WSMsgType.TEXT, message
             content: dict[str, Any] = json.loads(message.data)
             if check(content):

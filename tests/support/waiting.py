@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def wait_until(check: Callable[[], T], what: str, *, timeout: float = 30.0, interval: float = 0.05) -> T:
+def wait_until(check: Callable[[], T], what: str, *, timeout: float = 120.0, interval: float = 0.05) -> T:
     """The first true value of `check()`.
 
     Raises AssertionError after `timeout` seconds, naming `what` and the last value or exception. `check` may raise
@@ -30,7 +30,7 @@ def wait_until(check: Callable[[], T], what: str, *, timeout: float = 30.0, inte
 
 
 async def eventually(
-    check: Callable[[], T | Awaitable[T]], what: str, *, timeout: float = 30.0, interval: float = 0.05
+    check: Callable[[], T | Awaitable[T]], what: str, *, timeout: float = 120.0, interval: float = 0.05
 ) -> T:
     """`wait_until` for coroutines: `check` may be a plain function or return an awaitable."""
     deadline = time.monotonic() + timeout

@@ -13,11 +13,17 @@ import pytest
 
 from jupyter_mlenv.environments import Environments
 from tests.support.environments import Named
-from tests.support.kernels import Home
+from tests.support.kernels import Home, Make
 from tests.support.servers import Server, serving
 from tests.support.waiting import eventually
 
 HOST = 'extends = "host"\ntitle = "Box"\n'
+
+
+@pytest.fixture
+def home(make_home: Make) -> Home:
+    """Kernels wait longer than a busy machine takes to start several servers."""
+    return make_home(kernel_grace=600.0)
 
 
 @pytest.fixture
