@@ -60,19 +60,24 @@ export function basename(path: string): string {
 export function tabTitle(
   title: string,
   workspace: string,
-  name: string
+  name: string,
+  trans: TranslationBundle
 ): string {
   const folder = basename(workspace);
-  const text = folder ? `${folder} · ${title}` : title;
-  return name ? `${text} (${name})` : text;
+  const text = folder ? trans.__('%1 · %2', folder, title) : title;
+  return name ? trans.__('%1 (%2)', text, name) : text;
 }
 
 /** One line that tells environments apart in a list. */
-export function describe(environment: IEnvironment): string {
+export function describe(
+  environment: IEnvironment,
+  trans: TranslationBundle
+): string {
   return tabTitle(
     environment.title || environment.preset,
     environment.workspace,
-    environment.name
+    environment.name,
+    trans
   );
 }
 

@@ -49,4 +49,3 @@ export function iconFor(name: string, gpu = false): LabIcon {
 }
 
 export const environmentIcon = iconFor('environment');
-export const tensorboardIcon = iconFor('tensorboard');

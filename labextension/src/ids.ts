@@ -28,6 +28,3 @@ export namespace CommandIDs {
   export const showLog = 'mlenv:show-log';
   export const cancel = 'mlenv:cancel';
 }
-
-export const NOTEBOOK = 'notebook';
-export const TENSORBOARD = 'tensorboard';

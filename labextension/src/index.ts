@@ -5,6 +5,10 @@ import { running } from './plugins/running';
 import { settings } from './plugins/settings';
 import { tabs } from './plugins/tabs';
 
-export { IEnvironments, IEnvironmentSettings } from './tokens';
+export {
+  IEnvironments,
+  IEnvironmentSettings,
+  IEnvironmentTabs
+} from './tokens';
 
 export default [settings, model, tabs, launcher, running, kernels];

@@ -2,6 +2,7 @@ import { Token } from '@lumino/coreutils';
 
 import { Model } from './model/model';
 import { Settings } from './settings';
+import { Tabs } from './tab/tabs';
 
 /** The environments of the server. Other extensions can require it to list, start and follow them. */
 export interface IEnvironments {
@@ -21,3 +22,14 @@ export const IEnvironmentSettings = new Token<Settings>(
 );
 
 export type IEnvironmentSettings = Settings;
+
+/** The tabs of environments. Who requires them can also run their commands. */
+export interface IEnvironmentTabs {
+  /** `null` where there are no environments. */
+  readonly tabs: Tabs | null;
+}
+
+export const IEnvironmentTabs = new Token<IEnvironmentTabs>(
+  'jupyter-mlenv:IEnvironmentTabs',
+  'The tabs of ML environments, which come with the commands to start, open, stop and remove them.'
+);

@@ -54,6 +54,20 @@ def python() -> Iterator[Check]:
         )
 
 
+PLUGINS = {
+    "jupyter-mlenv:model": "nothing of it is shown",
+    "jupyter-mlenv:plugin": "no tiles, tabs or commands",
+    "jupyter-mlenv:tabs": "tiles, tabs and commands",
+    "jupyter-mlenv:launcher": "tiles",
+    "jupyter-mlenv:running": "the section of running environments",
+    "jupyter-mlenv:kernels": "notices of kernels",
+}
+"""The parts of the lab extension (`labextension/src/ids.ts`), and what goes without each."""
+
+NEEDED = {"jupyter-mlenv:model", "jupyter-mlenv:plugin"}
+"""The parts without which the extension does nothing that a person installs it for."""
+
+
 def jupyter() -> Iterator[Check]:
     """JupyterLab and both halves of the extension: where Jupyter itself looks, not where we think they are."""
     try:
@@ -86,9 +100,15 @@ def jupyter() -> Iterator[Check]:
     elif "jupyter-mlenv" in disabled:
         hint = "jupyter labextension enable jupyter-mlenv, then reload the page."
         yield Check("Lab extension", "problem", "disabled", hint)
-    elif parts := sorted(name for name in disabled if name.startswith("jupyter-mlenv:")):
-        hint = f"If you miss them: jupyter labextension enable {' '.join(parts)}, then reload the page."
-        yield Check("Lab extension", "warning", f"enabled, but for {', '.join(parts)}", hint)
+    elif parts := [plugin for plugin in PLUGINS if plugin in disabled]:
+        gone = [PLUGINS[plugin] for plugin in parts]
+        enable = f"jupyter labextension enable {' '.join(parts)}, then reload the page."
+        if NEEDED.intersection(parts):
+            yield Check("Lab extension", "problem", f"disabled in {', '.join(parts)}: {gone[0]}", enable)
+        else:
+            yield Check(
+                "Lab extension", "warning", f"enabled, without {' and '.join(gone)}", f"If you miss it: {enable}"
+            )
     else:
         yield Check("Lab extension", "ok", f"{found.get('version', '')} enabled")
 

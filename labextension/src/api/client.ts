@@ -1,5 +1,6 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
+import { nullTranslator, TranslationBundle } from '@jupyterlab/translation';
 
 import {
   IEngineStatus,
@@ -42,11 +43,17 @@ export function toMlenvError(reason: unknown): MlenvError {
 
 /** The REST API. Every method rejects with an `MlenvError`. */
 export class Api {
-  constructor(settings: ServerConnection.ISettings) {
+  constructor(
+    settings: ServerConnection.ISettings,
+    trans: TranslationBundle = nullTranslator.load('jupyter_mlenv')
+  ) {
     this.settings = settings;
+    this.trans = trans;
   }
 
   readonly settings: ServerConnection.ISettings;
+  /** The language of what the page says itself; the server's errors are in the server's. */
+  readonly trans: TranslationBundle;
 
   engine(): Promise<IEngineStatus> {
     return this._request('GET', ['engine']);
@@ -151,8 +158,11 @@ export class Api {
       }
       throw new MlenvError({
         code: 'server_unreachable',
-        message: 'The Jupyter server does not answer.',
-        hint: `Check that it still runs, then try again. (${String(reason)})`
+        message: this.trans.__('The Jupyter server does not answer.'),
+        hint: this.trans.__(
+          'Check that it still runs, then try again. (%1)',
+          String(reason)
+        )
       });
     }
     if (response.status === 204) {
@@ -161,7 +171,7 @@ export class Api {
     const text = await response.text();
     const json = parse(text);
     if (!response.ok || json === undefined) {
-      throw failure(response, json);
+      throw failure(response, json, this.trans);
     }
     return json as T;
   }
@@ -175,7 +185,11 @@ function parse(text: string): unknown {
   }
 }
 
-function failure(response: Response, json: unknown): MlenvError {
+function failure(
+  response: Response,
+  json: unknown,
+  trans: TranslationBundle
+): MlenvError {
   const { status, statusText } = response;
   const error = json as Partial<IErrorJSON> | undefined;
   if (error && typeof error.message === 'string' && error.message) {
@@ -185,19 +199,21 @@ function failure(response: Response, json: unknown): MlenvError {
     return new MlenvError(
       {
         code: 'forbidden',
-        message: 'The Jupyter server refused this.',
-        hint: 'Log in again, or ask its administrator for access to ML environments.'
+        message: trans.__('The Jupyter server refused this.'),
+        hint: trans.__(
+          'Log in again, or ask its administrator for access to ML environments.'
+        )
       },
       status
     );
   }
   return new MlenvError(
     {
-      message: `The Jupyter server answered ${status} ${statusText}.`.replace(
-        ' .',
-        '.'
+      message: trans.__(
+        'The Jupyter server answered %1.',
+        `${status} ${statusText}`.trim()
       ),
-      hint: "The server's own log says more."
+      hint: trans.__("The server's own log says more.")
     },
     status
   );

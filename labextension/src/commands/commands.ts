@@ -11,10 +11,11 @@ import { CommandRegistry } from '@lumino/commands';
 import { pick, pickEnvironment, showError } from '../dialogs/dialogs';
 import { describe } from '../format';
 import { letGo } from '../dialogs/guard';
-import { environmentIcon, iconFor, tensorboardIcon } from '../icons';
+import { environmentIcon, iconFor } from '../icons';
 import { Args, ICommandOptions, presetLabel, start, text } from './start';
 import { IEnvironment } from '../api/protocol';
-import { CommandIDs, NOTEBOOK, TENSORBOARD } from '../ids';
+import { MAIN } from '../endpoints';
+import { CommandIDs } from '../ids';
 
 export function addCommands(options: ICommandOptions): void {
   const { app, model, tabs, settings, trans } = options;
@@ -58,7 +59,7 @@ export function addCommands(options: ICommandOptions): void {
 
   const name = (id: string) => {
     const environment = model.environment(id);
-    return environment ? describe(environment) : id;
+    return environment ? describe(environment, trans) : id;
   };
 
   const running = (environment: IEnvironment) =>
@@ -69,7 +70,9 @@ export function addCommands(options: ICommandOptions): void {
   add(CommandIDs.start, {
     label: args => {
       const preset = presetOf(args);
-      return preset ? presetLabel(preset) : trans.__('Start ML Environment…');
+      return preset
+        ? presetLabel(preset, trans)
+        : trans.__('Start ML Environment…');
     },
     caption: args =>
       presetOf(args)?.description ??
@@ -98,20 +101,18 @@ export function addCommands(options: ICommandOptions): void {
             trans
           )
         )?.id;
-      return id
-        ? tabs.open(id, text(args.endpoint) || NOTEBOOK, args)
-        : undefined;
+      return id ? tabs.open(id, text(args.endpoint) || MAIN, args) : undefined;
     }
   });
 
   add(CommandIDs.openTensorBoard, {
     label: trans.__('Open TensorBoard of ML Environment'),
     caption: trans.__("Show an environment's TensorBoard in a tab"),
-    icon: tensorboardIcon,
+    icon: iconFor('tensorboard'),
     failed: trans.__('TensorBoard was not opened'),
     execute: async args => {
       const id = await meant(args, trans.__('Open TensorBoard'), running);
-      return id ? tabs.open(id, TENSORBOARD) : undefined;
+      return id ? tabs.open(id, 'tensorboard') : undefined;
     }
   });
 
@@ -128,7 +129,7 @@ export function addCommands(options: ICommandOptions): void {
       const environment =
         model.environment(id) ?? (await model.api.environment(id));
       const endpoint =
-        text(args.endpoint) || tabs.current?.session.endpoint || NOTEBOOK;
+        text(args.endpoint) || tabs.current?.session.endpoint || MAIN;
       const page = environment.endpoints[endpoint];
       if (page) {
         window.open(model.api.address(page.open), '_blank', 'noopener');
@@ -190,7 +191,7 @@ export function addCommands(options: ICommandOptions): void {
     execute: async args => {
       const title = trans.__('Restart ML Environment');
       const endpoint =
-        text(args.endpoint) || tabs.current?.session.endpoint || NOTEBOOK;
+        text(args.endpoint) || tabs.current?.session.endpoint || MAIN;
       const id = await meant(args, title);
       if (id && (await sureToStop(id, title, trans.__('Restart'), args))) {
         return tabs.restart(id, endpoint);
@@ -226,7 +227,7 @@ export function addCommands(options: ICommandOptions): void {
       const id = await meant(args, trans.__('Show log'));
       if (id) {
         const endpoint =
-          text(args.endpoint) || tabs.current?.session.endpoint || NOTEBOOK;
+          text(args.endpoint) || tabs.current?.session.endpoint || MAIN;
         const tab = tabs.open(id, endpoint);
         tab.content.showLog = true;
         return tab;
@@ -247,7 +248,8 @@ export function addCommands(options: ICommandOptions): void {
         (await pick(
           trans.__('Cancel Start'),
           model.runningJobs,
-          item => `${name(item.environment)} — ${item.progress.message}`,
+          item =>
+            trans.__('%1 — %2', name(item.environment), item.progress.message),
           trans.__('Nothing is being started now.'),
           trans
         ));

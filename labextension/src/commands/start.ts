@@ -9,7 +9,7 @@ import { Model } from '../model/model';
 import { EnvironmentTab } from '../tab/tab';
 import { Tabs } from '../tab/tabs';
 import { IPreset } from '../api/protocol';
-import { NOTEBOOK } from '../ids';
+import { MAIN } from '../endpoints';
 import { ISettings } from '../settings';
 
 export type Args = ReadonlyPartialJSONObject;
@@ -28,9 +28,11 @@ export const text = (value: unknown): string =>
   typeof value === 'string' ? value : '';
 
 /** The label of a tile. */
-export function presetLabel(preset: IPreset): string {
+export function presetLabel(preset: IPreset, trans: TranslationBundle): string {
   const marked = /\b(gpu|cuda)\b/i.test(preset.title);
-  return preset.gpu && !marked ? `${preset.title} · GPU` : preset.title;
+  return preset.gpu && !marked
+    ? trans.__('%1 · GPU', preset.title)
+    : preset.title;
 }
 
 /** Start what a tile stands for, or a person chooses, after all that may stand in the way. */
@@ -66,7 +68,7 @@ export async function start(
     preset,
     path: app.serviceManager.contents.localPath(cwd),
     name: text(args.name),
-    endpoint: NOTEBOOK
+    endpoint: MAIN
   });
 }
 
@@ -74,7 +76,12 @@ async function choose(model: Model, trans: TranslationBundle): Promise<string> {
   const chosen = await pick(
     trans.__('Start ML Environment'),
     model.presets,
-    item => `${presetLabel(item)} — ${item.description || item.name}`,
+    item =>
+      trans.__(
+        '%1 — %2',
+        presetLabel(item, trans),
+        item.description || item.name
+      ),
     trans.__('There are no presets.'),
     trans
   );

@@ -73,7 +73,12 @@ export function pickEnvironment(
     title,
     environments,
     environment =>
-      `${describe(environment)} — ${stateLabel(environment, trans)} — ${environment.id}`,
+      trans.__(
+        '%1 — %2 — %3',
+        describe(environment, trans),
+        stateLabel(environment, trans),
+        environment.id
+      ),
     trans.__('There is no such environment now.'),
     trans
   );

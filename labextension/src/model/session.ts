@@ -69,22 +69,23 @@ export class Session implements IDisposable {
   }
 
   /** Start or reuse what a tile stands for. */
-  start(request: IStartRequest): Promise<void> {
-    return this._begin(() => this.model.api.start(request));
+  async start(request: IStartRequest): Promise<void> {
+    await this._begin(() => this.model.api.start(request));
   }
 
   /** Start this environment again, or only the endpoint if the environment runs. */
-  resume(): Promise<void> {
-    return this._begin(() => this.model.api.resume(this._id, this.endpoint));
+  async resume(): Promise<void> {
+    await this._begin(() => this.model.api.resume(this._id, this.endpoint));
   }
 
-  restart(): Promise<void> {
+  /** Stop and start it; the error if another job stood in the way, which is followed then. */
+  restart(): Promise<MlenvError | undefined> {
     return this._begin(() => this.model.api.restart(this._id, this.endpoint));
   }
 
   /** Do again what failed or was cancelled. */
-  retry(): Promise<void> {
-    return this._request ? this._begin(this._request) : this.resume();
+  async retry(): Promise<void> {
+    await (this._request ? this._begin(this._request) : this.resume());
   }
 
   async cancel(): Promise<void> {
@@ -111,9 +112,11 @@ export class Session implements IDisposable {
     }
   }
 
-  private async _begin(request: () => Promise<IStarted>): Promise<void> {
+  private async _begin(
+    request: () => Promise<IStarted>
+  ): Promise<MlenvError | undefined> {
     if (this._phase.kind === 'asking' || this._phase.kind === 'arriving') {
-      return;
+      return undefined;
     }
     this._request = request;
     this._phase = { kind: 'asking', cancelling: false };
@@ -122,7 +125,7 @@ export class Session implements IDisposable {
     try {
       const started = await request();
       if (this._isDisposed) {
-        return;
+        return undefined;
       }
       this._id = started.environment.id;
       const cancelled = this._cancelling;
@@ -132,8 +135,16 @@ export class Session implements IDisposable {
         await this.cancel();
       }
     } catch (reason) {
-      this._fail(toMlenvError(reason));
+      const error = toMlenvError(reason);
+      const inTheWay = this.model.job(String(error.details.job));
+      if (error.code === 'environment_busy' && inTheWay) {
+        this._attach(inTheWay);
+        this._sync();
+        return error;
+      }
+      this._fail(error);
     }
+    return undefined;
   }
 
   private _attach(job: IJob): void {
@@ -163,15 +174,17 @@ export class Session implements IDisposable {
   }
 
   private _syncJob(id: string): void {
+    const { trans } = this.model.api;
     const job = this.model.job(id);
     if (!job) {
       if (this.model.connected && this.model.synced) {
         this._fail(
           new MlenvError({
             code: 'job_lost',
-            message:
-              'The Jupyter server was restarted and no longer knows this work.',
-            hint: 'Try again: what was finished is reused.'
+            message: trans.__(
+              'The Jupyter server was restarted and no longer knows this work.'
+            ),
+            hint: trans.__('Try again: what was finished is reused.')
           })
         );
       }
@@ -189,7 +202,7 @@ export class Session implements IDisposable {
       this._phase = { kind: 'cancelled' };
     } else {
       const error = job.error ?? {
-        message: 'The start failed and the server gave no reason.'
+        message: trans.__('The start failed and the server gave no reason.')
       };
       this._phase = { kind: 'failed', error: new MlenvError(error) };
     }

@@ -9,19 +9,25 @@ import { showError } from '../dialogs/dialogs';
 import { PresetProblems } from '../dialogs/presetproblems';
 import { PluginIDs } from '../ids';
 import { Tiles } from '../launcher/tiles';
-import { IEnvironments, IEnvironmentSettings } from '../tokens';
+import {
+  IEnvironments,
+  IEnvironmentSettings,
+  IEnvironmentTabs
+} from '../tokens';
 
 /** A tile for each preset, and a notice about each that cannot be one. */
 export const launcher: JupyterFrontEndPlugin<void> = {
   id: PluginIDs.launcher,
   description: 'Tiles of ML environments in the launcher.',
   autoStart: true,
-  requires: [IEnvironments, IEnvironmentSettings],
+  // A tile is a command of the tabs.
+  requires: [IEnvironments, IEnvironmentSettings, IEnvironmentTabs],
   optional: [ILauncher, ITranslator],
   activate: (
     app: JupyterFrontEnd,
     { model }: IEnvironments,
     settings: IEnvironmentSettings,
+    _: IEnvironmentTabs,
     launcher: ILauncher | null,
     translator: ITranslator | null
   ) => {

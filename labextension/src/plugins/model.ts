@@ -4,6 +4,7 @@ import {
 } from '@jupyterlab/application';
 import { PageConfig } from '@jupyterlab/coreutils';
 import { IDefaultFileBrowser } from '@jupyterlab/filebrowser';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { Api } from '../api/client';
 import { PAGE_OPTION, PluginIDs } from '../ids';
@@ -19,13 +20,18 @@ export const model: JupyterFrontEndPlugin<IEnvironments> = {
   description: 'The ML environments of the server.',
   autoStart: true,
   provides: IEnvironments,
-  optional: [IDefaultFileBrowser],
-  activate: (app: JupyterFrontEnd, browser: IDefaultFileBrowser | null) => {
+  optional: [IDefaultFileBrowser, ITranslator],
+  activate: (
+    app: JupyterFrontEnd,
+    browser: IDefaultFileBrowser | null,
+    translator: ITranslator | null
+  ) => {
     if (PageConfig.getOption(PAGE_OPTION) !== 'true') {
       return { model: null };
     }
+    const trans = (translator ?? nullTranslator).load('jupyter_mlenv');
     const { contents, serverSettings } = app.serviceManager;
-    const model = new Model(new Api(serverSettings));
+    const model = new Model(new Api(serverSettings, trans));
     // A project may bring presets of its own: the tiles are those of the folder in the file browser.
     browser?.model.pathChanged.connect((_, { newValue }) => {
       void model.refreshPresets(contents.localPath(newValue));

@@ -13,14 +13,19 @@ import { askBeforeShutDown } from '../commands/shutdown';
 import { CommandIDs, PluginIDs } from '../ids';
 import { Tabs } from '../tab/tabs';
 import { commonTheme } from '../tab/theme';
-import { IEnvironments, IEnvironmentSettings } from '../tokens';
+import {
+  IEnvironments,
+  IEnvironmentSettings,
+  IEnvironmentTabs
+} from '../tokens';
 
 /** Environments in tabs, and the commands that start, open, stop and remove them. */
-export const tabs: JupyterFrontEndPlugin<void> = {
+export const tabs: JupyterFrontEndPlugin<IEnvironmentTabs> = {
   id: PluginIDs.tabs,
   description: 'ML environments in tabs, and their commands.',
   autoStart: true,
   requires: [IEnvironments, IEnvironmentSettings],
+  provides: IEnvironmentTabs,
   optional: [
     ICommandPalette,
     IDefaultFileBrowser,
@@ -39,7 +44,7 @@ export const tabs: JupyterFrontEndPlugin<void> = {
     translator: ITranslator | null
   ) => {
     if (!model) {
-      return;
+      return { tabs: null };
     }
     const trans = (translator ?? nullTranslator).load('jupyter_mlenv');
     const theme = () => {
@@ -97,5 +102,6 @@ export const tabs: JupyterFrontEndPlugin<void> = {
         name: tab => tab.seed.key
       });
     }
+    return { tabs };
   }
 };

@@ -2,6 +2,7 @@ import { IRunningSessions } from '@jupyterlab/running';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { CommandRegistry } from '@lumino/commands';
 
+import { showError } from '../dialogs/dialogs';
 import { describe, stateLabel } from '../format';
 import { iconFor } from '../icons';
 import { Model } from '../model/model';
@@ -17,19 +18,36 @@ export function runningManager(
     model.environments.filter(({ state }) =>
       ['pending', 'starting', 'running'].includes(state)
     );
+  // Without tabs there are no commands, and nothing unsaved in them.
   const stop = (id: string, sure: boolean) =>
-    commands.execute(CommandIDs.stop, { id, sure });
+    commands.hasCommand(CommandIDs.stop)
+      ? commands.execute(CommandIDs.stop, { id, sure })
+      : model
+          .stop(id)
+          .catch(reason =>
+            showError(
+              trans.__('The environment was not stopped'),
+              reason,
+              trans
+            )
+          );
   return {
     name: trans.__('ML Environments'),
     running: () =>
       running().map(environment => ({
         context: 'mlenv-environment',
         icon: () => iconFor(environment.icon),
-        label: () => describe(environment),
+        label: () => describe(environment, trans),
         labelTitle: () =>
-          `${environment.workspace}\n${environment.id} · ${stateLabel(environment, trans)}`,
-        open: () =>
-          void commands.execute(CommandIDs.open, { id: environment.id }),
+          trans.__(
+            '%1\n%2 · %3',
+            environment.workspace,
+            environment.id,
+            stateLabel(environment, trans)
+          ),
+        open: commands.hasCommand(CommandIDs.open)
+          ? () => void commands.execute(CommandIDs.open, { id: environment.id })
+          : undefined,
         shutdown: () => void stop(environment.id, false)
       })),
     runningChanged: model.changed,

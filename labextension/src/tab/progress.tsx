@@ -156,7 +156,9 @@ export function ProgressView(props: IProgressViewProps): JSX.Element {
       <Bar done={done} label={label} />
       <div className="jp-mlenv-Progress-line">
         <span className="jp-mlenv-Progress-message" title={message || label}>
-          {props.cancelling ? trans.__('Cancelling…') : message || `${label}…`}
+          {props.cancelling
+            ? trans.__('Cancelling…')
+            : message || trans.__('%1…', label)}
         </span>
         <span className="jp-mlenv-Progress-numbers">
           {numbers.filter(Boolean).join(' · ')}
@@ -227,13 +229,15 @@ export interface INoticeProps {
 export function Notice(props: INoticeProps): JSX.Element {
   const { error, actions } = props;
   return (
-    <div className="jp-mlenv-Card" role={error ? 'alert' : 'status'}>
-      <Head icon={props.icon} title={props.title} detail={props.detail} />
-      {error ? (
-        <ErrorText error={error} trans={props.trans} />
-      ) : (
-        props.message && <p>{props.message}</p>
-      )}
+    <div className="jp-mlenv-Card">
+      <div role={error ? 'alert' : 'status'}>
+        <Head icon={props.icon} title={props.title} detail={props.detail} />
+        {error ? (
+          <ErrorText error={error} trans={props.trans} />
+        ) : (
+          props.message && <p>{props.message}</p>
+        )}
+      </div>
       <div className="jp-mlenv-Buttons">
         {actions.map(action => (
           <Button

@@ -9,11 +9,10 @@ import { TabContent } from './content';
 import { showError } from '../dialogs/dialogs';
 import { tabTitle } from '../format';
 import { IHolder, letGo, save } from '../dialogs/guard';
-import { iconFor, tensorboardIcon } from '../icons';
 import { Session } from '../model/session';
 import { ITabLook } from './status';
 import { IConsent } from '../api/protocol';
-import { NOTEBOOK, TENSORBOARD } from '../ids';
+import { endpointIcon, endpointTitle, MAIN } from '../endpoints';
 import { Unsaved } from './unsaved';
 
 /** What a tab is about before the server has said more, and all that is kept to restore it. */
@@ -89,14 +88,16 @@ export class EnvironmentTab
 
   get look(): ITabLook {
     const { endpoint, icon, name, title, workspace } = this._seed;
-    const page = this.pageTitle(endpoint);
+    const { environment } = this.session;
+    const page = endpointTitle(endpoint, environment, this._trans);
+    const shown = endpoint === MAIN ? title : page;
     return {
-      icon: endpoint === TENSORBOARD ? tensorboardIcon : iconFor(icon),
+      icon: endpointIcon(endpoint, environment, icon),
       environment: title,
-      name: endpoint === NOTEBOOK ? title : page,
+      name: shown,
       page,
       workspace,
-      title: tabTitle(endpoint === NOTEBOOK ? title : page, workspace, name)
+      title: tabTitle(shown, workspace, name, this._trans)
     };
   }
 
@@ -114,20 +115,6 @@ export class EnvironmentTab
 
   reveal(): void {
     this._shell.activateById(this.id);
-  }
-
-  pageTitle(endpoint: string): string {
-    switch (endpoint) {
-      case NOTEBOOK:
-        return 'JupyterLab';
-      case TENSORBOARD:
-        return 'TensorBoard';
-      default:
-        return (
-          this.session.environment?.endpoints[endpoint]?.title ??
-          this._trans.__('Port %1', endpoint)
-        );
-    }
   }
 
   dispose(): void {

@@ -2,12 +2,13 @@ import { JupyterFrontEnd } from '@jupyterlab/application';
 import { WidgetTracker } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
 
+import { showError } from '../dialogs/dialogs';
 import { Model } from '../model/model';
 import { Session } from '../model/session';
 import { EnvironmentTab, ITabSeed } from './tab';
 import { setTheme } from './theme';
 import { IEnvironment, IStartRequest } from '../api/protocol';
-import { NOTEBOOK } from '../ids';
+import { isThemed, MAIN } from '../endpoints';
 import { fillToolbar } from './toolbar';
 
 /** The open tabs: at most one per environment and endpoint. */
@@ -55,7 +56,7 @@ export class Tabs {
   /** A new tab at once, which asks the server and shows what happens. */
   start(request: IStartRequest): EnvironmentTab {
     const preset = this._model.preset(request.preset);
-    const endpoint = request.endpoint ?? NOTEBOOK;
+    const endpoint = request.endpoint ?? MAIN;
     const tab = this._add({
       id: '',
       endpoint,
@@ -80,7 +81,12 @@ export class Tabs {
 
   restart(id: string, endpoint: string): EnvironmentTab {
     const tab = this._ensure(id, endpoint);
-    void tab.session.restart();
+    void tab.session.restart().then(refused => {
+      if (refused) {
+        const title = this._trans.__('The environment was not restarted');
+        void showError(title, refused, this._trans);
+      }
+    });
     return tab;
   }
 
@@ -141,7 +147,7 @@ export class Tabs {
     const theme = this._theme();
     if (
       theme &&
-      endpoint === NOTEBOOK &&
+      isThemed(endpoint) &&
       page?.open.startsWith(`${page.url}lab`)
     ) {
       const { api } = this._model;

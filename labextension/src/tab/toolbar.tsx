@@ -13,9 +13,9 @@ import { CommandRegistry } from '@lumino/commands';
 import React from 'react';
 
 import { stateLabel } from '../format';
-import { iconFor, tensorboardIcon } from '../icons';
+import { endpointIcon, endpointTitle, otherEndpoints } from '../endpoints';
 import { EnvironmentTab } from './tab';
-import { CommandIDs, NOTEBOOK, TENSORBOARD } from '../ids';
+import { CommandIDs } from '../ids';
 
 /** Fill the slim bar above an environment's page. */
 export function fillToolbar(
@@ -33,7 +33,7 @@ export function fillToolbar(
   const running = () =>
     session.environment?.state === 'running' && session.view.kind === 'frame';
 
-  const add = (name: string, render: () => JSX.Element | null) => {
+  const add = (name: string, render: () => JSX.Element) => {
     const widget = ReactWidget.create(
       <UseSignal signal={session.changed}>{render}</UseSignal>
     );
@@ -50,18 +50,23 @@ export function fillToolbar(
   toolbar.addItem('state', state);
   toolbar.addItem('spacer', Toolbar.createSpacerItem());
 
-  const other = session.endpoint === NOTEBOOK ? TENSORBOARD : NOTEBOOK;
-  add('other', () =>
-    session.environment && !session.environment.endpoints[other] ? null : (
-      <ToolbarButtonComponent
-        icon={other === TENSORBOARD ? tensorboardIcon : iconFor(tab.seed.icon)}
-        label={tab.pageTitle(other)}
-        tooltip={trans.__('Open %1 in a tab of its own', tab.pageTitle(other))}
-        enabled={running()}
-        onClick={() => run(CommandIDs.open, { endpoint: other })}
-      />
-    )
-  );
+  add('others', () => (
+    <>
+      {otherEndpoints(session.endpoint, session.environment).map(other => {
+        const title = endpointTitle(other, session.environment, trans);
+        return (
+          <ToolbarButtonComponent
+            key={other}
+            icon={endpointIcon(other, session.environment, tab.seed.icon)}
+            label={title}
+            tooltip={trans.__('Open %1 in a tab of its own', title)}
+            enabled={running()}
+            onClick={() => run(CommandIDs.open, { endpoint: other })}
+          />
+        );
+      })}
+    </>
+  ));
   add('browser', () => (
     <ToolbarButtonComponent
       icon={launchIcon}
@@ -132,12 +137,7 @@ function State(props: {
   }
   return (
     <span className="jp-mlenv-State" title={environment?.id ?? ''}>
-      <span
-        className="jp-mlenv-Dot"
-        data-state={mood}
-        role="img"
-        aria-label={label}
-      />
+      <span className="jp-mlenv-Dot" data-state={mood} aria-hidden="true" />
       <span className="jp-mlenv-State-name">{tab.seed.title}</span>
       <span className="jp-mlenv-muted">{label}</span>
     </span>

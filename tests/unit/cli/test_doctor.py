@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from jupyter_mlenv.cli.doctor.engine_checks import registries as ask_registries
 from jupyter_mlenv.errors import PresetInvalid
 from jupyter_mlenv.presets.model import BuiltImage, DockerfileImage, HostImage, PulledImage
 from jupyter_mlenv.settings import Settings
+from tests.support.repository import ROOT
 from tests.support.waiting import free_port
 
 SETTINGS = Settings(owner="o", uid=1, gid=1, username="u", run_root="/nowhere")
@@ -91,7 +93,10 @@ def test_the_disk_of_a_far_engine_is_not_ours_to_judge(url: str, told: bool) -> 
     [
         ({}, "ok", "enabled"),
         ({"jupyter-mlenv": True}, "problem", "disabled"),
-        ({"jupyter-mlenv:launcher": True, "jupyter-mlenv:kernels": False}, "warning", "jupyter-mlenv:launcher"),
+        ({"jupyter-mlenv:launcher": True, "jupyter-mlenv:kernels": False}, "warning", "enabled, without tiles"),
+        ({"jupyter-mlenv:model": True}, "problem", "jupyter-mlenv:model: nothing of it is shown"),
+        ({"jupyter-mlenv:plugin": True, "jupyter-mlenv:launcher": True}, "problem", "no tiles, tabs or commands"),
+        ({"jupyter-mlenv:of-another": True}, "ok", "enabled"),
     ],
 )
 def test_disabled_parts_of_the_lab_extension_are_told(
@@ -106,3 +111,11 @@ def test_disabled_parts_of_the_lab_extension_are_told(
     assert check.status == status
     assert told in check.message
     assert "kernels" not in check.message
+    assert "launcher" not in disabled or "jupyter-mlenv:launcher" in check.hint
+
+
+def test_the_parts_are_those_of_the_lab_extension() -> None:
+    ids = (ROOT / "labextension" / "src" / "ids.ts").read_text()
+    assert set(re.findall(r"'(jupyter-mlenv:\w+)'", ids)) == host_checks.PLUGINS.keys()
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    assert set(re.findall(r"^\| `(jupyter-mlenv:\w+)`", page, re.MULTILINE)) == host_checks.PLUGINS.keys()
