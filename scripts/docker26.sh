@@ -9,20 +9,10 @@ source "$(dirname "$0")/lib.sh"
 folder=$PWD/.cache/docker26
 bridge=mlenv26
 network=10.77.26
-mirror=$(cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | grep -v '^ *#' | grep -om1 'http[^ ]*' || true)
-
 fetch() {
   [ ! -x "$folder/root/usr/sbin/dockerd" ] || return 0
-  [ -n "$mirror" ] || die "No package mirror of Debian is configured on this machine." "Run this on Debian."
   say "Getting Docker 26.1 from Debian 13"
-  mkdir -p "$folder"/{root,debs,apt/lists/partial,apt/archives/partial}
-  : >"$folder/apt/status"
-  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$folder/apt/sources.list"
-  local options=(-qq -o "Dir::Etc::sourcelist=$folder/apt/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::Cache=$folder/apt"
-    -o "Dir::State::lists=$folder/apt/lists" -o "Dir::State::status=$folder/apt/status" -o APT::Sandbox::User=root)
-  apt-get "${options[@]}" update
-  (cd "$folder/debs" && apt-get "${options[@]}" download docker.io containerd tini docker-cli)
-  for package in "$folder"/debs/*.deb; do dpkg-deb -x "$package" "$folder/root"; done
+  unpack_debian13 "$folder" docker.io containerd tini docker-cli
 }
 
 # rules -I | -D: containers get out. The daemon may set no rules itself, since that empties the chains of the first one.

@@ -60,3 +60,19 @@ install() {
   apt_lists
   apt_get install -y --no-install-recommends "${missing[@]}" >/dev/null
 }
+
+# unpack_debian13 FOLDER PACKAGE…: packages of Debian 13, unpacked into FOLDER/root and not installed, whichever Debian this is.
+unpack_debian13() {
+  local folder=$1 mirror package
+  shift
+  mirror=$(cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | grep -v '^ *#' | grep -om1 'http[^ ]*' || true)
+  [ -n "$mirror" ] || die "No package mirror of Debian is configured on this machine." "Run this on Debian."
+  mkdir -p "$folder"/{root,debs,apt/lists/partial,apt/archives/partial}
+  : >"$folder/apt/status"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$folder/apt/sources.list"
+  local options=(-qq -o "Dir::Etc::sourcelist=$folder/apt/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::Cache=$folder/apt"
+    -o "Dir::State::lists=$folder/apt/lists" -o "Dir::State::status=$folder/apt/status" -o APT::Sandbox::User=root)
+  apt-get "${options[@]}" update
+  (cd "$folder/debs" && apt-get "${options[@]}" download "$@")
+  for package in "$folder"/debs/*.deb; do dpkg-deb -x "$package" "$folder/root"; done
+}

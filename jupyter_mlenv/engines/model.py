@@ -48,7 +48,8 @@ class BuildRecipe:
     """One image build. `tag` carries the content hash, so an image of that tag never needs building again.
 
     `files` are added to the context (path inside the context → content); `context` is a directory or empty, and no
-    link in its path may lead out of `root`.
+    link in its path may lead out of `root`. `dockerfile_path` and `ignore_file` are where the Dockerfile came from and
+    what says which files of the context are left out, as paths of this machine; both may be empty.
     `groups` are the package groups of the Dockerfile, one RUN each, kept as a label so that a later image that only
     adds packages reuses the layers of this one.
     """
@@ -57,6 +58,8 @@ class BuildRecipe:
     dockerfile: str
     context: str = ""
     root: str = "/"
+    dockerfile_path: str = ""
+    ignore_file: str = ""
     files: tuple[FileEntry, ...] = ()
     target: str = ""
     args: Mapping[str, str] = field(default_factory=dict)

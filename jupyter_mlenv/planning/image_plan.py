@@ -87,12 +87,13 @@ def _own_dockerfile(source: DockerfileImage, files: _Files, settings: Settings) 
     if settings.allowed_images:
         used = allowed_images.used(text, source.args)
         allowed_images.check(used, settings.allowed_images, f'The Dockerfile of the preset "{preset.name}"')
-    named = source.context or os.path.dirname(os.path.join(preset.directory, source.dockerfile))
-    context = os.path.join(preset.directory, named)
+    path = os.path.join(preset.directory, source.dockerfile)
+    context = os.path.join(preset.directory, source.context or os.path.dirname(path))
     return user_dockerfile.recipe(
         preset.name,
         text,
         context,
+        path=path,
         root=files.root(context),
         target=source.target,
         args=source.args,

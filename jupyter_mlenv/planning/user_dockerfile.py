@@ -13,7 +13,8 @@ from .. import treewalk
 from ..container_layout import LABEL
 from ..engines.model import BuildRecipe
 from .dockerfile import FORMAT, count_steps, digest
-from .dockerignore import Ignore, lines_of, part
+from .dockerignore import Ignore, lines_of
+from .ignore_pattern import BadPattern, part
 
 NOT_CONTENT = ("**/.git", "**/__pycache__", "**/.ipynb_checkpoints", "**/.venv")
 """Beside what `.dockerignore` names: changes of it make no image outdated."""
@@ -29,6 +30,7 @@ def recipe(
     text: str,
     context: str,
     *,
+    path: str = "",
     root: str = "/",
     target: str = "",
     args: Mapping[str, str] | None = None,
@@ -37,16 +39,21 @@ def recipe(
 ) -> BuildRecipe:
     """The build of a person's own Dockerfile; nothing of ours is added to its context, which it may copy whole.
 
-    `proxies` become the builder's predefined proxy arguments, which are in no history and no cache key. `root` is the
-    folder that no link in the path of `context` may leave. `pause` is called now and then and may raise to end it.
+    `path` is that of the Dockerfile, beside which its own `.dockerignore` may lie. `proxies` become the builder's
+    predefined proxy arguments, which are in no history and no cache key. `root` is the folder that no link in the path
+    of `context` may leave. `pause` is called now and then and may raise to end it.
     """
     args = dict(args or {})
-    content = digest(json.dumps([FORMAT, text, target, args, context_digest(text, context, root=root, pause=pause)]))
+    ignore_file = ignore_file_of(root, context, path)
+    files = context_digest(text, context, ignore_file=ignore_file, root=root, pause=pause)
+    content = digest(json.dumps([FORMAT, text, target, args, files]))
     return BuildRecipe(
         tag=f"mlenv/{preset}:{content}",
         dockerfile=text,
         context=context,
         root=root,
+        dockerfile_path=path,
+        ignore_file=ignore_file,
         target=target,
         args={**(proxies or {}), **args},
         labels={f"{LABEL}.preset": preset},
@@ -54,7 +61,19 @@ def recipe(
     )
 
 
-def context_digest(text: str, context: str, *, root: str = "/", pause: Pause = lambda: None) -> str:
+def ignore_file_of(root: str, context: str, dockerfile: str = "") -> str:
+    """Return the file that says what is left out of a context: `<Dockerfile>.dockerignore` if it is there."""
+    own = f"{dockerfile}.dockerignore"
+    if dockerfile and treewalk.root_of(own, root) == root:
+        with contextlib.suppress(OSError), treewalk.opened(root, os.path.dirname(own)) as folder:
+            os.stat(os.path.basename(own), dir_fd=folder, follow_symlinks=False)
+            return own
+    return os.path.join(context, ".dockerignore")
+
+
+def context_digest(
+    text: str, context: str, *, ignore_file: str = "", root: str = "/", pause: Pause = lambda: None
+) -> str:
     """A digest of the files that the Dockerfile copies, by name, size and time of change.
 
     Only what a `COPY` or `ADD` names counts, and nothing of `.git`, caches or what `.dockerignore` leaves out: results
@@ -65,8 +84,9 @@ def context_digest(text: str, context: str, *, root: str = "/", pause: Pause = l
     seen: dict[str, str] = {}
     with contextlib.suppress(OSError), treewalk.opened(root, context) as top:
         lines: list[str] = []
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            lines = lines_of(treewalk.read_text(root, os.path.join(context, ".dockerignore")))
+        with contextlib.suppress(OSError, UnicodeDecodeError, BadPattern):  # the build says what is wrong
+            lines = lines_of(treewalk.read_text(root, ignore_file or os.path.join(context, ".dockerignore")))
+            Ignore(lines)
         copied = _Copied(filter(None, map(_below, _copied(text))), Ignore([*NOT_CONTENT, *lines]))
         for _ in range(LINK_ROUNDS):
             linked: list[str] = []

@@ -46,6 +46,7 @@ def _named(preset: Preset) -> Iterable[str]:
         case DockerfileImage(dockerfile=dockerfile, context=context):
             path = os.path.join(preset.directory, dockerfile)
             yield path
+            yield f"{path}.dockerignore"
             folder = os.path.join(preset.directory, context) if context else os.path.dirname(path)
             yield os.path.join(folder, ".dockerignore")
 

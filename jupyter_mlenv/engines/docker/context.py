@@ -14,6 +14,7 @@ from typing import IO, Any, cast
 from ... import treewalk
 from ...errors import EngineError
 from ...planning.dockerignore import Ignore, lines_of
+from ...planning.ignore_pattern import BadPattern
 from ..model import BuildRecipe
 from .containers import tar_info
 
@@ -28,8 +29,7 @@ MAX_FILES = 1_000_000
 
 OWN_DOCKERFILE = ".mlenv.Dockerfile"
 
-ALWAYS = ("!Dockerfile", "!.dockerignore")
-"""Files that the docker command line always sends."""
+"""The name of a Dockerfile that does not come from its context."""
 
 
 def write_context(recipe: BuildRecipe, give_up: Callable[[], bool] = lambda: False) -> tuple[IO[bytes], str]:
@@ -96,13 +96,19 @@ class _Folder:
             raise self._unreadable(error) from error
 
     def _ignored(self) -> Ignore:
+        file = self._recipe.ignore_file or os.path.join(self._recipe.context, ".dockerignore")
         try:
-            text = treewalk.read_text(self._recipe.root, os.path.join(self._recipe.context, ".dockerignore"))
+            return Ignore(lines_of(treewalk.read_text(self._recipe.root, file)))
         except FileNotFoundError:
-            text = ""
+            return Ignore([])
         except UnicodeDecodeError as error:
-            raise OSError(errno.EILSEQ, "it is no UTF-8 text", ".dockerignore") from error
-        return Ignore([*lines_of(text), *ALWAYS])
+            raise OSError(errno.EILSEQ, "it is no UTF-8 text", file) from error
+        except BadPattern as error:
+            raise EngineError(
+                f"The build context {self._recipe.context} cannot be read: in {file}, {error}.",
+                hint=f"Correct {file}; docker would not build with it either.",
+                details={"file": file},
+            ) from error
 
     def _walk(self, top: int) -> Any:
         return treewalk.walk(top, self._choose, Ignore.NOTHING, pause=self._go_on)
@@ -116,17 +122,15 @@ class _Folder:
         """Refuse a context that is too large before anything of it is written; returns where the Dockerfile goes.
 
         That is over the file it was read from if that is in the context, so that a `COPY .` sees the same files as
-        under the docker command line; else beside everything else, under a name that hides nothing.
+        under the docker command line; else beside everything else, under a name that hides nothing. Where it is left
+        out, the copy has it all the same: an engine finds it nowhere else.
         """
-        text = self._recipe.dockerfile.encode()
-        place, size = OWN_DOCKERFILE, 0
+        own = os.path.relpath(self._recipe.dockerfile_path or os.devnull, self._recipe.context)
+        place, size = OWN_DOCKERFILE if own.startswith("../") else own, 0
         for count, entry in enumerate(self._walk(top), 1):
             size += entry.status.st_size if entry.is_file else 0
             if count > MAX_FILES or size > MAX_BYTES:
                 raise self._too_large(entry.path)
-            if place == OWN_DOCKERFILE and entry.is_file and "dockerfile" in entry.name.lower():
-                with os.fdopen(treewalk.open_file(entry.folder, entry.name), "rb") as file:
-                    place = entry.path if file.read(len(text) + 1) == text else place
         return place
 
     def _add(self, tar: tarfile.TarFile, entry: treewalk.Entry) -> None:

@@ -104,6 +104,8 @@ RUN exit 1
         owner,
         dockerfile,
         context=str(tmp_path),
+        dockerfile_path=str(tmp_path / "Dockerfile"),
+        ignore_file=str(tmp_path / ".dockerignore"),
         files=(FileEntry("tool", b"#!/bin/sh\necho ran\n", 0o755),),
         target="wanted",
         args={"WORD": "given"},

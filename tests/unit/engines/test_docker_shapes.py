@@ -105,7 +105,8 @@ def test_the_dockerfile_replaces_the_one_it_was_read_from(tmp_path: Path) -> Non
     (tmp_path / "docker").mkdir()
     (tmp_path / "docker" / "Train.Dockerfile").write_text("FROM x\n")
     (tmp_path / "Dockerfile").write_text("FROM other\n")
-    found, dockerfile = names(BuildRecipe("t:1", "FROM x\n", context=str(tmp_path)))
+    path = str(tmp_path / "docker" / "Train.Dockerfile")
+    found, dockerfile = names(BuildRecipe("t:1", "FROM x\n", context=str(tmp_path), dockerfile_path=path))
     assert dockerfile == "docker/Train.Dockerfile"
     assert sorted(found) == ["Dockerfile", "docker", "docker/Train.Dockerfile"]
 
@@ -115,6 +116,20 @@ def test_a_generated_dockerfile_hides_no_file_of_the_context(tmp_path: Path) -> 
     found, dockerfile = names(BuildRecipe("t:1", "FROM x\n", context=str(tmp_path)))
     assert dockerfile == ".mlenv.Dockerfile"
     assert sorted(found) == [".mlenv.Dockerfile", "Dockerfile"]
+
+
+def test_a_dockerfile_that_is_left_out_is_sent_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM x\n")
+    (tmp_path / ".dockerignore").write_text("*\n")
+    recipe = BuildRecipe("t:1", "FROM x\n", context=str(tmp_path), dockerfile_path=str(tmp_path / "Dockerfile"))
+    assert names(recipe) == (["Dockerfile"], "Dockerfile")
+
+
+def test_a_pattern_that_docker_refuses_is_told_with_its_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / ".dockerignore").write_text("*.log\n[z-a]\n")
+    with pytest.raises(EngineError, match=r"in .*/\.dockerignore, line 2 .*\[z-a\]") as raised:
+        write_context(BuildRecipe("t:1", "FROM x\n", context=str(tmp_path)))
+    assert "Correct " in raised.value.hint
 
 
 def test_ignored_files_stay_out_and_given_ones_win(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def load(tmp_path: Path) -> Callable[[], Preset]:
     return now
 
 
-@pytest.mark.parametrize("file", ["mlenv.toml", "docker/Dockerfile", ".dockerignore"])
+@pytest.mark.parametrize("file", ["mlenv.toml", "docker/Dockerfile", ".dockerignore", "docker/Dockerfile.dockerignore"])
 def test_every_file_that_says_how_it_is_built_counts(tmp_path: Path, load: Callable[[], Preset], file: str) -> None:
     work = tmp_path / "work"
     (work / "mlenv.toml").write_text(BUILT)
