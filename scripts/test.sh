@@ -19,8 +19,7 @@ without_network() {
 run() {
   case $1 in
   lab) (cd labextension && PATH="$OLDPWD/.venv/bin:$PATH" jlpm test) ;;
-  unit) .venv/bin/python -m pytest tests/unit ;;
-  agent | server) pytest_beside 2 "$1" ;;
+  unit | agent | server) pytest_beside 2 "$1" ;;
   engine) pytest_beside 3 engine ;;
   ui) without_network .venv/bin/python -m pytest --dist loadfile --numprocesses 1 tests/ui ;;
   *) die "There is no suite '$1'." "Choose from: lab unit agent server engine ui." ;;
