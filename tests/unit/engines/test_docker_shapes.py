@@ -258,7 +258,7 @@ def test_a_list_tells_exit_codes(status: str, code: int | None) -> None:
 
 def test_a_large_context_gives_the_garbage_collector_nothing_to_look_at(tmp_path: Path) -> None:
     """Looking at a few objects for each of 200,000 files, it stops every thread for 70 ms."""
-    for number in range(2000):
+    for number in range(3000):
         (tmp_path / str(number)).touch()
     tracked: list[int] = []
 
