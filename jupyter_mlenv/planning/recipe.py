@@ -20,5 +20,7 @@ def digest(preset: Preset, image: ImagePlan) -> str:
     said = dataclasses.replace(
         preset, title="", description="", icon="", twin="", source="", directory="", project=None, consent=None
     )
-    text = json.dumps([to_plain(said), image.kind, image.reference], sort_keys=True, ensure_ascii=False)
+    plain = to_plain(said)
+    del plain["order"]  # where its tile stands
+    text = json.dumps([plain, image.kind, image.reference], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -23,6 +23,7 @@ def build(data: Mapping[str, Any], file: str, directory: str, defaults: Mapping[
         icon=data.get("icon", ""),
         gpu=data.get("gpu", False),
         twin=data.get("twin", ""),
+        order=data.get("order", 0),
         resources=_resources(data.get("resources", {})),
         mounts=tuple(
             Mount(mount["source"], mount.get("target", mount["source"]), mount.get("read_only", False))

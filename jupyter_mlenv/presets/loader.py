@@ -14,7 +14,7 @@ import functools
 import itertools
 import os
 import unicodedata
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -104,7 +104,7 @@ def load(settings: Settings, workspace: str = "") -> tuple[list[Preset], list[Pr
     for preset in catalog():
         found.setdefault(preset.name, preset)
     if not (settings.project_presets and workspace and os.path.lexists(os.path.join(workspace, WORKSPACE_FILE))):
-        return list(found.values()), errors
+        return _in_order(found.values()), errors
     theirs = {path.stem for path in trusted}
 
     def lends(name: str) -> Mapping[str, Any] | None:
@@ -114,8 +114,12 @@ def load(settings: Settings, workspace: str = "") -> tuple[list[Preset], list[Pr
     try:
         own = _of_project(workspace, lends, list(found.values()), {*found, *theirs})
     except PresetInvalid as error:
-        return list(found.values()), [error, *errors]
-    return [own, *found.values()], errors
+        return _in_order(found.values()), [error, *errors]
+    return _in_order([own, *found.values()]), errors
+
+
+def _in_order(presets: Iterable[Preset]) -> list[Preset]:
+    return sorted(presets, key=lambda preset: preset.order)
 
 
 def find(name: str, presets: Sequence[Preset], errors: Sequence[PresetInvalid] = ()) -> Preset:
@@ -143,9 +147,9 @@ def find(name: str, presets: Sequence[Preset], errors: Sequence[PresetInvalid] =
 
 @functools.cache
 def catalog() -> tuple[Preset, ...]:
-    """The presets that ship with this package, as its files are named; the host's Python first."""
+    """The presets that ship with this package, in their order."""
     built = [build(data, "catalog", "", default_endpoints()) for data in _catalog_data().values()]
-    return tuple(sorted(built, key=lambda preset: _order().index(preset.name)))
+    return tuple(sorted(built, key=lambda preset: preset.order))
 
 
 @functools.cache
@@ -159,7 +163,7 @@ def default_endpoints() -> Mapping[str, Mapping[str, Any]]:
 
 @functools.cache
 def _catalog_data() -> Mapping[str, Mapping[str, Any]]:
-    texts = {name: (_catalog_folder() / f"{name}.toml").read_text("utf-8") for name in _order()}
+    texts = {name: (_catalog_folder() / f"{name}.toml").read_text("utf-8") for name in _catalog_names()}
 
     def merged(name: str) -> Mapping[str, Any] | None:
         return _merged(texts[name], f"{name}.toml", "", merged, "", shipped=True) if name in texts else None
@@ -168,22 +172,9 @@ def _catalog_data() -> Mapping[str, Mapping[str, Any]]:
 
 
 @functools.cache
-def _order() -> tuple[str, ...]:
-    """Catalog names in the order of the tiles: host and python, then by name with each GPU twin after its CPU one."""
+def _catalog_names() -> tuple[str, ...]:
     names = sorted(path.name[:-5] for path in _catalog_folder().iterdir() if path.name.endswith(".toml"))
-    first = [
-        "host",
-        "python",
-        "docker-ml",
-        "pytorch",
-        "pytorch-cuda",
-        "tensorflow",
-        "tensorflow-cuda",
-        "jax",
-        "jax-cuda",
-    ]
-    names = [name for name in names if not name.startswith("_")]
-    return tuple(sorted(names, key=lambda name: (first.index(name) if name in first else len(first), name)))
+    return tuple(name for name in names if not name.startswith("_"))
 
 
 def _catalog_folder() -> Any:
@@ -281,7 +272,7 @@ def _merged(
     if parent := data.get("extends"):
         found = extends(parent)
         if found is None:
-            guess = nearest(parent, _catalog_data()) if file not in {f"{n}.toml" for n in _order()} else ""
+            guess = nearest(parent, _catalog_data()) if file not in {f"{n}.toml" for n in _catalog_names()} else ""
             hint = f'Did you mean "{guess}"?' if guess else "See `jupyter mlenv presets`."
             raise document.fail(("extends",), f'names the preset "{parent}", which does not exist', hint=hint)
         base = found

@@ -169,6 +169,7 @@ class Preset:
     icon: str = ""
     gpu: bool = False
     twin: str = ""  # the same preset for the other processor: CPU for a GPU preset and the reverse
+    order: int = 0  # where its tile stands, smaller numbers first
     resources: Resources = Resources()
     mounts: tuple[Mount, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)

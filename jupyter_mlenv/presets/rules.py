@@ -15,7 +15,7 @@ _KINDS = ("host", "reference", "base", "dockerfile")
 _LENT = ("description", "icon", "gpu", "resources", "mounts", "network")
 _LENT_IMAGE = (*_KINDS, "context", "target", "apt", "pip", "python", "add_jupyter")
 _LENT_KERNEL = ("spec", "preload", "isolate", "fork")
-_OWN = ("schema", "name", "title", "twin", "extends")  # not inherited
+_OWN = ("schema", "name", "title", "twin", "order", "extends")  # not inherited
 
 
 def absolute(document: Document, directory: str) -> dict[str, Any]:

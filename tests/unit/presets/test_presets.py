@@ -12,6 +12,8 @@ from jupyter_mlenv import presets
 from jupyter_mlenv.engines.gpus import EVERY, GpuRequest
 from jupyter_mlenv.engines.model import Mount
 from jupyter_mlenv.errors import PresetInvalid, PresetNotFound
+from jupyter_mlenv.planning import recipe
+from jupyter_mlenv.planning.model import ImagePlan
 from jupyter_mlenv.presets.document import read, schema
 from jupyter_mlenv.presets.model import BuiltImage, HostImage, Preset, PulledImage
 from jupyter_mlenv.settings import Settings
@@ -51,6 +53,7 @@ def test_everything_a_preset_can_say() -> None:
         icon = "python"
         gpu = true
         twin = "team-cpu"
+        order = 5
         network = "lab"
 
         [image]
@@ -184,6 +187,22 @@ def test_first_wins_and_a_broken_file_hides_nothing(tmp_path: Path) -> None:
     assert {preset.name for preset in presets.catalog()} <= set(titles)
     assert found[0].name == "project"
     assert {Path(str(error.details["file"])).name for error in errors} == {"broken.toml", "not-unicode.toml"}
+
+
+def test_tiles_stand_in_the_order_that_their_files_say(tmp_path: Path) -> None:
+    """A person's own first, and each may say otherwise; what it extends does not say it for it."""
+    (tmp_path / "last.toml").write_text(f"order = 1000\n{HOST}")
+    (tmp_path / "own.toml").write_text('extends = "jax"\n')
+    (tmp_path / "second.toml").write_text(f"order = 15\n{HOST}")
+    names = [preset.name for preset in presets.load(settings(tmp_path))[0]]
+    catalog = ["python", "docker-ml", "pytorch", "pytorch-cuda", "tensorflow", "tensorflow-cuda", "jax", "jax-cuda"]
+    assert names == ["own", "host", "second", *catalog, "anaconda", "cuda", "scipy-notebook", "last"]
+    assert fails(f'order = "first"\n{HOST}').message.endswith('a whole number from -1000 to 1000, got "first".')
+
+
+def test_where_a_tile_stands_makes_no_environment_outdated() -> None:
+    image = ImagePlan("pull", "x:1")
+    assert recipe.digest(parse(f"order = 7\n{HOST}"), image) == recipe.digest(parse(HOST), image)
 
 
 def test_find_suggests_and_says_what_is_broken(tmp_path: Path) -> None:
