@@ -65,7 +65,7 @@ class Bench:
 
     async def ours(self, mark: str) -> tuple[float, float]:
         """Seconds of the first and of the second build."""
-        request = dockerfile.ImageRequest(base=self.base, doors=False, pip=PACKAGES)
+        request = dockerfile.ImageRequest(base=self.base, add_jupyter=False, pip=PACKAGES)
         first = await self.build(self.cold(dockerfile.recipe(request, "bench"), mark), "os")
         image = await self.engine.image(f"{self.owner}/ours:{mark}")
         assert image is not None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -43,6 +44,11 @@ class FileEntry:
     gid: int = 0
 
 
+def plain_step(step: str) -> str:
+    """Return a step of a build as an engine names it, on one line and without its number."""
+    return re.sub(r"^\[[^\]]*\d+/\d+\] ", "", " ".join(step.split()))
+
+
 @dataclass(frozen=True)
 class BuildRecipe:
     """One image build. `tag` carries the content hash, so an image of that tag never needs building again.
@@ -51,7 +57,7 @@ class BuildRecipe:
     link in its path may lead out of `root`. `dockerfile_path` and `ignore_file` are where the Dockerfile came from and
     what says which files of the context are left out, as paths of this machine; both may be empty.
     `groups` are the package groups of the Dockerfile, one RUN each, kept as a label so that a later image that only
-    adds packages reuses the layers of this one.
+    adds packages reuses the layers of this one. `step_title` says in words what a step does.
     """
 
     tag: str
@@ -65,6 +71,7 @@ class BuildRecipe:
     args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     steps: int = 0
+    step_title: Callable[[str], str] = field(default=plain_step, compare=False)
 
 
 @dataclass(frozen=True)

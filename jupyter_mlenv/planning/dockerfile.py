@@ -26,10 +26,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..container_layout import LABEL
-from ..engines.model import BuildRecipe, FileEntry
+from ..engines.model import BuildRecipe, FileEntry, plain_step
 from .package_index import CA_VARIABLES
 
-DOORS = ("jupyterlab>=4.2,<5", "ipykernel>=6.29", "tensorboard>=2.16")
+JUPYTER_PACKAGES = ("jupyterlab>=4.2,<5", "ipykernel>=6.29", "tensorboard>=2.16")
 """The first group of every image, so that all presets on one base share its layer."""
 
 KIT = ".mlenv"
@@ -37,7 +37,7 @@ KIT = ".mlenv"
 
 INDEX = ".mlenv-index/url"
 """File of the build context with the address of a preset's own index. Not in `KIT`, which every step mounts: the layer
-of the doors is shared by all presets on a base, whatever their index."""
+of Jupyter's packages is shared by all presets on a base, whatever their index."""
 
 INDEX_VARIABLE = "MLENV_INDEX"
 """The variable with the index, where nothing can be mounted."""
@@ -60,7 +60,7 @@ class ImageRequest:
 
     base: str
     python: str = "python3"
-    doors: bool = True
+    add_jupyter: bool = True
     apt: tuple[str, ...] = ()
     pip: tuple[str, ...] = ()
     pip_index: str = ""
@@ -69,8 +69,8 @@ class ImageRequest:
     @property
     def hash(self) -> str:
         """12 hex digits of the content, whatever the groups: the same request always finds its image again."""
-        content = [FORMAT, self.base, self.python, self.doors, sorted(self.apt), sorted(self.pip), self._index]
-        return digest(json.dumps([*content, self.requirements, DOORS if self.doors else ()]))
+        content = [FORMAT, self.base, self.python, self.add_jupyter, sorted(self.apt), sorted(self.pip), self._index]
+        return digest(json.dumps([*content, self.requirements, JUPYTER_PACKAGES if self.add_jupyter else ()]))
 
     @property
     def _index(self) -> str:
@@ -157,6 +157,7 @@ def recipe(
             f"{LABEL}.base": _layer_key(request),
         },
         steps=count_steps(text),
+        step_title=step_text,
     )
 
 
@@ -223,13 +224,13 @@ def _name(name: str) -> bool:
 
 
 def _commands(request: ImageRequest, groups: Sequence[Sequence[str]], kit: str) -> list[str]:
-    """The steps after FROM: doors, Debian packages, then one per group."""
+    """The steps after FROM: Jupyter, Debian packages, then one per group."""
     install = f"sh {kit}/install.sh {shlex.quote(request.python)}"
-    commands = [f"{install} {shlex.join(DOORS)}"] if request.doors else []
+    commands = [f"{install} {shlex.join(JUPYTER_PACKAGES)}"] if request.add_jupyter else []
     if request.apt:
         commands.append(f"sh {kit}/apt.sh {shlex.join(request.apt)}")
-    asked: list[str] = [*DOORS] if request.doors else []
-    # The doors' layer is shared by all presets on the base, so an extra index is no part of it.
+    asked: list[str] = [*JUPYTER_PACKAGES] if request.add_jupyter else []
+    # The layer of Jupyter's packages is shared by all presets on the base, so an extra index is no part of it.
     options = [INDEX_OPTION] if request.pip_index else []
     for group in groups:
         # Earlier requests are named again: what is there is kept, and a conflict is an error instead of a downgrade.
@@ -256,7 +257,7 @@ def _mounted(command: str) -> str:
 
 def step_text(step: str) -> str:
     """A step of a build as a person reads it: its number is told elsewhere, and what our own scripts do has words."""
-    text = re.sub(r"^\[[^\]]*\d+/\d+\] ", "", " ".join(step.split()))
+    text = plain_step(step)
     match = re.match(r"RUN sh \S*/(install|apt)\.sh (.+)", text)
     if not match:
         return text
@@ -269,13 +270,13 @@ def step_text(step: str) -> str:
     after = dict(itertools.pairwise(words))  # an option's value is no package
     values = {after.get(option) for option in ("--index", "--index-strategy")}
     named = [os.path.basename(word) for word in words[1:] if not word.startswith("-") and word not in values]
-    packages = [word for word in named if word not in DOORS] or named
+    packages = [word for word in named if word not in JUPYTER_PACKAGES] or named
     return f"Installing {', '.join(re.split('[<>=!~;@ ]', word)[0] for word in packages)}"
 
 
 def _layer_key(request: ImageRequest) -> str:
     """Images with the same key can share the layers below their first group."""
-    parts = [FORMAT, request.base, request.python, request.doors, request.apt, request.pip_index]
+    parts = [FORMAT, request.base, request.python, request.add_jupyter, request.apt, request.pip_index]
     return digest(json.dumps(parts))
 
 

@@ -72,7 +72,7 @@ def _generated(
     request = dockerfile.ImageRequest(
         base=base,
         python=built.python,
-        doors=built.add_jupyter,
+        add_jupyter=built.add_jupyter,
         apt=built.apt,
         pip=tuple(dict.fromkeys((*built.pip, *listed))),
         pip_index=built.pip_index,

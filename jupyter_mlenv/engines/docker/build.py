@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...errors import BuildFailed, EngineError
-from ...planning.dockerfile import step_text
 from ..model import BuildRecipe, Progress
 from .buildkit import BuildKitProgress
 from .classic import ClassicProgress
@@ -121,8 +120,9 @@ def build_error(progress: Builder, text: str) -> EngineError:
         return BuildFailed(
             f"The image cannot be built: {why}.", hint="Correct the Dockerfile or the preset.", details={"step": ""}
         )
+    shown = textwrap.shorten(progress.title(step), 300, placeholder=" …")
     return BuildFailed(
-        f"The image cannot be built: {why} in this step: {textwrap.shorten(step_text(step), 300, placeholder=' …')}",
+        f"The image cannot be built: {why} in this step: {shown}",
         hint="The last lines of that step say why; correct the preset's packages or the Dockerfile, then start again.",
         details={"step": step, **({"exit_code": int(code.group(1))} if code else {})},
         log=log,

@@ -9,12 +9,11 @@ from __future__ import annotations
 import base64
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...planning.dockerfile import step_text
-from ..model import Progress
+from ..model import Progress, plain_step
 from .lines import Lines
 
 TAIL_LINES = 20
@@ -54,7 +53,8 @@ class Vertex:
 class BuildKitProgress:
     """Feed it the messages of `POST /build?version=2`; ask it for progress, and for the failed step at the end."""
 
-    def __init__(self, steps: int = 0) -> None:
+    def __init__(self, steps: int = 0, title: Callable[[str], str] = plain_step) -> None:
+        self.title = title
         self._vertices: dict[str, Vertex] = {}
         self._expected = steps
         self.turns = 0  # how often something came that is not a step's output
@@ -91,7 +91,7 @@ class BuildKitProgress:
         running = [v for v in self._vertices.values() if v.started and not v.completed]
         named = [v for v in running if _STEP.match(v.name)] or [v for v in running if v.worth_telling]
         if named:
-            self._shown = _describe(named[-1])
+            self._shown = _describe(named[-1], self.title)
         return Progress("build", self._shown, done, total, "steps")
 
     @property
@@ -132,8 +132,8 @@ class BuildKitProgress:
         return lines
 
 
-def _describe(vertex: Vertex) -> str:
-    name = step_text(vertex.name)
+def _describe(vertex: Vertex, title: Callable[[str], str]) -> str:
+    name = title(vertex.name)
     if len(name) > _MAX_STEP_CHARS:
         name = name[: _MAX_STEP_CHARS - 1] + "…"
     now = sum(current for current, total in vertex.moved.values() if total)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...planning.dockerfile import step_text
-from ..model import Progress
+from ..model import Progress, plain_step
 from .buildkit import COLOUR, TAIL_LINES
 from .lines import Lines
 from .pull import PullProgress
@@ -20,7 +19,8 @@ _NOISE = re.compile(r"^ ---> |^Removing intermediate container |^Successfully (b
 class ClassicProgress:
     """Feed it the messages of `POST /build?version=1`."""
 
-    def __init__(self) -> None:
+    def __init__(self, title: Callable[[str], str] = plain_step) -> None:
+        self.title = title
         self.step = ""
         self.turns = 0  # how often a step began or a message came that is not of its output
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -54,7 +54,7 @@ class ClassicProgress:
 
     def now(self) -> Progress:
         """A step counts as finished when the next one starts."""
-        message = step_text(self.step) or "Reading the Dockerfile"
+        message = self.title(self.step) or "Reading the Dockerfile"
         if self._base is not None:
             message = f"{message}: {self._base.now().message.lower()}"
         return Progress("build", message, max(0, self._number - 1), self._count, "steps")

@@ -94,7 +94,7 @@ class DockerEngine:
         if facts.buildkit:
             await self._pull_private_bases(recipe, reporter)
         build_id = secrets.token_hex(16) if facts.buildkit else ""
-        progress = BuildKitProgress(recipe.steps) if build_id else ClassicProgress()
+        progress = BuildKitProgress(recipe.steps, recipe.step_title) if build_id else ClassicProgress(recipe.step_title)
         reporter.progress(Progress("build", "Sending the build context"))
         try:
             async with aclosing(self._session.stream(partial(read_build, recipe, build_id, progress))) as news:

@@ -83,7 +83,7 @@ def test_the_tag_follows_the_content() -> None:
             replace(REQUEST, base="base:2"),
             replace(REQUEST, pip=("numpy",)),
             replace(REQUEST, apt=("git",)),
-            replace(REQUEST, doors=False),
+            replace(REQUEST, add_jupyter=False),
             replace(REQUEST, requirements="--hash x"),
             replace(REQUEST, pip_index="https://x.test"),
             replace(REQUEST, python="/opt/python"),
