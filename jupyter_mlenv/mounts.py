@@ -1,4 +1,4 @@
-"""The policy of mount targets, one for presets, REST, command line and recreate. Pure.
+"""The policy of mounts, one for presets, REST, command line and recreate. Pure.
 
 Before a container starts, the engine writes files into it as root, and it writes through whatever is mounted there by
 then. So nothing that we put in may lie below a mount.
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from .container_layout import AGENT_FOLDER, RUN_DIR
 from .engines.model import Mount
-from .errors import MountForbidden
+from .errors import MountForbidden, WorkspaceForbidden
 
 _OURS = (RUN_DIR, AGENT_FOLDER)
 _SYSTEM = ("/etc", "/usr", "/proc", "/sys", "/dev", "/boot", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -34,8 +34,29 @@ def normal(target: str) -> str:
 
 
 def inside(path: str, folder: str) -> bool:
-    """Return whether a normal path is this folder or lies in it."""
+    """Return whether a path is this folder or lies in it; both are absolute and clean."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def confine(mount: Mount, source: str, folders: Sequence[str]) -> None:
+    """Confine a mount of a request to where workspaces may be; no folders: everywhere.
+
+    Parameters
+    ----------
+    source, folders
+        The path that the mount's source leads to, and the allowed workspaces, all without links.
+
+    Raises
+    ------
+    WorkspaceForbidden
+        `details["mount"]` is the target.
+    """
+    if folders and not any(inside(source, folder) for folder in folders):
+        raise WorkspaceForbidden(
+            f"{mount.source} cannot be mounted: it is outside of the allowed workspaces.",
+            hint=f"Allowed are paths in {', '.join(folders)}.",
+            details={"mount": mount.target, "source": mount.source},
+        )
 
 
 def refusal(target: str, home: str = "") -> str:

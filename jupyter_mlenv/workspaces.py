@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from .errors import WorkspaceForbidden, WorkspaceNotFound
+from .mounts import inside
 from .settings import Settings
 
 MARKERS = (
@@ -44,7 +45,7 @@ def find(folder: str, settings: Settings, running: Sequence[str] = ()) -> str:
         As `check` does.
     """
     start = check(folder, settings)
-    there = [path for path in map(os.path.realpath, running) if _inside(start, path) and not _refusal(path, settings)]
+    there = [path for path in map(os.path.realpath, running) if inside(start, path) and not _refusal(path, settings)]
     if there:
         return max(there, key=len)
     path = start
@@ -116,23 +117,19 @@ def _refusal(path: str, settings: Settings) -> tuple[str, str] | None:
     project = "Make a folder for the project and start there."
     if path == home and not settings.allow_home:
         return "it is the home directory, which holds keys and passwords", f"{project} (Or set allow_home.)"
-    if path != home and _inside(home, path):
+    if path != home and inside(home, path):
         return "it contains the home directory", project
     allowed = [os.path.realpath(os.path.expanduser(folder)) for folder in settings.allowed_workspaces]
     if allowed:
-        if not any(_inside(path, folder) for folder in allowed):
+        if not any(inside(path, folder) for folder in allowed):
             return "it is outside of the allowed workspaces", f"Allowed are folders in {', '.join(allowed)}."
-    elif settings.root_dir and not _inside(path, os.path.realpath(settings.root_dir)):
+    elif settings.root_dir and not inside(path, os.path.realpath(settings.root_dir)):
         return "it is outside of the server's root directory", f"Choose a folder in {settings.root_dir}."
-    elif (path in _SYSTEM_ITSELF and path != home) or any(_inside(path, system) for system in _SYSTEM):
+    elif (path in _SYSTEM_ITSELF and path != home) or any(inside(path, system) for system in _SYSTEM):
         return "it belongs to the system", project
-    elif any(_inside(path, os.path.join(home, name)) for name in _KEYS):
+    elif any(inside(path, os.path.join(home, name)) for name in _KEYS):
         return "it holds keys or settings", project
     run_root = os.path.realpath(settings.run_root)
-    if settings.run_root and (_inside(run_root, path) or _inside(path, run_root)):
+    if settings.run_root and (inside(run_root, path) or inside(path, run_root)):
         return "it holds the run directories of environments", project
     return None
-
-
-def _inside(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")

@@ -14,6 +14,7 @@ from ..container_layout import LABEL, RUN_DIR
 from ..engines.base import Engine
 from ..engines.model import Mount
 from ..errors import MountForbidden, SourceMissing, WorkspaceForbidden
+from ..mounts import confine
 from ..planning import allowed_images, label, limits, mount_sources
 from ..planning.model import Plan
 from ..planning.mount_sources import Identity, Source
@@ -110,13 +111,7 @@ def allow(mounts: Sequence[Mount], settings: Settings) -> None:
     """Confine the mounts of a request to where workspaces may be. Raises WorkspaceForbidden."""
     folders = [os.path.realpath(folder) for folder in settings.allowed_workspaces]
     for mount in mounts if folders else ():
-        real = workspaces.resolved(mount.source)
-        if not any(os.path.commonpath((real, folder)) == folder for folder in folders):
-            raise WorkspaceForbidden(
-                f"{mount.source} cannot be mounted: it is outside of the allowed workspaces.",
-                hint=f"Allowed are paths in {', '.join(folders)}.",
-                details={"mount": mount.target, "source": mount.source},
-            )
+        confine(mount, workspaces.resolved(mount.source), folders)
 
 
 def _check_workspace(workspace: str, settings: Settings) -> None:

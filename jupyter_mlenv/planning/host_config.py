@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..engines.model import FileEntry
+from ..mounts import inside
 
 FOLDERS = ("etc", "share/jupyter/lab/settings", "condarc.d")
 """Folders of configuration below a prefix. `etc` is nothing else by definition
@@ -43,26 +44,24 @@ def hidden(prefixes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
             elif entry.is_dir() and entry.name.startswith("."):
                 folders.append(entry.path)
     real = {prefix: os.path.realpath(prefix) for prefix in prefixes}
-    empty = _inside(filter(os.path.isdir, folders), real)
+    empty = _in_the_container(filter(os.path.isdir, folders), real)
     # A prefix may lie in such a folder of another one (`.pixi/envs/default`), which is needed then.
-    empty = [folder for folder in empty if not any(_below(prefix, folder) for prefix in prefixes)]
-    empty = [folder for folder in empty if not any(folder != other and _below(folder, other) for other in empty)]
-    return tuple(empty), tuple(f for f in _inside(files, real) if not any(_below(f, folder) for folder in empty))
+    empty = [folder for folder in empty if not any(inside(prefix, folder) for prefix in prefixes)]
+    empty = [folder for folder in empty if not any(folder != other and inside(folder, other) for other in empty)]
+    return tuple(empty), tuple(
+        f for f in _in_the_container(files, real) if not any(inside(f, folder) for folder in empty)
+    )
 
 
-def _inside(paths: Iterable[str], real: Mapping[str, str]) -> list[str]:
+def _in_the_container(paths: Iterable[str], real: Mapping[str, str]) -> list[str]:
     """Return the paths as they are inside the container, links followed; without what is not in it.
 
     `real` is where each prefix leads on the host; in the container it is a folder by its own name.
     """
     found = []
     for path in map(os.path.realpath, paths):
-        found += [prefix + path[len(place) :] for prefix, place in real.items() if _below(path, place)][:1]
+        found += [prefix + path[len(place) :] for prefix, place in real.items() if inside(path, place)][:1]
     return list(dict.fromkeys(found))
-
-
-def _below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(f"{folder}/")
 
 
 def files(prefixes: Iterable[str]) -> list[FileEntry]:

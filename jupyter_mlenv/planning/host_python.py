@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ..engines.model import BuildRecipe, FileEntry, Mount
 from ..errors import MlenvError
+from ..mounts import inside
 from ..settings import Settings
 from .dockerfile import CARRIER, INDEX, KIT, carried, env_file
 
@@ -115,10 +116,10 @@ def prefixes(settings: Settings) -> tuple[str, ...]:
     found: list[str] = []
     for prefix in wanted:
         path = os.path.abspath(prefix)
-        if _inside(path, "/usr"):
+        if inside(path, "/usr"):
             continue
         for form in {path, os.path.realpath(path)}:
-            if _inside(home, form):
+            if inside(home, form):
                 raise MlenvError(
                     f"This machine's Python lives in {path}, which is or contains the home directory: the preset "
                     '"host" would give every file of it to the container.',
@@ -127,7 +128,7 @@ def prefixes(settings: Settings) -> tuple[str, ...]:
         if not os.path.isdir(path):
             continue
         found.append(path)
-    return tuple(p for p in found if not any(p != other and _inside(p, other) for other in found))
+    return tuple(p for p in found if not any(p != other and inside(p, other) for other in found))
 
 
 def own_mounts(settings: Settings, workspace: str) -> tuple[Mount, ...]:
@@ -207,10 +208,6 @@ def _link_prefixes(python: str) -> list[str]:
             break
         python = os.path.join(folder, os.readlink(python))
     return found
-
-
-def _inside(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
