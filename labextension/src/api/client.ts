@@ -6,6 +6,7 @@ import {
   IEngineStatus,
   IEnvironment,
   IErrorJSON,
+  IJob,
   IPresets,
   IStarted,
   IStartRequest
@@ -110,6 +111,10 @@ export class Api {
       query
     );
     return answer.lines;
+  }
+
+  job(id: string): Promise<IJob> {
+    return this._request('GET', ['jobs', id]);
   }
 
   cancel(job: string): Promise<void> {

@@ -136,15 +136,31 @@ export class Session implements IDisposable {
       }
     } catch (reason) {
       const error = toMlenvError(reason);
-      const inTheWay = this.model.job(String(error.details.job));
-      if (error.code === 'environment_busy' && inTheWay) {
-        this._attach(inTheWay);
-        this._sync();
+      if (await this._follow(error)) {
         return error;
       }
       this._fail(error);
     }
     return undefined;
+  }
+
+  /** Whether there is a job in the way of what was asked, which is shown from now on. */
+  private async _follow({ code, details }: MlenvError): Promise<boolean> {
+    const { api } = this.model;
+    if (code !== 'environment_busy' || typeof details.job !== 'string') {
+      return false; // another process works on it
+    }
+    try {
+      // The watch may not have told of it yet.
+      const job = this.model.job(details.job) ?? (await api.job(details.job));
+      const environment = await api.environment(job.environment);
+      this._id = environment.id;
+      this._attach(job);
+      this.model.adopt({ environment, job });
+      return true;
+    } catch {
+      return false; // it has ended meanwhile, and its environment with it
+    }
   }
 
   private _attach(job: IJob): void {

@@ -86,30 +86,40 @@ describe('the tabs', () => {
     expect(there.isDisposed).toBe(there !== window.tabs.of(ID)[0]);
   });
 
-  it('follow the job that stands in the way of a restart, and say so', async () => {
-    Socket.last.say({ type: 'job', job: job({ id: 'other' }) });
-    window.server.answers[`POST environments/${ID}/restart`] = {
-      status: 409,
-      body: {
-        code: 'environment_busy',
-        message: 'It is being started just now.',
-        hint: 'Wait until that has ended.',
-        details: { environment: ID, job: 'other' }
+  it.each(['before', 'after'])(
+    'follow the job in the way of a restart, known %s, and say so',
+    async when => {
+      const other = job({ id: 'other' });
+      if (when === 'before') {
+        Socket.last.say({ type: 'job', job: other });
       }
-    };
-    const tab = window.tabs.restart(ID, 'notebook');
-    expect(await shownDialog('It is being started just now.')).toContain(
-      'was not restarted'
-    );
-    await press('Close');
-    expect(tab.session.view).toMatchObject({
-      kind: 'working',
-      job: { id: 'other' }
-    });
-    Socket.last.say({ type: 'job', job: job({ id: 'other', state: 'done' }) });
-    await settled();
-    expect(tab.session.view.kind).toBe('frame');
-  });
+      window.server.answers['GET jobs/other'] = { body: other };
+      window.server.answers[`POST environments/${ID}/restart`] = {
+        status: 409,
+        body: {
+          code: 'environment_busy',
+          message: 'It is being started just now.',
+          hint: 'Wait until that has ended.',
+          details: { environment: ID, job: 'other' }
+        }
+      };
+      const tab = window.tabs.restart(ID, 'notebook');
+      expect(await shownDialog('It is being started just now.')).toContain(
+        'was not restarted'
+      );
+      await press('Close');
+      expect(tab.session.view).toMatchObject({
+        kind: 'working',
+        job: { id: 'other' }
+      });
+      Socket.last.say({
+        type: 'job',
+        job: job({ id: 'other', state: 'done' })
+      });
+      await settled();
+      expect(tab.session.view.kind).toBe('frame');
+    }
+  );
 
   it('close without a question when nothing is unsaved', async () => {
     const tab = window.tabs.open(ID, 'notebook');
