@@ -12,10 +12,15 @@ command -v docker >/dev/null || install "The tests" docker-cli
 
 # docker's own way of reading a context, beside which ours is put. Debian 12 has none that is current.
 if ! docker buildx version >/dev/null 2>&1 && [ ! -x .cache/buildx/cli-plugins/docker-buildx ]; then
-  say "The tests: getting docker buildx from Debian 13"
-  unpack_debian13 "$PWD/.cache/buildx" docker-buildx
-  mkdir -p .cache/buildx/cli-plugins
-  cp .cache/buildx/root/usr/libexec/docker/cli-plugins/docker-buildx .cache/buildx/cli-plugins/
+  apt_lists
+  if available docker-buildx; then
+    install "The tests" docker-buildx
+  else
+    say "The tests: getting docker buildx from Debian 13"
+    unpack_debian13 "$PWD/.cache/buildx" docker-buildx
+    mkdir -p .cache/buildx/cli-plugins
+    cp .cache/buildx/root/usr/libexec/docker/cli-plugins/docker-buildx .cache/buildx/cli-plugins/
+  fi
 fi
 
 if [ -z "${MLENV_TEST_BROWSER:-}" ] && ! command -v chromium >/dev/null; then
