@@ -35,7 +35,14 @@ class EngineFacts:
     rootless: bool = False
     cpus: int = 0
     memory: int = 0  # bytes
-    gpus: tuple[str, ...] = ()  # what is known to work; empty proves nothing
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The folder of this machine in which an engine keeps images, and how a person makes room there."""
+
+    path: str
+    hint: str
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,9 @@ class Engine(Protocol):
 
     async def facts(self) -> EngineFacts:
         """Ask the engine once and remember (until it was unreachable)."""
+
+    async def storage(self) -> Storage | None:
+        """The place of images, `None` where it is not on this machine."""
 
     async def image(self, reference: str) -> ImageInfo | None:
         """The image if it is on the engine, else `None`."""

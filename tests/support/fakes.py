@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jupyter_mlenv.container_layout import AGENT_FOLDER, AGENT_PACKAGE, AGENT_START, LABEL, RUN_DIR, TOKEN_PATH
-from jupyter_mlenv.engines.base import ContainerInfo, EngineEvent, EngineFacts, FileMissing, ImageInfo
+from jupyter_mlenv.engines.base import ContainerInfo, EngineEvent, EngineFacts, FileMissing, ImageInfo, Storage
 from jupyter_mlenv.engines.model import BuildRecipe, ContainerSpec, FileEntry, Progress, Reporter, Resources
 from jupyter_mlenv.errors import (
     BuildFailed,
@@ -91,10 +91,8 @@ class FakeEngine:
         self.sees: dict[str, str] = {}
         self.available = True
         self.closed = False
-        self._facts = EngineFacts(
-            kind="docker", version="0-fake", url="fake://", shares_filesystem=shares_filesystem, gpus=gpus
-        )
-        self._drops = tuple(drops)
+        self._facts = EngineFacts(kind="docker", version="0-fake", url="fake://", shares_filesystem=shares_filesystem)
+        self._drops, self._gpus = tuple(drops), gpus
         self._agent = agent
         self._failures: dict[str, list[MlenvError]] = {}
         self._subscribers: set[asyncio.Queue[EngineEvent]] = set()
@@ -132,6 +130,9 @@ class FakeEngine:
     async def facts(self) -> EngineFacts:
         await self._called("facts")
         return self._facts
+
+    async def storage(self) -> Storage | None:
+        return None
 
     async def image(self, reference: str) -> ImageInfo | None:
         await self._called("image")
@@ -216,7 +217,7 @@ class FakeEngine:
         box = self._find(container)
         if box.info.status == "running":
             return box.info
-        if box.spec.resources.gpus and not self._facts.gpus:
+        if box.spec.resources.gpus and not self._gpus:
             raise GpuUnavailable(
                 'could not select device driver "" with capabilities: [[gpu]]', details={"no_driver": True}
             )

@@ -36,8 +36,8 @@ each problem it says what to do. The exit status is 1 if something is broken."""
         async with self.environments() as environments:
             findings, facts = await engine_checks.engine(environments, environments.engine.origin())
             report(*findings)
-            if facts is not None:
-                report(*host_checks.disk(facts.url))
+            if facts is not None and (storage := await environments.engine.storage()):
+                report(host_checks.disk(storage))
             report(*host_checks.run_directory(environments.settings))
             workspace = ""
             with contextlib.suppress(MlenvError):  # standing in a forbidden folder is no finding about this machine

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from ... import safe_versions
+from ...engines.base import Storage
 from ...errors import MlenvError, PresetInvalid
 from ...planning.image_names import apply_alias, normalize
 from ...presets.model import BuiltImage, ImageSource, Preset, PulledImage
@@ -151,22 +152,13 @@ def run_directory(settings: Settings) -> Iterator[Check]:
             yield Check(name, "ok", shown)
 
 
-def disk(engine_url: str) -> Iterator[Check]:
-    """Free space where a local engine keeps images."""
-    if not engine_url.startswith("unix://"):
-        return
-    places = [Path("/var/lib/docker"), Path.home() / ".local/share/docker", Path("/var/lib")]
-    place = next((p for p in places if p.exists()), Path("/"))
-    free = shutil.disk_usage(place).free
-    said = f"{output.size(free)} free in {output.short_path(str(place))}"
+def disk(storage: Storage) -> Check:
+    """Check the free space where an engine on this machine keeps images."""
+    free = shutil.disk_usage(storage.path).free
+    said = f"{output.size(free)} free in {output.short_path(storage.path)}"
     if free < LOW_DISK_BYTES:
-        hint = (
-            "Large images need more. `docker system df` shows what takes space, `docker builder prune` empties the "
-            "cache of builds, `docker image prune` removes images without a name. Both leave environments as they are."
-        )
-        yield Check("Disk", "warning", said, hint)
-    else:
-        yield Check("Disk", "ok", said)
+        return Check("Disk", "warning", said, f"Large images need more. {storage.hint}")
+    return Check("Disk", "ok", said)
 
 
 def presets(found: Sequence[Preset], invalid: Sequence[PresetInvalid]) -> Iterator[Check]:

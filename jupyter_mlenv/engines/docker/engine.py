@@ -17,13 +17,13 @@ from ...errors import (
     ImageNotFound,
     RegistryUnreachable,
 )
-from ..base import ContainerInfo, EngineEvent, EngineFacts, FileMissing, ImageInfo
+from ..base import ContainerInfo, EngineEvent, EngineFacts, FileMissing, ImageInfo, Storage
 from ..model import BuildRecipe, ContainerSpec, FileEntry, Progress, Reporter
 from . import calls
 from .build import base_images, build_error, read_build
 from .buildkit import BuildKitProgress
 from .classic import ClassicProgress
-from .errors import from_message
+from .errors import MAKE_ROOM, from_message
 from .events import FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS, PROOF_SECONDS, parse_event, proven, read_events, time_of
 from .pull import PullProgress, read_pull
 from .session import Session
@@ -122,6 +122,10 @@ class DockerEngine:
                 if "error" in message:
                     raise from_message(str(message["error"]))
         return await self._present(reference)
+
+    async def storage(self) -> Storage | None:
+        facts, path = await self.facts(), self._session.data_dir
+        return Storage(path, MAKE_ROOM) if facts.shares_filesystem and path else None
 
     async def remove_image(self, reference: str) -> None:
         with suppress(ImageNotFound):

@@ -153,12 +153,18 @@ def from_message(text: str, status: int = 0, *, image: str = "", container: str 
     return EngineError(f"The engine refused: {text}", details={"engine_message": text, "status": status})
 
 
+MAKE_ROOM = (
+    "`docker system df` shows what takes space. `docker builder prune` empties the cache of builds, which then take "
+    "longer once; `docker image prune` removes images without a name. Both leave environments as they are."
+)
+"""How to make room on an engine's disk without losing what somebody has installed."""
+
+
 def disk_full(text: str, log: Sequence[str] = ()) -> DiskFull:
     """Also used for a build step whose output says so."""
     return DiskFull(
         f"The engine's disk is full: {text}",
-        hint="`docker system df` shows what uses it. `docker builder prune` empties the cache of builds, which then "
-        "take longer once; `docker image prune` removes images without a name. Both leave environments as they are.",
+        hint=MAKE_ROOM,
         details={"engine_message": text},
         log=log,
     )

@@ -47,6 +47,7 @@ class Session:
         self._facts: EngineFacts | None = None
         self._streams: weakref.WeakSet[Connection] = weakref.WeakSet()
         self.swap_accounting = False
+        self.data_dir = ""
         self.closed = asyncio.Event()
 
     def origin(self) -> str:
@@ -185,6 +186,8 @@ class Session:
             raise self._translated(error) from error
         self._connection = connection
         self.swap_accounting = bool(info.get("SwapLimit"))
+        root = str(info.get("DockerRootDir") or "")
+        self.data_dir = root if os.path.isdir(root) else ""
         return self._facts_from(endpoint, connection.client.api_version, version, info)
 
     def _facts_from(

@@ -29,7 +29,6 @@ export interface IEngineFacts {
   cpus: number;
   /** Bytes. */
   memory: number;
-  gpus: string[];
 }
 
 export interface IEngineStatus {

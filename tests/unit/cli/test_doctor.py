@@ -11,6 +11,7 @@ import pytest
 
 from jupyter_mlenv.cli.doctor import host_checks
 from jupyter_mlenv.cli.doctor.engine_checks import registries as ask_registries
+from jupyter_mlenv.engines.base import Storage
 from jupyter_mlenv.errors import PresetInvalid
 from jupyter_mlenv.presets.model import BuiltImage, DockerfileImage, HostImage, PulledImage
 from jupyter_mlenv.settings import Settings
@@ -83,9 +84,15 @@ def test_broken_presets_are_problems() -> None:
     assert "/p/x.toml:3" in bad.message
 
 
-@pytest.mark.parametrize(("url", "told"), [("unix:///var/run/docker.sock", True), ("tcp://far:2376", False)])
-def test_the_disk_of_a_far_engine_is_not_ours_to_judge(url: str, told: bool) -> None:
-    assert bool(list(host_checks.disk(url))) is told
+def test_a_disk_that_is_nearly_full_is_told_with_what_the_engine_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = Storage(str(tmp_path), "Make room.")
+    monkeypatch.setattr(host_checks, "LOW_DISK_BYTES", 0)
+    assert host_checks.disk(storage).status == "ok"
+    monkeypatch.setattr(host_checks, "LOW_DISK_BYTES", 1 << 62)
+    full = host_checks.disk(storage)
+    assert (full.status, full.hint) == ("warning", "Large images need more. Make room.")
 
 
 @pytest.mark.parametrize(
