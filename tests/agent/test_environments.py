@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import os
 import socket
@@ -63,22 +62,11 @@ hint = "Install it."
 
 
 @pytest.fixture
-def settings(tmp_path: Path, run_root: str, owner: str) -> Settings:
-    presets = tmp_path / "presets"
-    presets.mkdir()
+def settings(person: Settings, presets: Path) -> Settings:
     (presets / "small.toml").write_text(PRESET)
     gpu = PRESET.replace('name = "small"', 'name = "small-gpu"\ngpu = true\ntwin = "small"')
     (presets / "small-gpu.toml").write_text(gpu)
-    return Settings(
-        owner=owner,
-        uid=os.getuid(),
-        gid=os.getgid(),
-        username=getpass.getuser(),
-        run_root=run_root,
-        preset_paths=(str(presets),),
-        allowed_workspaces=(str(tmp_path),),
-        start_timeout=20.0,
-    )
+    return person
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
 from collections.abc import Iterator, Sized
 from contextlib import aclosing
@@ -33,18 +32,9 @@ IMAGE = "registry.test/small:1"
 
 
 @pytest.fixture
-def settings(tmp_path: Path, run_root: str, owner: str) -> Settings:
-    presets = tmp_path / "presets"
-    presets.mkdir()
+def settings(person: Settings, presets: Path) -> Settings:
     (presets / "small.toml").write_text(f'[image]\nreference = "{IMAGE}"\n')
-    return Settings(
-        owner=owner,
-        uid=os.getuid(),
-        gid=os.getgid(),
-        username=getpass.getuser(),
-        run_root=run_root,
-        preset_paths=(str(presets),),
-    )
+    return person
 
 
 class FullEngine(FakeEngine):

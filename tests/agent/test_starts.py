@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -44,21 +43,10 @@ from tests.support.waiting import eventually
 
 
 @pytest.fixture
-def settings(tmp_path: Path, run_root: str, owner: str) -> Settings:
-    presets = tmp_path / "presets"
-    presets.mkdir()
+def settings(person: Settings, presets: Path) -> Settings:
     (presets / "small.toml").write_text('[image]\nreference = "registry.test/small:1"')
     (presets / "lost.toml").write_text('[image]\nreference = "registry.test/lost:1"')
-    return Settings(
-        owner=owner,
-        uid=os.getuid(),
-        gid=os.getgid(),
-        username=getpass.getuser(),
-        run_root=run_root,
-        preset_paths=(str(presets),),
-        allowed_workspaces=(str(tmp_path),),
-        start_timeout=20.0,
-    )
+    return person
 
 
 @pytest.fixture
