@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import sys
 
 from . import output
+
+SIGNAL_SECONDS = 0.2
+"""Seconds after which Ctrl-C is noticed that came right before a read, which it does not end."""
 
 
 def can_ask() -> bool:
@@ -19,6 +23,8 @@ def yes(question: str) -> bool:
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        while not select.select([sys.stdin], [], [], SIGNAL_SECONDS)[0]:
+            pass
         return sys.stdin.readline().strip().lower() in ("y", "yes")
     finally:
         signal.signal(signal.SIGINT, handler)

@@ -153,7 +153,7 @@ def test_rm_asks_on_a_terminal(cli: Cli) -> None:
                 process.send_signal(signal.SIGINT)
             else:
                 os.write(terminal, answer)
-            assert process.wait(timeout=30) == status
+            assert process.wait(timeout=120) == status
         finally:
             os.close(side)
             os.close(terminal)
@@ -236,7 +236,7 @@ def test_open_serves_only_who_knows_the_address_and_leaves_nothing(cli: Cli) -> 
             assert refused.value.headers.get("Location") is None
     finally:
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert secret not in cli.run("shell", "host", "--", "python3", "-c", RUNNING).stdout
 
@@ -294,7 +294,7 @@ def test_logs_follow_until_ctrl_c(cli: Cli) -> None:
         assert process.stdout.readline() == "first\n"
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     assert process.returncode == 130
 
 
