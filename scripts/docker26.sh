@@ -32,6 +32,8 @@ down() {
   fi
   rules -D 2>/dev/null || true
   as_root ip link delete "$bridge" 2>/dev/null || true
+  # Those of containers that still ran when the daemon ended.
+  as_root umount "$folder"/exec/netns/* 2>/dev/null || true
   # A daemon that goes on with the networks of an earlier one has been seen to remove docker0, which is the first engine's.
   as_root rm -rf "$folder"/{data,exec,pid,socket}
 }
