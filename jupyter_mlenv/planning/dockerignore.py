@@ -19,7 +19,8 @@ MAX_PATTERNS = 10_000
 class Ignore:
     """The patterns of one file. Walk from the top: each folder's state is what `enter` said of it, at first `NOTHING`.
 
-    A state is a bit set of the patterns that a path, or a folder above it, was found to match. Raises BadPattern.
+    A state is a bit set of the patterns that a path, or a folder above it, was found to match. The lines are those of
+    `lines_of`.
     """
 
     NOTHING = 0
@@ -30,8 +31,6 @@ class Ignore:
         self._floating: list[tuple[int, Sequence[Part]]] = []
         self._exceptions: list[Sequence[Part]] = []
         for number, line in enumerate(lines):
-            if number == MAX_PATTERNS:
-                raise BadPattern(f"there are more than {MAX_PATTERNS} patterns")
             self._add(1 << number, line)
 
     def _add(self, bit: int, line: str) -> None:
@@ -81,7 +80,7 @@ class Ignore:
 
 
 def lines_of(text: str) -> list[str]:
-    """Return the patterns of a `.dockerignore`, cleaned as docker does. Raises BadPattern, with the line's number."""
+    """Return the patterns of a `.dockerignore`, cleaned as docker does. Raises BadPattern, which says which line."""
     found: list[str] = []
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         pattern = "" if line.startswith("#") else line.strip()
@@ -98,8 +97,8 @@ def lines_of(text: str) -> list[str]:
         try:
             check(pattern)
         except BadPattern as error:
-            raise BadPattern(
-                f'line {number} has a pattern that docker refuses, "{line.strip()[:60]}": {error}'
-            ) from None
+            raise BadPattern(f'line {number} has a pattern that is none, "{line.strip()[:60]}": {error}') from None
+        if len(found) == MAX_PATTERNS:
+            raise BadPattern(f"line {number} is one too many: {MAX_PATTERNS:,} patterns are the most")
         found.append(f"!{pattern}" if negated else pattern)
     return found

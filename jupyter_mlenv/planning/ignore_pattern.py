@@ -16,7 +16,7 @@ _SPECIAL = re.compile(r"[*?\[\]\\]")
 
 
 class BadPattern(ValueError):
-    """A line of a `.dockerignore` that docker refuses, too; the message says which and why."""
+    """A pattern that is none, or one that would take too long; the message says why."""
 
 
 def part(pattern: str) -> Callable[[str], bool]:
@@ -116,7 +116,7 @@ def _never(name: str) -> bool:
 
 
 def check(pattern: str) -> None:
-    """Raise BadPattern where Go's `filepath.Match` finds no pattern, or its `regexp` no range."""
+    """Raise BadPattern where Go's `filepath.Match` finds no pattern, its `regexp` no range, or we too many stars."""
     at = 0
     while at < len(pattern):
         letter = pattern[at]
@@ -127,6 +127,7 @@ def check(pattern: str) -> None:
             at += 1
         elif letter == "[":
             at = _checked_class(pattern, at)
+    _words(pattern)
 
 
 def _checked_class(pattern: str, at: int) -> int:
@@ -153,7 +154,7 @@ def _checked_letter(pattern: str, at: int) -> tuple[str, int]:
 
 
 def alternatives(pattern: str) -> list[list[Part]]:
-    """Return the lists of parts of which a path has to match one. Raises BadPattern."""
+    """Return the lists of parts of which a path has to match one, of a pattern that `check` has seen."""
     return [[ANY if word == "**" else part(word) for word in words] for words in _words(pattern)]
 
 
@@ -177,7 +178,7 @@ def _words(pattern: str) -> list[list[str]]:
             at += 2
             at += pattern[at : at + 1] == "/"
             if len(found) > MAX_ALTERNATIVES:
-                raise BadPattern("it has too many ** inside of names")
+                raise BadPattern("it has too many ** behind other characters of a name")
             found = list(_with_stars(found, at_end=at == len(pattern)))
             if at == len(pattern):
                 return [words for words, _ in found]

@@ -86,7 +86,6 @@ def context_digest(
         lines: list[str] = []
         with contextlib.suppress(OSError, UnicodeDecodeError, BadPattern):  # the build says what is wrong
             lines = lines_of(treewalk.read_text(root, ignore_file or os.path.join(context, ".dockerignore")))
-            Ignore(lines)
         copied = _Copied(filter(None, map(_below, _copied(text))), Ignore([*NOT_CONTENT, *lines]))
         for _ in range(LINK_ROUNDS):
             linked: list[str] = []

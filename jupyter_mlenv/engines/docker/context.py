@@ -106,7 +106,7 @@ class _Folder:
         except BadPattern as error:
             raise EngineError(
                 f"The build context {self._recipe.context} cannot be read: in {file}, {error}.",
-                hint=f"Correct {file}; docker would not build with it either.",
+                hint=f"Correct that line of {file}.",
                 details={"file": file},
             ) from error
 

@@ -256,6 +256,13 @@ def test_a_look_at_many_files_gives_the_garbage_collector_nothing_to_look_at(tmp
     assert tracked[-1] - tracked[0] < 500
 
 
+@pytest.mark.parametrize("ignore", ["[z-a]\n", "a**" * 9 + "b\n", "x\n" * 10_001])
+def test_a_plan_leaves_it_to_the_build_to_say_that_a_pattern_is_none(tmp_path: Path, ignore: str) -> None:
+    (tmp_path / "a").write_text("1")
+    (tmp_path / ".dockerignore").write_text(ignore)
+    assert user_dockerfile.context_digest("FROM x\nCOPY . /x\n", str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("step", "words"),
     [

@@ -59,6 +59,7 @@ def test_comments_and_blank_lines_are_no_patterns() -> None:
         ("[z-a]q", "range z-a is empty"),
         ("a\\", "backslash"),
         ("!x/[a", 'has no "]"'),
+        ("a**" * 9 + "b", "too many"),
     ],
 )
 def test_what_docker_refuses_is_refused_with_its_line(line: str, why: str) -> None:
