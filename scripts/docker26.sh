@@ -9,6 +9,7 @@ source "$(dirname "$0")/lib.sh"
 folder=$PWD/.cache/docker26
 bridge=mlenv26
 network=10.77.26
+
 fetch() {
   [ ! -x "$folder/root/usr/sbin/dockerd" ] || return 0
   say "Getting Docker 26.1 from Debian 13"

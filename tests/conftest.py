@@ -37,6 +37,14 @@ def run_root(request: pytest.FixtureRequest, owner: str) -> Iterator[str]:
 
 
 @pytest.fixture
+def presets(tmp_path: Path) -> Path:
+    """An empty folder for presets, as `MlenvConfig.preset_paths` names one."""
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     """An empty project folder: it has a marker, so it is its own workspace."""
     folder = tmp_path / "project"

@@ -12,14 +12,6 @@ from jupyter_mlenv.settings import Settings
 
 
 @pytest.fixture
-def presets(tmp_path: Path) -> Path:
-    """The folder, in which a test puts presets."""
-    folder = tmp_path / "presets"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def person(tmp_path: Path, run_root: str, owner: str, presets: Path) -> Settings:
     """Settings of this session's owner, with projects below `tmp_path`."""
     return Settings(

@@ -39,14 +39,6 @@ def preset_prefix(owner: str, engine_ready: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def presets(tmp_path: Path) -> Path:
-    """An empty folder for presets, as `MlenvConfig.preset_paths` names one."""
-    folder = tmp_path / "presets"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def named(presets: Path, preset_prefix: str) -> Callable[[str, str], str]:
     """Writes a preset of this session's own from its TOML text, and returns its whole name."""
 

@@ -14,7 +14,8 @@ from .buildkit import BuildKitProgress
 from .classic import ClassicProgress
 from .connection import Connection
 from .context import write_context
-from .errors import disk_full, from_message
+from .disk import disk_full
+from .errors import from_message
 
 Builder = BuildKitProgress | ClassicProgress
 

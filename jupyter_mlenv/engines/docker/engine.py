@@ -23,7 +23,8 @@ from . import calls
 from .build import base_images, build_error, read_build
 from .buildkit import BuildKitProgress
 from .classic import ClassicProgress
-from .errors import MAKE_ROOM, from_message
+from .disk import MAKE_ROOM
+from .errors import from_message
 from .events import FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS, PROOF_SECONDS, parse_event, proven, read_events, time_of
 from .pull import PullProgress, read_pull
 from .session import Session

@@ -8,12 +8,11 @@ import re
 import shutil
 import ssl
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ...errors import (
     ContainerNotFound,
-    DiskFull,
     EngineError,
     EnginePermission,
     EngineUnavailable,
@@ -24,9 +23,9 @@ from ...errors import (
     RegistryUnreachable,
     SourceMissing,
 )
+from .disk import FULL, disk_full
 from .endpoint import EngineEndpoint
 
-_DISK = ("no space left on device", "disk quota exceeded")
 _NO_DRIVER = (
     "could not select device driver",
     "unknown or invalid runtime name: nvidia",
@@ -110,7 +109,7 @@ def from_message(text: str, status: int = 0, *, image: str = "", container: str 
     """Classify the engine's own words; `status` is the HTTP status, 0 inside a stream."""
     text = " ".join(text.split())
     low = text.lower()
-    if _has(low, _DISK):
+    if _has(low, FULL):
         return disk_full(text)
     if _has(low, _GPU):
         return GpuUnavailable(
@@ -151,23 +150,6 @@ def from_message(text: str, status: int = 0, *, image: str = "", container: str 
             details={"available": float(cpus.group(2))},
         )
     return EngineError(f"The engine refused: {text}", details={"engine_message": text, "status": status})
-
-
-MAKE_ROOM = (
-    "`docker system df` shows what takes space. `docker builder prune` empties the cache of builds, which then take "
-    "longer once; `docker image prune` removes images without a name. Both leave environments as they are."
-)
-"""How to make room on an engine's disk without losing what somebody has installed."""
-
-
-def disk_full(text: str, log: Sequence[str] = ()) -> DiskFull:
-    """Also used for a build step whose output says so."""
-    return DiskFull(
-        f"The engine's disk is full: {text}",
-        hint=MAKE_ROOM,
-        details={"engine_message": text},
-        log=log,
-    )
 
 
 def image_not_found(image: str, text: str) -> ImageNotFound:
