@@ -7,6 +7,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # A person's path often lacks the directories where dockerd and debootstrap are.
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
+# Machines that build images often forbid bytecode; then each of the hundred programs that tests start compiles the package.
+unset PYTHONDONTWRITEBYTECODE
+
 say() { printf '==> %s\n' "$*"; }
 
 # die MESSAGE [WHAT TO DO]

@@ -22,5 +22,5 @@ def person(tmp_path: Path, run_root: str, owner: str, presets: Path) -> Settings
         run_root=run_root,
         preset_paths=(str(presets),),
         allowed_workspaces=(str(tmp_path),),
-        start_timeout=20.0,
+        start_timeout=120.0,
     )

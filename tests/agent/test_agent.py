@@ -113,7 +113,7 @@ def test_does_not_start_without_a_token(tmp_path: Path, token: str | None) -> No
         "--token",
         str(tmp_path / "token"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert "token" in done.stderr
     assert "Traceback" not in done.stderr

@@ -13,6 +13,7 @@ import zmq.asyncio
 from jupyter_mlenv.agent.kernel_process import iopub
 from tests.agent.test_kernels import VIEW, Kernel, kernel
 from tests.support.agents import agent
+from tests.support.kernels import replied
 
 OUTPUTS = 5000
 
@@ -34,8 +35,7 @@ RESIDENT = "print([l.split()[1] for l in open('/proc/self/status') if l.startswi
 async def slowly(one: Kernel, code: str, busy: float) -> tuple[list[str], bool]:
     """What a cell displayed to a client that reads late and is busy with each message, and whether it ended."""
     id = one.client.execute(code, store_history=False)
-    while (await one.client.get_shell_msg(timeout=180))["parent_header"].get("msg_id") != id:
-        pass
+    await replied(one.client, id)
     shown: list[str] = []
     while True:
         message = await one.client.get_iopub_msg(timeout=120)

@@ -30,6 +30,7 @@ from jupyter_mlenv.errors import (
     RequestInvalid,
 )
 from tests.support.agents import RunningAgent, agent, alive, free_port, gone, interpreters
+from tests.support.kernels import replied
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 
@@ -281,13 +282,12 @@ async def test_the_debugger_stops_at_a_breakpoint() -> None:
         found = await debug("setBreakpoints", source=source, breakpoints=[{"line": 2}], sourceModified=False)
         assert found["breakpoints"][0]["verified"]
         await debug("configurationDone")
-        one.client.execute(code)
+        id = one.client.execute(code)
         thread = (await event("stopped"))["threadId"]
         frame = (await debug("stackTrace", threadId=thread))["stackFrames"][0]
         assert frame["line"] == 2
         await debug("continue", threadId=thread)
-        reply = await one.client.get_shell_msg(timeout=120)
-        assert reply["content"]["status"] == "ok"
+        assert (await replied(one.client, id))["status"] == "ok"
         await debug("disconnect", restart=False, terminateDebuggee=False)
 
 

@@ -39,7 +39,7 @@ def settings(tmp_path: Path, run_root: str, owner: str) -> Settings:
         run_root=run_root,
         preset_paths=(str(presets),),
         allowed_workspaces=(str(tmp_path),),
-        start_timeout=20.0,
+        start_timeout=120.0,
     )
 
 

@@ -169,7 +169,7 @@ async def test_a_full_backlog_is_waited_for_and_never_mistaken_for_a_connection(
         await asyncio.sleep(0.05)
         assert not waiting.done()
         listener.accept()[0].close()
-        second = await asyncio.wait_for(waiting, 20)
+        second = await asyncio.wait_for(waiting, 120)
         assert second.getpeername() == path
         first.close()
         second.close()
@@ -208,7 +208,7 @@ async def test_each_side_may_end_first(tcp: bool) -> None:
         assert await reader.read() == b"bye"
         writer.write(b"late")
         writer.write_eof()
-        assert await asyncio.wait_for(received, 20) == b"late"
+        assert await asyncio.wait_for(received, 120) == b"late"
         writer.close()
 
 
@@ -320,7 +320,7 @@ async def test_only_a_stream_socket_is_accepted_from_an_agent(folder: Path) -> N
                 accepted = listener.accept()[0]
                 socket.send_fds(accepted, [b"HTTP/1.1 200 Connected\r\n\r\n"], wrong)
                 with pytest.raises(AgentUnreachable):
-                    await asyncio.wait_for(waiting, 20)
+                    await asyncio.wait_for(waiting, 120)
                 accepted.close()
         await eventually(lambda: len(descriptors()) == before, "every descriptor is closed")
 

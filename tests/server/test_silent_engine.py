@@ -21,6 +21,7 @@ from jupyter_mlenv.engines.docker import DockerEngine, connection, session
 from jupyter_mlenv.errors import EngineUnavailable
 from tests.support import fakedocker
 from tests.support.outer import ROOT, free_port
+from tests.support.servers import EXTENSIONS
 from tests.support.waiting import eventually, wait_until
 
 
@@ -96,7 +97,7 @@ async def test_a_server_with_such_an_engine_answers_and_ends_when_it_is_told_to(
     command = [
         *(sys.executable, "-m", "jupyter_server", "--no-browser", "--ServerApp.ip=127.0.0.1", "--allow-root"),
         *(f"--ServerApp.port={port}", "--IdentityProvider.token=t", f"--ServerApp.root_dir={home}"),
-        *("--ServerApp.jpserver_extensions={'jupyter_mlenv': True}", f"--MlenvConfig.engine_url={fake.url}"),
+        *(f"--ServerApp.jpserver_extensions={EXTENSIONS}", f"--MlenvConfig.engine_url={fake.url}"),
         f"--MlenvConfig.run_root={run_root}",
     ]
     with (tmp_path / "server.log").open("wb") as log:

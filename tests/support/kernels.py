@@ -84,6 +84,15 @@ async def said(client: AsyncKernelClient, code: str, timeout: float = 180.0) -> 
     return "".join(parts).strip()
 
 
+async def replied(client: AsyncKernelClient, id: str, timeout: float = 180.0) -> dict[str, Any]:
+    """The content of the reply to this request; a slow start leaves replies to older ones, which nobody waits for."""
+    while True:
+        reply = await client.get_shell_msg(timeout=timeout)
+        if reply["parent_header"].get("msg_id") == id:
+            content: dict[str, Any] = reply["content"]
+            return content
+
+
 async def remove_all(environments: Environments) -> None:
     """Remove every environment of this owner, and let go of the engine."""
     for environment in await environments.list():

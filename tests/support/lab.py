@@ -57,6 +57,8 @@ class Lab:
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1"]
         command += [f"--ServerApp.port={where.port}", "--ServerApp.port_retries=0"]
         command += [f"--IdentityProvider.token={self.token}", f"--ServerApp.base_url={self.base_url}"]
+        # Looking for language servers runs npm and yarn, a second of a processor for every server.
+        command += ["--LanguageServerManager.autodetect=False"]
         command += [f"--ServerApp.root_dir={self.root_dir}", *self.settings]
         with self.log.open("ab") as output:
             process = subprocess.Popen(

@@ -100,7 +100,7 @@ def sweep(client: docker.APIClient, mine: Callable[[str], bool]) -> list[str]:
     """Remove everything of these owners; the names of what there was. Raises AssertionError if something stays."""
     before = found(client, mine)
     remove(client, before)
-    wait_until(lambda: not _again(client, mine), "what the tests made is gone from the engine", timeout=20)
+    wait_until(lambda: not _again(client, mine), "what the tests made is gone from the engine")
     return [f"{kind} {name}" for kind, _, name in before]
 
 

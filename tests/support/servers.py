@@ -19,6 +19,12 @@ import aiohttp
 from tests.support.kernels import Home
 from tests.support.waiting import eventually, free_port
 
+EXTENSIONS = {
+    "jupyter_mlenv": True,
+    # Installed beside it for other tests: importing them takes longer than all the rest of a start.
+    **dict.fromkeys(("jupyter_lsp", "jupyter_server_proxy", "jupyterlab", "notebook", "notebook_shim"), False),
+}
+
 
 class Server:
     """The server, and a session that may use it. It can be killed, and started again at the same address."""
@@ -30,7 +36,7 @@ class Server:
         self.command = [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root"]
         self.command += [f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0"]
         self.command += [f"--ServerApp.root_dir={folder}", f"--IdentityProvider.token={token}"]
-        self.command += ["--ServerApp.jpserver_extensions={'jupyter_mlenv': True}", *options]
+        self.command += [f"--ServerApp.jpserver_extensions={EXTENSIONS}", *options]
         self.session = aiohttp.ClientSession(headers={"Authorization": f"token {token}"})
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.repository import ROOT, tree_of
+from tests.support.repository import ROOT, nodes_of
 
 DESTROYS = re.compile(
     r"docker(?:[ -]compose)? (?:system|container|volume|network) prune|image prune (?:-a|--all)|docker (?:volume )?rm\b"
@@ -24,10 +24,10 @@ LOSES = re.compile("remove|without what was installed")
 
 def sentences(path: Path) -> Iterator[str]:
     """Every text of a module, with the pieces of an f-string joined; docstrings are not shown to anybody."""
-    tree = tree_of(path)
-    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
-    for node in ast.walk(tree):
+    nodes = nodes_of(path)
+    statements = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    inner = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in nodes:
         if id(node) in statements or id(node) in inner:
             continue
         if isinstance(node, ast.JoinedStr):

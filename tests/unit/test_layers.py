@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jupyter_mlenv
-from tests.support.repository import tree_of
+from tests.support.repository import nodes_of, tree_of
 
 ROOT = Path(jupyter_mlenv.__file__).parent
 PAGE = ROOT.parent / "docs" / "architecture.md"
@@ -38,7 +38,7 @@ def imports(name: str, file: Path) -> tuple[tuple[str, bool], ...]:
 
 def _imports(name: str, file: Path) -> Iterator[tuple[str, bool]]:
     package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
-    for node in ast.walk(tree_of(file)):
+    for node in nodes_of(file):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 ours = alias.name.split(".")[0] == "jupyter_mlenv"
@@ -153,12 +153,12 @@ METHODS = {"read_text", "read_bytes", "write_text", "write_bytes", "iterdir", "i
 """Names by which a module looks at files, variables or clocks."""
 
 
+@functools.cache
 def reads(file: Path) -> list[str]:
     """The lines at which a module looks at something outside of it."""
-    tree = tree_of(file)
     return [
         f"{file.name}:{node.lineno} {ast.unparse(node)}"
-        for node in ast.walk(tree)
+        for node in nodes_of(file)
         if (isinstance(node, ast.Attribute) and ast.unparse(node) in READING)
         or (isinstance(node, ast.Call) and ast.unparse(node.func) == "open")
         or (isinstance(node, ast.Attribute) and node.attr in METHODS)
@@ -188,7 +188,7 @@ OPENINGS = re.compile(r"(What|Whether|How|Where|Which|Who|Whoever|Whose|When|Why
 def test_docstrings_begin_with_the_thing() -> None:
     found = []
     for file in modules().values():
-        for node in ast.walk(tree_of(file)):
+        for node in nodes_of(file):
             if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
                 text = ast.get_docstring(node) or ""
                 if OPENINGS.match(text):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.repository import ROOT, tree_of
+from tests.support.repository import ROOT, nodes_of
 
 PACKAGE = ROOT / "jupyter_mlenv"
 DOCUMENTED = {"_exit"}
@@ -23,9 +23,9 @@ def is_self(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in ("self", "cls")
 
 
-def mentioned(tree: ast.AST) -> Iterator[str]:
+def mentioned(file: Path) -> Iterator[str]:
     """Private names that are read or set on something that is not the object itself, or are overridden."""
-    for node in ast.walk(tree):
+    for node in nodes_of(file):
         if isinstance(node, ast.Attribute) and is_private(node.attr):
             if not is_self(node.value):
                 yield node.attr
@@ -33,9 +33,9 @@ def mentioned(tree: ast.AST) -> Iterator[str]:
             yield from (a.value for a in node.args if isinstance(a, ast.Constant) and is_private(str(a.value)))
 
 
-def defined(tree: ast.AST) -> Iterator[str]:
+def defined(file: Path) -> Iterator[str]:
     """Names that a module's own classes and functions have."""
-    for node in ast.walk(tree):
+    for node in nodes_of(file):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -53,9 +53,9 @@ def rows() -> list[list[str]]:
 
 
 def test_every_private_name_is_in_the_table() -> None:
-    trees = [tree_of(path) for path in PACKAGE.rglob("*.py")]
-    own = {name for tree in trees for name in defined(tree)}
-    foreign = {name for tree in trees for name in mentioned(tree)} - own
+    files = list(PACKAGE.rglob("*.py"))
+    own = {name for file in files for name in defined(file)}
+    foreign = {name for file in files for name in mentioned(file)} - own
     known = {name for row in rows() for name in re.findall(r"`(\w+)`", row[0])}
     assert foreign
     assert foreign - known == set()

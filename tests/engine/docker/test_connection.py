@@ -175,7 +175,7 @@ async def test_close_ends_what_is_under_way(tmp_path: Path) -> None:
     waiting = asyncio.create_task(anext(stream, None))  # type: ignore[arg-type]
     await asyncio.sleep(0)
     await engine.close()
-    await asyncio.wait([waiting], timeout=10)
+    await asyncio.wait([waiting], timeout=120)
     assert waiting.done()
     await eventually(
         lambda: not any("mlenv-docker" in thread.name for thread in threading.enumerate()), "no thread is left"

@@ -292,7 +292,7 @@ async def test_followed_logs_are_live_and_end_with_their_reader(
     reading = asyncio.create_task(read_for_ever())
     await eventually(lambda: any("stream" in thread.name for thread in threading.enumerate()), "the reader reads")
     reading.cancel()
-    await asyncio.wait([reading], timeout=10)
+    await asyncio.wait([reading], timeout=120)
     assert reading.cancelled()
     await eventually(
         lambda: not any("stream" in thread.name for thread in threading.enumerate()), "no reader thread is left"

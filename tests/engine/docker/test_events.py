@@ -98,7 +98,7 @@ async def test_nothing_is_missed_while_the_engine_is_away(
     finally:
         await watched.close()
         await relay.cut()
-    await asyncio.wait([subscriber.task], timeout=10)
+    await asyncio.wait([subscriber.task], timeout=120)
     assert subscriber.task.done()
     assert subscriber.task.exception() is None
 
@@ -115,7 +115,7 @@ async def test_an_engine_that_comes_later_is_found(tmp_path: Path) -> None:
     finally:
         await late.close()
         await relay.cut()
-    await asyncio.wait([subscriber.task], timeout=10)
+    await asyncio.wait([subscriber.task], timeout=120)
     assert subscriber.task.done()
     await eventually(
         lambda: not any("mlenv-docker" in thread.name for thread in threading.enumerate()), "no thread is left"

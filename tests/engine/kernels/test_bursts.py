@@ -29,7 +29,7 @@ async def burst(client: AsyncKernelClient, busy: float) -> int:
     """How many of 5,000 outputs reach a client that is busy with each. Raises Empty without the end of the cell."""
     id, arrived = client.execute(BURST, store_history=False), 0
     while True:
-        message: dict[str, Any] = await client.get_iopub_msg(timeout=30)
+        message: dict[str, Any] = await client.get_iopub_msg(timeout=120)
         if message["parent_header"].get("msg_id") == id:
             if message["content"].get("execution_state") == "idle":
                 return arrived

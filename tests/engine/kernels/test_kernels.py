@@ -22,7 +22,7 @@ from jupyter_mlenv.kernels.kernel_error import KernelError
 from jupyter_mlenv.kernels.use_cases import Served
 from tests.support.docker import DOCKER_SOCKET, Relay
 from tests.support.environments import Named, by_hand, run_files, start
-from tests.support.kernels import Home, attach_kernel, kernel, said
+from tests.support.kernels import Home, attach_kernel, kernel, replied, said
 from tests.support.waiting import eventually
 
 HOST = 'extends = "host"\ntitle = "Box"\n'
@@ -75,10 +75,7 @@ async def test_interrupt_reaches_what_a_cell_has_started(box: str, workspace: Pa
                 pass
             assert message["content"]["text"].strip() == "at work"
             await manager.interrupt_kernel()
-            reply = await client.get_shell_msg(timeout=60)
-            while reply["parent_header"]["msg_id"] != id:
-                reply = await client.get_shell_msg(timeout=60)
-            assert reply["content"]["ename"] == "KeyboardInterrupt"
+            assert (await replied(client, id))["ename"] == "KeyboardInterrupt"
         assert await said(client, "1 + 1") == "2"
 
 

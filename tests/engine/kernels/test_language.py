@@ -11,7 +11,7 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels.kernel_error import KernelError
 from tests.support.environments import Named, inside, start
-from tests.support.kernels import Home, kernel, said
+from tests.support.kernels import Home, kernel, replied, said
 from tests.support.waiting import eventually
 
 BASH = """
@@ -79,8 +79,7 @@ async def test_a_kernel_that_the_image_brings(
         # Not before there is a program to interrupt: on a busy machine bash has printed long before it starts one.
         await eventually(lambda: not subprocess.run(["pgrep", "-fx", "sleep 613"], check=False).returncode, "it sleeps")
         await manager.interrupt_kernel()
-        reply = await client.get_shell_msg(timeout=60)
-        assert (reply["parent_header"]["msg_id"], reply["content"]["status"]) == (id, "abort")
+        assert (await replied(client, id))["status"] == "abort"
         assert await said(client, "echo ${kept:-no}") == "yes"
 
         await manager.restart_kernel()

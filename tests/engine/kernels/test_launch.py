@@ -20,7 +20,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.kernels import kernelspec
 from tests.support.environments import Left, Named
-from tests.support.kernels import Home, kernel, said
+from tests.support.kernels import Home, kernel, replied, said
 from tests.support.waiting import eventually
 
 HOST = 'extends = "host"\ntitle = "Box"\n'
@@ -76,10 +76,7 @@ async def test_it_runs_in_the_environment_and_obeys(
         while (await client.get_iopub_msg(timeout=60))["msg_type"] != "stream":
             pass
         await manager.interrupt_kernel()
-        reply = await client.get_shell_msg(timeout=60)
-        while reply["parent_header"]["msg_id"] != request:
-            reply = await client.get_shell_msg(timeout=60)
-        assert reply["content"]["ename"] == "KeyboardInterrupt"
+        assert (await replied(client, request))["ename"] == "KeyboardInterrupt"
         await said(client, "x = 1")
         for now in (False, True):
             await manager.restart_kernel(now=now)

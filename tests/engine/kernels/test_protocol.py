@@ -9,7 +9,7 @@ import pytest
 from jupyter_client.asynchronous import AsyncKernelClient
 
 from tests.support.environments import Named
-from tests.support.kernels import Home, kernel, said
+from tests.support.kernels import Home, kernel, replied, said
 
 HOST = 'extends = "host"\ntitle = "Box"\n'
 LARGE = 200_000_000
@@ -112,8 +112,7 @@ async def test_the_debugger_stops_in_a_cell(box: str, workspace: Path) -> None:
         found = (await debugger.ask("variables", variablesReference=reference))["variables"]
         assert ("y", "42") in [(variable["name"], variable["value"]) for variable in found]
         await debugger.ask("continue", threadId=stopped["threadId"])
-        reply = await client.get_shell_msg(timeout=60)
-        assert (reply["parent_header"]["msg_id"], reply["content"]["status"]) == (id, "ok")
+        assert (await replied(client, id))["status"] == "ok"
         await debugger.ask("disconnect", restart=False, terminateDebuggee=True)
         assert await said(client, "1 + 1") == "2"
 

@@ -72,7 +72,7 @@ async def test_the_console(named: Named, home: Home, workspace: Path) -> None:
     box = home.add(named("box", HOST))
     arguments = ["-m", "jupyter_console", "--kernel", box, "--simple-prompt", "--ZMQTerminalInteractiveShell.banner="]
     child = pexpect.spawn(
-        sys.executable, arguments, cwd=str(workspace), env=variables(home), encoding="utf-8", timeout=20
+        sys.executable, arguments, cwd=str(workspace), env=variables(home), encoding="utf-8", timeout=180
     )
     try:
         child.expect(r"In \[1\]: ")

@@ -13,7 +13,7 @@ from jupyter_client.multikernelmanager import AsyncMultiKernelManager
 
 from jupyter_mlenv.environments import Environments
 from tests.support.environments import Named, inside, run_files
-from tests.support.kernels import Home, kernel, said
+from tests.support.kernels import Home, kernel, replied, said
 from tests.support.waiting import eventually
 
 HOST = 'extends = "host"\ntitle = "Box"\n'
@@ -47,15 +47,6 @@ async def under_way(client: AsyncKernelClient, code: str) -> str:
         message = await client.get_iopub_msg(timeout=60)
         if message["msg_type"] == "stream" and "at work" in message["content"]["text"]:
             return str(id)
-
-
-async def reply_to(client: AsyncKernelClient, id: str) -> dict[str, Any]:
-    """The content of the answer to a request on the shell channel."""
-    while True:
-        message = await client.get_shell_msg(timeout=60)
-        if message["parent_header"].get("msg_id") == id:
-            content: dict[str, Any] = message["content"]
-            return content
 
 
 async def test_a_folder_of_connection_files_too_deep_for_sockets(box: str, workspace: Path, tmp_path: Path) -> None:
@@ -137,7 +128,7 @@ async def test_a_cell_asks_the_person(box: str, workspace: Path) -> None:
             asked = await client.get_stdin_msg(timeout=60)
             assert asked["content"]["prompt"] == prompt
             client.input(answer)
-        assert (await reply_to(client, id))["status"] == "ok"
+        assert (await replied(client, id))["status"] == "ok"
         assert await said(client, "print(x)") == "Ada Lovelace"
         await said(client, "import os; words = {'deep': {'down': 1}}")
         completion = await client.complete("os.path.isd", 11, reply=True, timeout=60)
@@ -153,7 +144,7 @@ async def test_interrupt_waits_for_a_library_that_does_not_listen(box: str, work
     async with kernel(box, workspace) as (manager, client):
         id = await under_way(client, "print('at work', flush=True)\nwhile True: sum(range(10**7))")
         await manager.interrupt_kernel()
-        assert (await reply_to(client, id))["ename"] == "KeyboardInterrupt"
+        assert (await replied(client, id))["ename"] == "KeyboardInterrupt"
         assert await said(client, "1 + 1") == "2"
 
 
@@ -165,7 +156,7 @@ async def test_interrupt_reaches_the_children_of_what_a_cell_has_started(
         nested = "sh -c \"sh -c 'echo at work; sleep 600; :'; :\""
         id = await under_way(client, f"import subprocess; subprocess.run(['sh', '-c', {nested!r}])")
         await manager.interrupt_kernel()
-        assert (await reply_to(client, id))["ename"] == "KeyboardInterrupt"
+        assert (await replied(client, id))["ename"] == "KeyboardInterrupt"
 
         async def gone() -> bool:
             return "sleep" not in [name for name, _ in await inside(environments, environment.id, PROCESSES)]

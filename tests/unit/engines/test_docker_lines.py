@@ -54,7 +54,7 @@ def test_a_message_without_an_end_is_left_out() -> None:
 
 
 async def test_a_talkative_build_is_told_in_full_and_leaves_the_loop_to_others(tmp_path: Path) -> None:
-    count, turns = 50_000, 0
+    count, turns = 20_000, 0
 
     async def pieces() -> AsyncIterator[bytes]:
         yield b'{"stream": "Step 1/1 : RUN seq"}\n{"stream": "\\n"}\n'
