@@ -73,8 +73,10 @@ def environment_frame(page: Page, endpoint: str) -> Frame:
     return frame
 
 
-def inner_lab(page: Page, file: str = "requirements.txt") -> Frame:
-    """The environment's own JupyterLab, once it lists this file of the project."""
+def inner_lab(page: Page, file: str = "requirements.txt", *, instead_of: Frame | None = None) -> Frame:
+    """The environment's own JupyterLab, once it lists this file of the project, and another page is gone."""
+    if instead_of is not None:
+        wait_until(lambda: page.wait_for_timeout(50) or instead_of.is_detached(), "the earlier page is gone")
     frame = environment_frame(page, "notebook")
     expect(frame.locator(".jp-DirListing-item", has_text=file)).to_be_visible(timeout=SLOW)
     return frame

@@ -123,7 +123,7 @@ def test_a_stop_from_elsewhere_keeps_the_page_which_saves_after_a_start(
     button(page, "Save All and Reload").click()
     expect(card(page)).to_have_count(0)
     wait_until(lambda: TEXT in (folder / "notes.txt").read_text(), "the page has saved")
-    expect(tab(inner_lab(page), "notes.txt")).not_to_have_class(DIRTY, timeout=SLOW)
+    expect(tab(inner_lab(page, instead_of=inner), "notes.txt")).not_to_have_class(DIRTY, timeout=SLOW)
 
 
 def test_a_removal_from_elsewhere_keeps_the_page_which_saves_in_the_next_one(
@@ -155,7 +155,7 @@ def test_stopping_and_restarting_ask_and_save(lab: Lab, page: Page, inner: Frame
     toolbar(page, "Restart this environment").click()
     press(page, "Save All and Restart")
     wait_until(lambda: TEXT in (folder / "notes.txt").read_text(), "the page has saved")
-    inner = inner_lab(page)
+    inner = inner_lab(page, instead_of=inner)
     expect(tab(inner, "notes.txt")).to_be_visible(timeout=SLOW)
 
     change(page, inner, "other.txt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -71,9 +72,8 @@ async def test_the_console(named: Named, home: Home, workspace: Path) -> None:
     """With no Jupyter server anywhere."""
     box = home.add(named("box", HOST))
     arguments = ["-m", "jupyter_console", "--kernel", box, "--simple-prompt", "--ZMQTerminalInteractiveShell.banner="]
-    child = pexpect.spawn(
-        sys.executable, arguments, cwd=str(workspace), env=variables(home), encoding="utf-8", timeout=180
-    )
+    told = variables(home) | {"PYTHONFAULTHANDLER": "1"}
+    child = pexpect.spawn(sys.executable, arguments, cwd=str(workspace), env=told, encoding="utf-8", timeout=180)
     try:
         child.expect(r"In \[1\]: ")
         child.sendline("import os; os.environ['MLENV_WORKSPACE'], 6 * 7")
@@ -90,6 +90,9 @@ async def test_the_console(named: Named, home: Home, workspace: Path) -> None:
         child.expect(pexpect.EOF)
         assert child.wait() == 0
         assert "Traceback" not in child.before
+    except pexpect.TIMEOUT:
+        child.kill(signal.SIGABRT)  # says what each of its threads is doing
+        pytest.fail(f"{child.before}\n{child.read()}")
     finally:
         child.close(force=True)
 
