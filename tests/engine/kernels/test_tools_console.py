@@ -15,6 +15,7 @@ import pexpect
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from jupyter_mlenv.agent_client import AgentClient
 from jupyter_mlenv.environments import Environments
 from tests.support.environments import Named, run_files
 from tests.support.kernels import Home
@@ -39,9 +40,14 @@ async def nothing_left(home: Home, environments: Environments) -> AsyncIterator[
     """No kernel, no socket, no connection file, whatever the tool was."""
     yield
     for environment in await environments.list():
-        kernels = await (await environments.agent(environment.id)).kernels.list()
-        assert [kernel for kernel in kernels if kernel.state != "exited"] == []
-        assert run_files(environment.run_dir) == ["agent.sock", "token"]
+        agent = await environments.agent(environment.id)
+
+        async def ended(agent: AgentClient = agent, folder: str = environment.run_dir) -> bool:
+            running = [kernel for kernel in await agent.kernels.list() if kernel.state != "exited"]
+            return not running and run_files(folder) == ["agent.sock", "token"]
+
+        # The console only asks its kernel to end. One that nobody holds ends in any case, after a grace of 60 s.
+        await eventually(ended, "the kernels have ended", timeout=40)
     assert sorted(path.name for path in (home.folder / "runtime").iterdir()) == []
 
 
