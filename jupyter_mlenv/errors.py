@@ -27,6 +27,7 @@
     │   ├── GpuUnavailable            names the CPU twin (409)
     │   ├── SourceMissing             the engine has nothing where a mount's source should be (502)
     │   ├── EngineElsewhere           what is mounted is not what is on this machine (502)
+    │   ├── EngineUnsupported         it answers, and environments cannot work on it (501)
     │   └── DiskFull                  (507)
     ├── EnvironmentFailed             the environment is there and does not do its part (502)
     │   ├── ContainerExited           with its log tail
@@ -227,6 +228,11 @@ class EngineElsewhere(EngineError):
 
     code = "engine_elsewhere"
     status = 502
+
+
+class EngineUnsupported(EngineError):
+    code = "engine_unsupported"
+    status = 501
 
 
 class DiskFull(EngineError):

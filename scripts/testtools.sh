@@ -5,7 +5,8 @@ source "$(dirname "$0")/lib.sh"
 # Installing the registry's package also starts it on port 5000; the tests start one of their own.
 new_registry=$(not_installed docker-registry)
 # libatomic1 is for the Node that playwright brings.
-install "The tests" debootstrap debian-archive-keyring docker-registry util-linux iproute2 libatomic1
+install "The tests" debootstrap debian-archive-keyring docker-registry util-linux iproute2 libatomic1 \
+  rootlesskit slirp4netns uidmap
 if [ -n "$new_registry" ] && [ -d /run/systemd/system ]; then as_root systemctl disable --now docker-registry; fi
 
 command -v docker >/dev/null || install "The tests" docker-cli

@@ -21,7 +21,9 @@ class EngineFacts:
     """Facts about an engine that planning needs; also the body of `GET api/engine`.
 
     `shares_filesystem`: unix sockets in a bind-mounted host directory work on both sides (a local Linux engine), else
-    the agent is reached through a published port of `publish_host`.
+    the agent is reached through a published port of `publish_host`. `rootless`: the engine runs in a user namespace in
+    which the person who runs it is root. `user_map`: users of containers are others here, and none is the person.
+    `ignored`: the fields of `Resources` that the engine takes and does not apply.
     """
 
     kind: str  # "docker"
@@ -33,6 +35,8 @@ class EngineFacts:
     publish_host: str = "127.0.0.1"
     buildkit: bool = True
     rootless: bool = False
+    user_map: bool = False
+    ignored: tuple[str, ...] = ()
     cpus: int = 0
     memory: int = 0  # bytes
 

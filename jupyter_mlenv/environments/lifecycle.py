@@ -25,7 +25,7 @@ from ..errors import (
     NameConflict,
 )
 from ..images import Images, with_twin
-from ..planning import label
+from ..planning import label, person
 from ..planning.model import Plan
 from ..settings import Settings
 from ..workers import off_loop
@@ -97,7 +97,7 @@ class Lifecycle:
             self._prepare(info.labels, anew=True)
             # Anew each time: the run directory may have been lost, and code inside may have changed its own.
             with suppress(EngineError):  # of a mount that is gone: the start says which one
-                await self.engine.put_files(info.id, self._token(info.labels))
+                await self.engine.put_files(info.id, await self._token(info.labels))
             try:  # a start that is cancelled goes on in the engine, and nobody would look at what it mounted
                 info = await self.engine.start(info.id)
                 await self._ready(info, report, check)
@@ -193,7 +193,7 @@ class Lifecycle:
                 return await self.start_stopped(other, report)
 
     async def _create_and_start(self, plan: Plan, report: Reporter, check: start_check.StartCheck) -> ContainerInfo:
-        files = (*plan.files, *self._token(plan.container.labels))
+        files = (*plan.files, *await self._token(plan.container.labels))
         try:
             info = await self.engine.create(plan.container)
         except NameConflict:
@@ -260,11 +260,12 @@ class Lifecycle:
             facts = await self.engine.facts()
             await check.prove(client, same_kernel=facts.shares_filesystem)
 
-    def _token(self, labels: Mapping[str, str]) -> tuple[FileEntry, ...]:
+    async def _token(self, labels: Mapping[str, str]) -> tuple[FileEntry, ...]:
         """The agent's token as a file of the container."""
         run_dir = labels.get(f"{LABEL}.run", "")
         text = run_directory.token(run_dir) if run_dir else run_directory.new_token()
-        return (FileEntry(TOKEN_PATH, text.encode(), 0o600, self.settings.uid, self.settings.gid),)
+        owner = person.inside(self.settings, await self.engine.facts())
+        return (FileEntry(TOKEN_PATH, text.encode(), 0o600, owner.uid, owner.gid),)
 
     def _prepare(self, labels: Mapping[str, str], *, anew: bool = False) -> None:
         """Make its run directory ready; `anew`: nothing runs in it, and nobody else is about to start it."""

@@ -69,7 +69,7 @@ class Planner:
 
         Raises OutOfTime after `seconds` of reading; `None` lets it take as long as it takes.
         """
-        from ..planning import inputs  # noqa: PLC0415 - most processes make no plan
+        from ..planning import inputs, person  # noqa: PLC0415 - most processes make no plan
         from ..planning import plan as planning  # noqa: PLC0415
         from . import start_check  # noqa: PLC0415
 
@@ -77,7 +77,8 @@ class Planner:
         facts, earlier = await self._engine.facts(), await self._previous_builds()
         writable = await self._writable() if preset.mounts or request.mounts or preset.uses_host_python else ()
         read = partial(inputs.read, preset, request, facts, self._settings, earlier=earlier, writable=writable)
-        return planning.make(preset, request, facts, self._settings, await self._read(read, seconds))
+        settings = person.inside(self._settings, facts)
+        return planning.make(preset, request, facts, settings, await self._read(read, seconds))
 
     async def ready(self, presets: Sequence[Preset], workspace: str, seconds: float | None) -> dict[str, bool | None]:
         """By preset name, whether its image is on the engine, so that a start neither pulls nor builds.

@@ -19,6 +19,8 @@ import docker
 import docker.errors
 import pytest
 
+from tests.support.lab import PERSON
+from tests.support.rootless import person_known
 from tests.support.waiting import wait_until
 
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
@@ -50,10 +52,21 @@ class Daemon:
         Its data lies where only it sees them, as that of one in a virtual machine does.
     bridge
         The name of a bridge that its containers join; without one they have no network but `none`.
+    user_map
+        Users of its containers are others on this machine (`userns-remap`).
     """
 
-    def __init__(self, folder: Path, hidden: Sequence[Path] = (), bridge: str = "", *, apart: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        hidden: Sequence[Path] = (),
+        bridge: str = "",
+        *,
+        apart: bool = False,
+        user_map: bool = False,
+    ) -> None:
         self.folder = folder
+        self.user_map = user_map
         self.url = f"unix://{folder}/sock"
         self.hidden = [*hidden, folder / "data"] if apart else hidden
         self.bridge = bridge
@@ -71,6 +84,11 @@ class Daemon:
         if self.hidden:
             hidden = [*map(str, self.hidden), *([CONTAINERD] if os.path.isdir(CONTAINERD) else [])]
             command = ["unshare", "--mount", "sh", "-ec", HIDDEN, "sh", *hidden, "--", *command]
+        if self.user_map:
+            (self.folder / "etc").mkdir(exist_ok=True)
+            self.folder.chmod(0o711)  # the root of containers is nobody here, and has to get to its files
+            known = person_known(self.folder / "etc", PERSON, "/nonexistent")
+            command = [*known, *command, "--userns-remap=person"]
         if not self.bridge:
             # In a network namespace of its own: with `--bridge=none` a daemon removes `docker0`, whosever it is.
             command = ["unshare", "--net", *command]
@@ -125,7 +143,9 @@ class Daemon:
 
 
 @contextmanager
-def running_daemon(hidden: Sequence[Path] = (), *, network: bool = False, apart: bool = False) -> Iterator[Daemon]:
+def running_daemon(
+    hidden: Sequence[Path] = (), *, network: bool = False, apart: bool = False, user_map: bool = False
+) -> Iterator[Daemon]:
     """A daemon that answers; at the end nothing of it is left. `network`: containers can publish ports."""
     if shutil.which("dockerd") is None:
         pytest.fail("These tests start a Docker daemon of their own, and there is no dockerd: `make test` installs it.")
@@ -139,7 +159,7 @@ def running_daemon(hidden: Sequence[Path] = (), *, network: bool = False, apart:
             stack.callback(_ip, "link", "delete", bridge)
             _ip("link", "set", bridge, "up")
             _give_address(bridge)
-        made = Daemon(folder, hidden, bridge, apart=apart)
+        made = Daemon(folder, hidden, bridge, apart=apart, user_map=user_map)
         stack.callback(made.stop)
         made.start()
         yield made

@@ -33,6 +33,9 @@ from ...workers import off_loop
 from .. import output
 from .host_checks import Check, broken
 
+_LIMITS = {"memory": "memory limits", "cpus": "CPU limits", "pids": "process limits"}
+"""The fields of `Resources` that an engine may be unable to apply, in a person's words."""
+
 NO_ENGINE = (
     "Without an engine nothing can be started on this machine; everything else works: "
     "presets can be looked at, and JupyterLab runs as usual."
@@ -60,6 +63,12 @@ async def engine(environments: Environments, origin: str) -> tuple[list[Check], 
     else:
         hint = "Images are built all the same, only slower: package downloads are not kept between builds."
         found.append(Check("Builder", "warning", "the classic builder, no BuildKit", hint))
+    if facts.ignored:
+        said = f"the engine does not apply {', '.join(_LIMITS[name] for name in facts.ignored)}"
+        hint = "What runs in an environment may take all that this machine has."
+        if facts.rootless:
+            hint += " A rootless engine applies them with cgroup v2 and systemd."
+        found.append(Check("Limits", "warning", said, hint))
     if not facts.shares_filesystem:
         said = "the engine runs elsewhere: environments are reached over a published port"
         hint = "Project folders must exist there too, at the same path."

@@ -11,6 +11,7 @@ import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ... import timestamps
@@ -191,6 +192,14 @@ def applied_resources(host: Mapping[str, Any]) -> Resources:
         shm=host.get("ShmSize") or None,
         gpus=gpus,
     )
+
+
+def without(info: ContainerInfo, ignored: Sequence[str]) -> ContainerInfo:
+    """The container less the limits that its engine repeats and does not apply."""
+    if info.applied is None or not ignored:
+        return info
+    nothing: dict[str, Any] = dict.fromkeys(ignored)
+    return replace(info, applied=replace(info.applied, **nothing))
 
 
 def label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:

@@ -41,7 +41,7 @@ def find_endpoint(url: str | None, environ: Mapping[str, str], default_socket: s
 
     An explicit url wins, then `DOCKER_HOST` (with `DOCKER_TLS_VERIFY` or `DOCKER_TLS`, and `DOCKER_CERT_PATH`), then
     the context named by `DOCKER_CONTEXT` or by `currentContext` in the configuration, then the default socket, then
-    the rootless one if only that exists. Order: `resolveContextName` in docker/cli `cli/command/cli.go`.
+    the rootless one if only that may be used. Order: `resolveContextName` in docker/cli `cli/command/cli.go`.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def find_endpoint(url: str | None, environ: Mapping[str, str], default_socket: s
     if context != "default":
         return _from_context(folder, str(context))
     rootless = os.path.join(environ.get("XDG_RUNTIME_DIR", ""), "docker.sock")
-    if not os.path.exists(default_socket) and os.path.isabs(rootless) and os.path.exists(rootless):
+    if not os.access(default_socket, os.W_OK) and os.path.isabs(rootless) and os.path.exists(rootless):
         return EngineEndpoint(f"unix://{rootless}", "the rootless socket")
     return EngineEndpoint(f"unix://{default_socket}", "the default socket")
 

@@ -19,7 +19,7 @@ from ...errors import (
 )
 from ..base import ContainerInfo, EngineEvent, EngineFacts, FileMissing, ImageInfo, Storage
 from ..model import BuildRecipe, ContainerSpec, FileEntry, Progress, Reporter
-from . import calls
+from . import calls, containers
 from .build import base_images, build_error, read_build
 from .buildkit import BuildKitProgress
 from .classic import ClassicProgress
@@ -137,7 +137,8 @@ class DockerEngine:
         work = partial(
             calls.create, spec=spec, publish_host=facts.publish_host, swap_accounting=self._session.swap_accounting
         )
-        return await self._session.call(work, image=spec.image, container=spec.name, undo=calls.remove_created)
+        info = await self._session.call(work, image=spec.image, container=spec.name, undo=calls.remove_created)
+        return containers.without(info, facts.ignored)
 
     async def put_files(self, container: str, files: Sequence[FileEntry]) -> None:
         await self._session.call(partial(calls.put_files, id=container, files=files), container=container, finish=True)
@@ -154,7 +155,8 @@ class DockerEngine:
             ) from None
 
     async def start(self, container: str) -> ContainerInfo:
-        return await self._session.call(partial(calls.start, id=container), container=container, finish=True)
+        info = await self._session.call(partial(calls.start, id=container), container=container, finish=True)
+        return containers.without(info, (await self.facts()).ignored)
 
     async def stop(self, container: str, timeout: int) -> None:
         await self._session.call(partial(calls.stop, id=container, timeout=timeout), container=container)
@@ -167,7 +169,8 @@ class DockerEngine:
         return await self._session.call(partial(calls.containers, labels=labels), question=True)
 
     async def inspect(self, container: str) -> ContainerInfo:
-        return await self._session.call(partial(calls.inspect, id=container), question=True, container=container)
+        info = await self._session.call(partial(calls.inspect, id=container), question=True, container=container)
+        return containers.without(info, (await self.facts()).ignored)
 
     async def logs(self, container: str, *, tail: int = 200, follow: bool = False) -> AsyncGenerator[str, None]:
         read = partial(calls.read_logs, container, tail, follow)

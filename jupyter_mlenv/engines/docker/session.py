@@ -196,6 +196,7 @@ class Session:
         shares = self._shares_filesystem
         if shares is None:
             shares = shares_filesystem(endpoint, info)
+        security: list[str] = info.get("SecurityOptions") or []
         modern = tuple(int(part) for part in api.split(".")[:2]) >= (1, 39)  # BuildKit without experimental mode
         return EngineFacts(
             kind="docker",
@@ -206,10 +207,16 @@ class Session:
             shares_filesystem=shares,
             publish_host=self._publish_host,
             buildkit=modern and self._builder != "classic",
-            rootless=any("rootless" in option for option in info.get("SecurityOptions") or []),
+            rootless=any("rootless" in option for option in security),
+            user_map=any("userns" in option for option in security),
+            ignored=tuple(field for field, key in _ABILITIES.items() if info.get(key) is False),
             cpus=int(info.get("NCPU") or 0),
             memory=int(info.get("MemTotal") or 0),
         )
+
+
+_ABILITIES = {"memory": "MemoryLimit", "cpus": "CpuCfsQuota", "pids": "PidsLimit"}
+"""Fields of `Resources`, and what `GET /info` calls the ability to apply them."""
 
 
 def shares_filesystem(endpoint: EngineEndpoint, info: dict[str, Any]) -> bool:

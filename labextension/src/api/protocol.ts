@@ -25,7 +25,12 @@ export interface IEngineFacts {
   shares_filesystem: boolean;
   publish_host: string;
   buildkit: boolean;
+  /** The person is root inside. */
   rootless: boolean;
+  /** Users of containers are others on the host, so nothing can be started. */
+  user_map: boolean;
+  /** Limits that the engine takes and does not apply. */
+  ignored: string[];
   cpus: number;
   /** Bytes. */
   memory: number;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_the_configuration_is_looked_for_in_the_home_directory(config: Path, tmp
     assert find_endpoint(None, {"HOME": str(home)}).url == "tcp://far.example:2376"
 
 
-def test_the_rootless_socket_is_used_if_only_that_is_there(tmp_path: Path) -> None:
+def test_the_rootless_socket_is_used_if_only_that_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rootless, default = tmp_path / "docker.sock", tmp_path / "default.sock"
     environ = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
     assert find_endpoint(None, environ, str(default)).url == f"unix://{default}"
@@ -66,6 +67,8 @@ def test_the_rootless_socket_is_used_if_only_that_is_there(tmp_path: Path) -> No
     assert find_endpoint(None, environ, str(default)).url == f"unix://{rootless}"
     default.touch()
     assert find_endpoint(None, environ, str(default)).url == f"unix://{default}"
+    monkeypatch.setattr(os, "access", lambda path, mode: path != str(default))  # root may use every file
+    assert find_endpoint(None, environ, str(default)).url == f"unix://{rootless}"
 
 
 def test_tls_of_docker_host(tmp_path: Path) -> None:
