@@ -127,6 +127,13 @@ def from_message(text: str, status: int = 0, *, image: str = "", container: str 
             hint="Correct the mount, or create that directory.",
             details={"source": source, "container": container},
         )
+    if closed := re.search(r"mount.*stat (/.*): permission denied", text):
+        return EngineError(
+            f"{closed[1]} cannot be mounted: the engine may not look into it, though you may.",
+            hint="A network or FUSE file system keeps root out unless it says `no_root_squash` or `allow_other`, and a "
+            "rootless engine may enter only what your own account may. Use another folder, or allow it there.",
+            details={"source": closed[1], "container": container},
+        )
     missing_network = re.search(r"network (\S+) not found", low)
     if missing_network:
         return EngineError(

@@ -151,3 +151,10 @@ def test_a_folder_that_the_engine_does_not_have() -> None:
     error = from_message(text, 400, container="c")
     assert isinstance(error, errors.SourceMissing)
     assert error.details["source"] == "/home/alice/my project"
+
+
+def test_a_folder_that_the_engine_may_not_look_into() -> None:
+    text = 'invalid mount config for type "bind": stat /mnt/big data/x: permission denied'
+    error = from_message(text, 400, container="c")
+    assert error.message == "/mnt/big data/x cannot be mounted: the engine may not look into it, though you may."
+    assert "root" in (error.hint or "")
