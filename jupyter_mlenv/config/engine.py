@@ -57,9 +57,8 @@ class EngineTraits(LoggingConfigurable):
     ).tag(config=True)
 
     publish_host = Unicode(
-        "127.0.0.1",
         help="""The engine host's address that the agent's port is published on where `shared_filesystem` is
-        false.
+        false. Empty: the address at which the engine is reached, 127.0.0.1 for a socket.
 
         Example: `c.MlenvConfig.publish_host = "10.0.0.5"`""",
     ).tag(config=True)

@@ -32,14 +32,14 @@ class EngineOptions:
     builder
         Which builder to use; `auto`: the best that the engine has.
     publish_host
-        The address of the engine's host at which ports are published.
+        The address of the engine's host at which ports are published; empty: the adapter finds out.
     """
 
     url: str = ""
     threads: int = 8
     shares_filesystem: bool | None = None
     builder: Literal["auto", "buildkit", "classic"] = "auto"
-    publish_host: str = "127.0.0.1"
+    publish_host: str = ""
 
 
 def create(kind: str, options: EngineOptions) -> Engine:

@@ -65,8 +65,8 @@ class Relay:
         self._server = await asyncio.start_unix_server(self._serve, str(path))
         return f"unix://{path}"
 
-    async def listen_tcp(self) -> int:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+    async def listen_tcp(self, host: str = "127.0.0.1") -> int:
+        self._server = await asyncio.start_server(self._serve, host, 0, ssl=self._tls)
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 

@@ -29,8 +29,9 @@ def test_stop_start_and_removal_elsewhere(lab: Lab, page: Page, console: Console
     settled(inner_lab(page))
     assert [(e["id"], e["state"]) for e in lab.environments()] == [(environment["id"], "running")]
 
-    # The inner Lab saves its layout now and then, and connects to its kernel again.
+    # The inner Lab saves its layout now and then, and connects to its kernel again, which the next container never had.
     console.expected.append(r"(status of (409|502) .*/mlenv/envs/|WebSocket connection to .*/mlenv/envs/)")
+    console.expected.append(r"status of 404 .*/mlenv/envs/.*/api/(kernels|sessions)/")
     lab.mlenv("rm", environment["id"], "--yes")
     expect(card(page)).to_contain_text("no longer exists", timeout=SLOW)
     expect(card(page)).to_contain_text("The files of your project are untouched")

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ...errors import EngineUnavailable
 
 DEFAULT_SOCKET = "/var/run/docker.sock"
+
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,15 @@ class EngineEndpoint:
     def socket(self) -> str:
         """Path of the unix socket; empty for another kind of URL."""
         return self.url.removeprefix("unix://") if self.url.startswith("unix://") else ""
+
+    def host(self) -> str:
+        """The IP address of an engine that listens on TCP, and where its ports are reached; looks up a name."""
+        name = urlsplit(self.url).hostname if self.url.startswith(("tcp://", "http://", "https://")) else None
+        with suppress(OSError):
+            found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM) if name else []
+            found.sort(key=lambda entry: entry[0] != socket.AF_INET)  # what engines publish ports on
+            return str(found[0][4][0]) if found else LOOPBACK
+        return LOOPBACK
 
 
 def find_endpoint(url: str | None, environ: Mapping[str, str], default_socket: str = DEFAULT_SOCKET) -> EngineEndpoint:

@@ -44,7 +44,7 @@ class DockerEngine:
     builder
         `auto` uses BuildKit where the engine has it.
     publish_host
-        The engine host's IP address that ports are published on, and reached at.
+        The engine host's IP address that ports are published on, and reached at; empty: the one that it listens on.
 
     Nothing is read, imported or connected until the first call.
     """
@@ -56,7 +56,7 @@ class DockerEngine:
         threads: int = 8,
         shares_filesystem: bool | None = None,
         builder: Literal["auto", "buildkit", "classic"] = "auto",
-        publish_host: str = "127.0.0.1",
+        publish_host: str = "",
     ) -> None:
         self._session = Session(
             url, threads=threads, shares_filesystem=shares_filesystem, builder=builder, publish_host=publish_host

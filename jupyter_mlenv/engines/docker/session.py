@@ -205,7 +205,7 @@ class Session:
             os=str(info.get("OSType") or version.get("Os") or "linux"),
             architecture=str(info.get("Architecture") or version.get("Arch") or platform.machine()),
             shares_filesystem=shares,
-            publish_host=self._publish_host,
+            publish_host=self._publish_host or endpoint.host(),
             buildkit=modern and self._builder != "classic",
             rootless=any("rootless" in option for option in security),
             user_map=any("userns" in option for option in security),

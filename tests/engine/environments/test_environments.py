@@ -16,6 +16,7 @@ from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.model import State
 from jupyter_mlenv.errors import EnvironmentNotFound, EnvironmentNotRunning
 from jupyter_mlenv.planning import host_python
+from tests.support.docker import DOCKER_SOCKET, Relay
 from tests.support.environments import (
     BOX,
     ECHO,
@@ -202,6 +203,19 @@ async def test_a_paused_container_starts_and_stops(environments: Environments, b
     assert (await start(environments, box, workspace))[0].state is State.RUNNING
     by_hand("pause", environment.id)
     assert (await environments.stop(environment.id)).state is State.STOPPED
+
+
+async def test_an_engine_over_tcp_is_reached_where_it_listens(settings: Settings, box: str, workspace: Path) -> None:
+    relay = Relay(DOCKER_SOCKET)
+    try:
+        url = f"tcp://127.0.0.3:{await relay.listen_tcp('127.0.0.3')}"
+        async with opened(settings(engine_url=url)) as environments:
+            environment, _ = await start(environments, box, workspace)
+            (binding,) = inspected(environment.id)["NetworkSettings"]["Ports"]["8700/tcp"]
+            assert binding["HostIp"] == "127.0.0.3"
+            assert await inside(environments, environment.id, "print(6 * 7)") == 42
+    finally:
+        await relay.cut()
 
 
 async def test_without_a_shared_file_system_everything_goes_through_one_port(

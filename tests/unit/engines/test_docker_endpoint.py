@@ -71,6 +71,19 @@ def test_the_rootless_socket_is_used_if_only_that_may_be(tmp_path: Path, monkeyp
     assert find_endpoint(None, environ, str(default)).url == f"unix://{rootless}"
 
 
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("unix:///run/docker.sock", "127.0.0.1"),
+        ("tcp://10.1.2.3:2376", "10.1.2.3"),
+        ("tcp://[fd00::7]:2376", "fd00::7"),
+        ("tcp://localhost:2375", "127.0.0.1"),
+    ],
+)
+def test_where_an_engines_ports_are_reached(url: str, host: str) -> None:
+    assert EngineEndpoint(url, "").host() == host
+
+
 def test_tls_of_docker_host(tmp_path: Path) -> None:
     for name in ("ca.pem", "cert.pem", "key.pem"):
         (tmp_path / name).touch()
