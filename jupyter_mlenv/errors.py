@@ -76,12 +76,7 @@ class MlenvError(Exception):
     status = 500
 
     def __init__(
-        self,
-        message: str,
-        *,
-        hint: str = "",
-        details: Mapping[str, Any] | None = None,
-        log: Sequence[str] = (),
+        self, message: str, *, hint: str = "", details: Mapping[str, Any] | None = None, log: Sequence[str] = ()
     ) -> None:
         self.message = plaintext.shown(message)
         super().__init__(self.message)
