@@ -147,14 +147,17 @@ def pending(plan: Plan, job: str = "") -> Environment:
     )
 
 
+LIMITS = {"memory": "memory limit", "cpus": "CPU limit", "pids": "process limit", "shm": "shared memory size"}
+"""The fields of `Resources` that an engine may be unable to apply, in a person's words."""
+
+
 def dropped(asked: Resources, applied: Resources | None) -> tuple[str, ...]:
     """A sentence for each limit that the engine did not apply; nothing if it did not report."""
     if applied is None:
         return ()
-    names = {"memory": "memory limit", "cpus": "CPU limit", "pids": "process limit", "shm": "shared memory size"}
     sentences = [
         f"The engine did not apply the {text} ({getattr(asked, field)})."
-        for field, text in names.items()
+        for field, text in LIMITS.items()
         if getattr(asked, field) is not None and getattr(applied, field) != getattr(asked, field)
     ]
     if asked.gpus and not applied.gpus:

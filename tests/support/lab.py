@@ -145,10 +145,10 @@ def running_lab(
         for path in (folder / "run", home):
             path.mkdir(mode=0o700)
         _settings(home)
-        _give(folder, uid)
+        give(folder, uid)
         port, token = free_port(), secrets.token_hex(16)
         settings = (f"--MlenvConfig.owner={owner}", f"--MlenvConfig.run_root={folder / 'run'}", *options)
-        url, variables = f"http://127.0.0.1:{port}{base_url}", _environment(home, environment or {})
+        url, variables = f"http://127.0.0.1:{port}{base_url}", variables_of(home, environment or {})
         lab = Lab(url, base_url, token, home, uid, folder / "server.log", settings, variables)
         try:
             lab.begin()
@@ -164,7 +164,7 @@ def running_lab(
 
 def owned_by_person(lab: Lab, path: Path) -> None:
     """Give a file or folder that a test made in the root directory to the person who runs the server."""
-    _give(path, lab.uid)
+    give(path, lab.uid)
 
 
 def as_person(uid: int) -> list[str]:
@@ -175,7 +175,8 @@ def as_person(uid: int) -> list[str]:
     return ["setpriv", *identity, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", "--"]
 
 
-def _environment(home: Path, extra: dict[str, str]) -> dict[str, str]:
+def variables_of(home: Path, extra: dict[str, str]) -> dict[str, str]:
+    """The environment variables of the person with this home directory: nothing of whoever runs the tests."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "JPY", "XDG_", "MLENV"))}
     return {**kept, "HOME": str(home), "USER": "person", "LOGNAME": "person", **extra}
 
@@ -189,7 +190,8 @@ def _settings(home: Path) -> None:
     )
 
 
-def _give(path: Path, uid: int) -> None:
+def give(path: Path, uid: int) -> None:
+    """Make a file or folder, with all that is below it, that user's; only root can."""
     if os.getuid() == 0:
         for each in [path, *path.rglob("*")]:
             os.chown(each, uid, uid)

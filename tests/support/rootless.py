@@ -20,7 +20,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from .lab import PERSON, as_person
+from .lab import PERSON, as_person, give, variables_of
 from .repository import ROOT
 from .waiting import wait_until
 
@@ -59,16 +59,15 @@ class Rootless:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "JPY", "XDG_", "MLENV"))}
-        return {**kept, "HOME": str(self.home), "PYTHONPATH": str(ROOT), "DOCKER_HOST": self.url}
+        return variables_of(self.home, {"PYTHONPATH": str(ROOT), "DOCKER_HOST": self.url})
 
     def write(self, name: str, text: str) -> Path:
         """Write a file of the person's, in a folder of theirs below the home directory."""
         file = self.home / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
-        _give(file.parent, self.uid)
-        _give(file, self.uid)
+        give(file.parent, self.uid)
+        give(file, self.uid)
         return file
 
     def run(self, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -120,7 +119,7 @@ def rootless_engine() -> Iterator[Rootless]:
         home, runtime = folder / "home", folder / "run"
         for path in (home, runtime, folder / "etc"):
             path.mkdir(mode=0o700)
-            _give(path, uid)
+            give(path, uid)
         made = Rootless(f"unix://{runtime}/docker.sock", home, uid)
         variables = ["env", "-i", f"HOME={home}", f"XDG_RUNTIME_DIR={runtime}", f"PATH={PATH}"]
         command = [*variables, SCRIPT, "-H", made.url, f"--data-root={home}/.local/share/docker"]
@@ -149,8 +148,3 @@ def _remove(folder: Path, uid: int) -> None:
     if os.getuid() != 0:
         subprocess.run(["rootlesskit", "rm", "-rf", str(folder / "home")], check=True)
     shutil.rmtree(folder)
-
-
-def _give(path: Path, uid: int) -> None:
-    if os.getuid() == 0:
-        os.chown(path, uid, uid)

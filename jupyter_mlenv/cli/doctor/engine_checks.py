@@ -16,6 +16,7 @@ from ...engines.base import EngineFacts
 from ...engines.gpus import EVERY, GpuRequest
 from ...engines.model import Mount
 from ...environments import Environments, jupyter_version
+from ...environments.from_container import LIMITS
 from ...environments.jobs import Jobs
 from ...environments.model import Environment, State
 from ...errors import (
@@ -32,9 +33,6 @@ from ...settings import Settings
 from ...workers import off_loop
 from .. import output
 from .host_checks import Check, broken
-
-_LIMITS = {"memory": "memory limits", "cpus": "CPU limits", "pids": "process limits"}
-"""The fields of `Resources` that an engine may be unable to apply, in a person's words."""
 
 NO_ENGINE = (
     "Without an engine nothing can be started on this machine; everything else works: "
@@ -64,7 +62,7 @@ async def engine(environments: Environments, origin: str) -> tuple[list[Check], 
         hint = "Images are built all the same, only slower: package downloads are not kept between builds."
         found.append(Check("Builder", "warning", "the classic builder, no BuildKit", hint))
     if facts.ignored:
-        said = f"the engine does not apply {', '.join(_LIMITS[name] for name in facts.ignored)}"
+        said = f"the engine does not apply {', '.join(f'{LIMITS[name]}s' for name in facts.ignored)}"
         hint = "What runs in an environment may take all that this machine has."
         if facts.rootless:
             hint += " A rootless engine applies them with cgroup v2 and systemd."
