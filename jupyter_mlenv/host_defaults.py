@@ -1,4 +1,4 @@
-"""Defaults of the configuration from this machine: person, certificates, proxies and package index.
+"""Defaults of the configuration from this machine: certificates, proxies and package index.
 
 Every function takes what it reads (`env` is a mapping such as `os.environ`), so that nothing is decided at import.
 """
@@ -23,27 +23,6 @@ CA_BUNDLES = (
     "/etc/ssl/ca-bundle.pem",  # openSUSE
     "/etc/ssl/cert.pem",  # macOS, BSD
 )
-
-
-def login() -> str:
-    """The login name of this process's user; the number where there is no passwd entry."""
-    import pwd  # noqa: PLC0415  (not on Windows, where importing the module must not fail)
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
-
-
-def owner(env: Mapping[str, str]) -> str:
-    """Return the owner of the environments: the name in JupyterHub, else the login name."""
-    return env.get("JUPYTERHUB_USER") or login()
-
-
-def username() -> str:
-    """The name that the person has inside containers; containers cannot hold a number as a user's name."""
-    name = login()
-    return "jovyan" if name.isdigit() else name
 
 
 def run_root(data_dir: str) -> str:

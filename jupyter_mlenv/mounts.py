@@ -15,6 +15,7 @@ from .errors import MountForbidden, WorkspaceForbidden
 
 _OURS = (RUN_DIR, AGENT_FOLDER)
 _SYSTEM = ("/etc", "/usr", "/proc", "/sys", "/dev", "/boot", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_SHARED = ("/", "/home", "/media", "/mnt", "/opt", "/run", "/srv", "/tmp", "/var", "/var/lib", "/var/tmp")  # noqa: S108
 _LINKS = {"/var/run": "/run", "/var/lock": "/run/lock"}
 """Links that nearly every image has: a mount at the one is a mount at the other."""
 
@@ -76,6 +77,13 @@ def refusal(target: str, home: str = "") -> str:
     if home and inside(home, path):
         return f"the home directory in the container, {home}, would lie in it"
     return ""
+
+
+def can_be_home(path: str) -> bool:
+    """Return whether a container can have a home directory at this path of the machine around it."""
+    if not path.startswith("/") or path in _SHARED:
+        return False
+    return not any(inside(path, p) or inside(p, path) for p in ("/nonexistent", *_OURS, *_SYSTEM))
 
 
 def check(mounts: Sequence[Mount], workspace: str, files: Iterable[str], home: str) -> None:

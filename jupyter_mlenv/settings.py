@@ -18,6 +18,13 @@ class Settings:
     gid: int
     username: str
     run_root: str
+    home: str = ""  # the person's home directory on this machine, links resolved
+    groups: tuple[tuple[int, str], ...] = ()  # the other groups that the person is in: number and name
+    umask: int = 0o022
+    timezone: str = ""  # a name such as Europe/Paris, or a rule of POSIX; empty: not known
+    git_identity: bool = True  # whether git inside knows the person's name and e-mail
+    pass_env: tuple[str, ...] = ()  # patterns of the caller's variables that kernels and shells get
+    shared_folders: tuple[str, ...] = ()  # folders below the home directory that all environments share with it
     allowed_workspaces: tuple[str, ...] = ()
     allow_home: bool = False
     root_dir: str = ""  # the server's root directory: a workspace is never above it

@@ -9,9 +9,11 @@ from .errors import WorkspaceForbidden, WorkspaceNotFound
 from .mounts import inside
 from .settings import Settings
 
+ROOTS = ("mlenv.toml", ".git", ".hg")
+"""Names of files that make a folder the root of a project, whatever lies below it."""
+
 MARKERS = (
-    "mlenv.toml",
-    ".git",
+    *ROOTS,
     "pyproject.toml",
     "requirements.txt",
     "environment.yml",
@@ -23,21 +25,28 @@ MARKERS = (
     "Pipfile",
     "Dockerfile",
     "compose.yaml",
+    "compose.yml",
+    "docker-compose.yaml",
+    "docker-compose.yml",
     ".devcontainer",
-    ".hg",
+    ".devcontainer.json",
+    "apt.txt",
+    "pixi.toml",
 )
 """Names of files that make a folder a project."""
 
 _SYSTEM = ("/etc", "/usr", "/proc", "/run", "/var/run", "/dev", "/boot", "/sys", "/bin", "/sbin", "/lib", "/lib64")
 _SYSTEM_ITSELF = ("/", "/home", "/var", "/root", "/opt", "/tmp", "/mnt", "/media")  # noqa: S108 - below them is fine
-_KEYS = (".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".config", ".jupyter", ".password-store")
+KEYS = (".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".config", ".jupyter", ".password-store")
 
 
 def find(folder: str, settings: Settings, running: Sequence[str] = ()) -> str:
     """The workspace that a folder belongs to, as an absolute path without links.
 
-    In this order: the innermost of `running` (workspaces of running environments) that contains the folder, the nearest
-    ancestor with a project marker, the folder itself. An ancestor that may not be a workspace ends the search.
+    In this order: the innermost of `running` (workspaces of running environments) that contains the folder; the nearest
+    ancestor that is a repository or has an `mlenv.toml`, since code in a repository reaches for what lies beside it;
+    the nearest one with another project marker; the folder itself. An ancestor that may not be a workspace ends the
+    search.
 
     Raises
     ------
@@ -48,12 +57,18 @@ def find(folder: str, settings: Settings, running: Sequence[str] = ()) -> str:
     there = [path for path in map(os.path.realpath, running) if inside(start, path) and not _refusal(path, settings)]
     if there:
         return max(there, key=len)
-    path = start
+    return _project(start, settings)
+
+
+def _project(start: str, settings: Settings) -> str:
+    path, nearest = start, ""
     while not _refusal(path, settings):
-        if any(os.path.lexists(os.path.join(path, marker)) for marker in MARKERS):
+        found = {marker for marker in MARKERS if os.path.lexists(os.path.join(path, marker))}
+        if found & set(ROOTS):
             return path
+        nearest = nearest or (path if found else "")
         path = os.path.dirname(path)
-    return start
+    return nearest or start
 
 
 def check(path: str, settings: Settings) -> str:
@@ -70,6 +85,15 @@ def check(path: str, settings: Settings) -> str:
     if "\0" in path:
         raise WorkspaceNotFound("A path cannot contain a NUL character.", details={"workspace": path})
     real = resolved(os.path.expanduser(path))
+    try:
+        real.encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(real).decode("utf-8", "backslashreplace")
+        raise WorkspaceForbidden(
+            f"{shown} cannot be a workspace: its path is no UTF-8, and container engines know no other paths.",
+            hint="Rename the folder that has a backslash and two digits here. Names inside the project may be any.",
+            details={"workspace": shown},
+        ) from error
     details = {"workspace": real}
     refusal = _refusal(real, settings)
     if refusal:
@@ -102,6 +126,12 @@ def resolved(path: str) -> str:
         ) from error
 
 
+def refusal(path: str, settings: Settings) -> str:
+    """Return why a folder, without links in its path, may not be a workspace, as the end of a sentence; else empty."""
+    found = _refusal(path, settings)
+    return found[0] if found else ""
+
+
 def logdir(workspace: str) -> str:
     """Return TensorBoard's folder: `runs/` in the workspace if it is there, else `logs/` if that is, else `runs/`."""
     for name in ("runs", "logs"):
@@ -127,7 +157,7 @@ def _refusal(path: str, settings: Settings) -> tuple[str, str] | None:
         return "it is outside of the server's root directory", f"Choose a folder in {settings.root_dir}."
     elif (path in _SYSTEM_ITSELF and path != home) or any(inside(path, system) for system in _SYSTEM):
         return "it belongs to the system", project
-    elif any(inside(path, os.path.join(home, name)) for name in _KEYS):
+    elif any(inside(path, os.path.join(home, name)) for name in KEYS):
         return "it holds keys or settings", project
     run_root = os.path.realpath(settings.run_root)
     if settings.run_root and (inside(run_root, path) or inside(path, run_root)):

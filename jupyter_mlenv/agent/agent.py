@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .http import Request, Routes
 
 PROTOCOL = "1"
+WARM_UP_SECONDS = 0.1  # from listening to what is not needed for being ready
 KEEPALIVE_PROBES = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}  # a client that vanished goes in 35 s
 
 
@@ -127,6 +128,11 @@ class Agent:
 
         await exec_session.run(self.runtime, connection, request)
 
+    async def warm_up(self) -> None:
+        """Begin with what the first kernel waits for, once whoever waits for us has been answered."""
+        await wait([], WARM_UP_SECONDS)
+        await self.runtime.activated()
+
     async def watch_signals(self, channel: Channel) -> None:
         """Reap children that ended, and end when the engine says so."""
         chunk = memoryview(bytearray(256))
@@ -163,14 +169,15 @@ def fail(text: str) -> NoReturn:
 def main(argv: list[str]) -> None:
     """Run the agent until a signal ends it."""
     options = dict(zip(argv[::2], argv[1::2]))  # noqa: B905  `strict` came with Python 3.10
-    if len(argv) % 2 or not {"--run-dir", "--token"} <= set(options) <= {"--run-dir", "--token", "--port"}:
-        fail("usage: start.py --run-dir DIR --token FILE [--port PORT]")
+    if len(argv) % 2 or not {"--run-dir", "--token"} <= set(options) <= {"--run-dir", "--token", "--port", "--umask"}:
+        fail("usage: start.py --run-dir DIR --token FILE [--port PORT] [--umask MASK]")
     run_dir = os.path.abspath(options["--run-dir"])
     try:
         with open(options["--token"], "rb") as file:
             token = file.read().strip()
         if not token:
             fail(f"the token in {options['--token']} is empty")
+        os.umask(int(options.get("--umask", "022"), 8))
         read_variables()
         sweep(run_dir)
         listener = listening(run_dir, int(options.get("--port", 0)))
@@ -184,6 +191,7 @@ def main(argv: list[str]) -> None:
         signal.signal(number, lambda number, frame: None)  # the number arrives through the pipe
     loop.spawn(agent.watch_signals(Channel(loop, reader)))
     loop.spawn(agent.listen(listener))
+    loop.spawn(agent.warm_up())
     loop.run()
     sweep(run_dir)
     if "--port" not in options:

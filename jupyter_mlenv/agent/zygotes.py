@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
 MAX_ZYGOTES = 4  # kept at once; each costs about 35 MB and what is preloaded
-PER_KERNEL = "JPY_"  # variables that may differ between the kernels of one zygote
+PER_KERNEL = ("JPY_", "KERNEL_")  # variables that may differ between the kernels of one zygote
 PR_SET_CHILD_SUBREAPER = 36  # of prctl(2)
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kernel_process", "zygote.py")
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 
+from .. import caller_env
 from ..errors import RequestInvalid
 from . import output
 from .command import Command, add_ids, find
@@ -34,11 +35,12 @@ class ShellCommand(Command):
         async with self.environments() as environments:
             (environment,) = await find(environments, [args.id])
             agent = await environments.agent(environment.id)
+            passed = caller_env.passed(os.environ, environments.settings.pass_env)
             size = shutil.get_terminal_size()
             session = await agent.exec(
                 args.command or ["/bin/sh", "-c", SHELL],
                 cwd=environment.workspace,
-                env=terminal_environment(environment.preset) if terminal else {},
+                env={**passed, **(terminal_environment(environment.preset) if terminal else {})},
                 tty=terminal,
                 rows=size.lines,
                 cols=size.columns,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from jupyter_core.paths import jupyter_data_dir
 
-from .. import host_defaults
+from .. import host_person
 from ..engines import registry
 from ..engines.model import Resources
 from ..engines.registry import EngineOptions
@@ -20,6 +20,7 @@ from .access import AccessTraits
 from .engine import EngineTraits
 from .images import ImageTraits
 from .limits import LimitTraits
+from .person import PersonTraits
 from .server import ServerTraits
 from .workspaces import WorkspaceTraits
 
@@ -32,7 +33,7 @@ Builder: TypeAlias = Literal["auto", "buildkit", "classic"]
 _PREFIXES = "import sys; print('\\n'.join([sys.prefix, getattr(sys, 'base_prefix', sys.prefix), sys.exec_prefix]))"
 
 
-class MlenvConfig(EngineTraits, WorkspaceTraits, ImageTraits, AccessTraits, LimitTraits, ServerTraits):
+class MlenvConfig(EngineTraits, WorkspaceTraits, PersonTraits, ImageTraits, AccessTraits, LimitTraits, ServerTraits):
     """ML environments in containers: the engine, who may use what, and how images are built."""
 
     def settings(self, root_dir: str = "") -> Settings:
@@ -44,8 +45,15 @@ class MlenvConfig(EngineTraits, WorkspaceTraits, ImageTraits, AccessTraits, Limi
             owner=self.owner,
             uid=os.getuid(),
             gid=os.getgid(),
-            username=host_defaults.username(),
+            username=host_person.username(),
             run_root=self.run_root,
+            home=host_person.home(),
+            groups=host_person.groups(),
+            umask=host_person.umask(),
+            timezone=host_person.timezone(os.environ),
+            git_identity=self.git_identity,
+            pass_env=tuple(self.pass_env),
+            shared_folders=tuple(self.shared_folders),
             allowed_workspaces=_paths(self.allowed_workspaces),
             allow_home=self.allow_home,
             root_dir=root_dir,

@@ -9,7 +9,7 @@ from jupyter_core.paths import jupyter_data_dir
 from traitlets import Bool, List, TraitError, Unicode, default, validate
 from traitlets.config import LoggingConfigurable
 
-from .. import host_defaults
+from .. import host_defaults, host_person
 
 
 class WorkspaceTraits(LoggingConfigurable):
@@ -24,7 +24,7 @@ class WorkspaceTraits(LoggingConfigurable):
 
     @default("owner")
     def _owner_default(self) -> str:
-        return host_defaults.owner(os.environ)
+        return host_person.owner(os.environ)
 
     allowed_workspaces = List(
         Unicode(),

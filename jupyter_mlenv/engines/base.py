@@ -59,6 +59,7 @@ class ImageInfo:
     created: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     env: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

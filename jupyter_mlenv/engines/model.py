@@ -84,6 +84,7 @@ class ContainerSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     user: str = ""  # "uid:gid"
+    groups: tuple[int, ...] = ()  # further groups of that user
     workdir: str = ""
     hostname: str = ""
     mounts: tuple[Mount, ...] = ()

@@ -25,7 +25,7 @@ from ..errors import (
     NameConflict,
 )
 from ..images import Images, with_twin
-from ..planning import label, person
+from ..planning import container_files, label, person
 from ..planning.model import Plan
 from ..settings import Settings
 from ..workers import off_loop
@@ -78,7 +78,8 @@ class Lifecycle:
                     if info is not None:
                         await self.remove(info)
                     return await self._create(plan, report, sure=sure)
-            await Images(self.engine, self.settings).ensure(plan, report)
+            image = await Images(self.engine, self.settings).ensure(plan, report)
+            plan = container_files.with_entrypoint(plan, image.entrypoint)
             ensured = True
 
     async def start_stopped(self, info: ContainerInfo, report: Reporter) -> ContainerInfo:
@@ -209,7 +210,7 @@ class Lifecycle:
         except BaseException:
             await _finish(self.remove(info))
             raise
-        for sentence in from_container.dropped(plan.container.resources, info.applied):
+        for sentence in (*from_container.dropped(plan.container.resources, info.applied), *plan.notes):
             report.log(f"warning: {sentence}")
         return info
 

@@ -76,8 +76,8 @@ class Planner:
         await self._workers.run(partial(start_check.allow, request.mounts, self._settings))
         facts, earlier = await self._engine.facts(), await self._previous_builds()
         writable = await self._writable() if preset.mounts or request.mounts or preset.uses_host_python else ()
-        read = partial(inputs.read, preset, request, facts, self._settings, earlier=earlier, writable=writable)
         settings = person.inside(self._settings, facts)
+        read = partial(inputs.read, preset, request, facts, settings, earlier=earlier, writable=writable)
         return planning.make(preset, request, facts, settings, await self._read(read, seconds))
 
     async def ready(self, presets: Sequence[Preset], workspace: str, seconds: float | None) -> dict[str, bool | None]:

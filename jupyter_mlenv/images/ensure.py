@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..container_layout import LABEL
-from ..engines.base import Engine
+from ..engines.base import Engine, ImageInfo
 from ..engines.model import BuildRecipe, ContainerSpec, Progress, Reporter, Resources
 from ..errors import EngineError, GpuUnavailable
 from ..planning import host_python
@@ -25,28 +25,26 @@ class Images:
     engine: Engine
     settings: Settings
 
-    async def ensure(self, plan: Plan, report: Reporter) -> None:
-        """Import, pull or build the plan's image unless the engine has it.
+    async def ensure(self, plan: Plan, report: Reporter) -> ImageInfo:
+        """The plan's image, imported, pulled or built unless the engine has it.
 
         Raises what the engine raises, and `GpuUnavailable` before anything is pulled for a GPU that is not there.
         """
         image = plan.image
-        if await self.engine.image(image.reference) is not None:
-            return
+        if (found := await self.engine.image(image.reference)) is not None:
+            return found
         if image.kind == "host":
-            await self._import_host()
-            return
+            return await self._import_host()
         if plan.container.resources.gpus:
             await self._require_gpu(plan)
         if image.recipe is not None:
             report.progress(Progress("build", f"Building {image.reference}"))
-            await self.engine.build(await self._equipped(image.recipe), report)
-        else:
-            report.progress(Progress("pull", f"Pulling {image.reference}"))
-            await self.engine.pull(image.reference, report)
+            return await self.engine.build(await self._equipped(image.recipe), report)
+        report.progress(Progress("pull", f"Pulling {image.reference}"))
+        return await self.engine.pull(image.reference, report)
 
-    async def _import_host(self) -> None:
-        await self.engine.import_image(host_python.reference(), host_python.tar(), {f"{LABEL}.preset": "host"})
+    async def _import_host(self) -> ImageInfo:
+        return await self.engine.import_image(host_python.reference(), host_python.tar(), {f"{LABEL}.preset": "host"})
 
     async def _require_gpu(self, plan: Plan) -> None:
         """Ask for the GPU with a container of nothing, since an engine tells what it has by trying only.

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from traitlets.config import Config
 
+from .. import caller_env
 from ..agent_client import KernelRequest
 from ..container_layout import RUN_DIR
 from ..environments import Environments
@@ -179,10 +180,12 @@ class LaunchedKernel:
     def _request(self, place: Placement) -> KernelRequest:
         prefix = socket_prefix(self._target.kernel_id)
         numbers = {f"{channel}_port": number for channel, number in zip(CHANNELS, PORTS, strict=True)}
-        session = os.environ.get("JPY_SESSION_NAME", "")
+        env = caller_env.passed(os.environ, self._remote.use_cases.settings.pass_env)
+        if session := os.environ.get("JPY_SESSION_NAME", ""):
+            env["JPY_SESSION_NAME"] = session
         return place.request(
             {**self._connection, "transport": "ipc", "ip": f"{RUN_DIR}/{prefix}", **numbers},
-            env={"JPY_SESSION_NAME": session} if session else {},
+            env=env,
             grace=min(GRACE_SECONDS, self._remote.use_cases.settings.kernel_grace),
         )
 

@@ -4,47 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .. import caller_env
 from ..container_layout import RUN_DIR
 
-HOST_ONLY_VARIABLES = frozenset(
-    (
-        "HOME",
-        "HOSTNAME",
-        "JPY_PARENT_PID",
-        "LD_LIBRARY_PATH",
-        "LOGNAME",
-        "MLENV_ID",
-        "MLENV_PRESET",
-        "MLENV_WORKSPACE",
-        "PATH",
-        "PWD",
-        "PYTHONEXECUTABLE",
-        "PYTHONHOME",
-        "PYTHONPATH",
-        "SHELL",
-        "TMPDIR",
-        "USER",
-        "VIRTUAL_ENV",
-        "XDG_RUNTIME_DIR",
-    )
-)
-"""Variables that mean something else inside: they stay out whoever sets them."""
 
-
-def environment_variables(given: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
+def environment_variables(
+    given: Mapping[str, str], ours: Mapping[str, str], pass_env: Sequence[str] = ()
+) -> dict[str, str]:
     """Return the variables that go in, of those that a caller gave.
 
     `given` is usually a copy of `ours`, this process's environment, with a few variables added or changed (the name of
-    the notebook, what the kernelspec or the caller says). Those go in; this machine's own variables do not.
+    the notebook, what the kernelspec or the caller says). Those go in. Of this machine's own variables only those do
+    that the patterns of `pass_env` name.
     """
-    return {
-        name: value
-        for name, value in given.items()
-        if name not in HOST_ONLY_VARIABLES and not name.startswith("JUPYTERHUB_") and ours.get(name) != value
-    }
+    own = {name: value for name, value in given.items() if caller_env.may_enter(name) and ours.get(name) != value}
+    return {**caller_env.passed(given, pass_env), **own}
 
 
 def socket_prefix(kernel_id: str) -> str:

@@ -142,7 +142,7 @@ class MlenvProvisioner(KernelProvisionerBase):
         """Start the kernel; returns once its sockets are bound. Raises KernelError."""
         found = self._place
         assert found is not None
-        self._env = environment_variables(kwargs.get("env", {}), os.environ)
+        self._env = environment_variables(kwargs.get("env", {}), os.environ, self._thread.settings.pass_env)
         if self._taken:
             self._taken = False
             return self.connection_info

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from ..container_layout import AGENT_PACKAGE, RUN_DIR
+from ..container_layout import AGENT_FOLDER, AGENT_PACKAGE, RUN_DIR
 from ..engines.model import FileEntry
 from ..settings import Settings
-from . import package_index
+from . import package_index, person
+from .model import Plan, PlanInputs
 
 STARTUP = ".ipython/profile_default/startup/00-mlenv.py"
 """The file that every IPython of the home directory runs first. It watches for `%pip install`."""
-
-OTHER_HOME = "/home/jupyter-mlenv"
-"""The home directory inside where the usual one is the project itself, or lies in it."""
-
-
-def home(settings: Settings, workspace: str) -> str:
-    """The person's home directory inside a container; never in the project, where our files would stay."""
-    usual = "/root" if settings.uid == 0 else f"/home/{settings.username}"
-    return OTHER_HOME if f"{usual}/".startswith(f"{workspace.rstrip('/')}/") else usual
 
 
 def files(
     settings: Settings,
     note: Mapping[str, str],
-    workspace: str,
-    agent: Sequence[FileEntry],
-    ca_bundle: bytes | None,
+    place: str,
+    targets: Iterable[str],
+    inputs: PlanInputs,
     *,
     shared: bool,
 ) -> tuple[FileEntry, ...]:
@@ -39,59 +31,41 @@ def files(
     ----------
     note
         What is said to a person who installs packages in the environment.
-    workspace
-        The project folder, which is mounted at its own path.
-    agent
-        The agent's own files.
-    ca_bundle
-        The certificates that programs inside trust; None for those of the image.
+    place
+        The home directory inside.
+    targets
+        Where something is mounted.
     shared
         Whether the run directory is one of the engine's host.
     """
-    uid, gid = settings.uid, settings.gid
-    place = home(settings, workspace)
-    startup = next(entry.data or b"" for entry in agent if entry.path == f"{AGENT_PACKAGE}/ipython/startup.py")
+    startup = next(entry.data or b"" for entry in inputs.agent if entry.path == f"{AGENT_PACKAGE}/ipython/startup.py")
     entries = [
-        *_person(settings, place),
-        FileEntry(place, None, 0o700, uid, gid),
-        *_quiet_lab(place, uid, gid),
-        *_below(place, STARTUP, startup, uid, gid),
+        *person.files(settings, place, targets, inputs.git),
+        *_quiet_lab(settings, place),
+        *person.below(settings, place, STARTUP, startup),
         *package_index.home_files(settings, place),
-        *agent,
+        *inputs.agent,
         FileEntry(f"{AGENT_PACKAGE}/ipython/keep.json", json.dumps(note).encode()),
     ]
-    if ca_bundle is not None:
-        entries.append(FileEntry(package_index.CA_PATH, ca_bundle))
+    if inputs.ca_bundle is not None:
+        entries.append(FileEntry(package_index.CA_PATH, inputs.ca_bundle))
+    if inputs.zone is not None:
+        entries += person.zone(inputs.zone)
     if not shared:
-        entries.append(FileEntry(RUN_DIR, None, 0o700, uid, gid))
+        entries.append(FileEntry(RUN_DIR, None, 0o700, settings.uid, settings.gid))
     return tuple(entries)
 
 
-def _person(settings: Settings, home: str) -> list[FileEntry]:
-    uid, gid = settings.uid, settings.gid
-    root = home if uid == 0 else "/root"
-    users = [f"root:x:0:0:root:{root}:/bin/sh", "nobody:x:65534:65534:nobody:/nonexistent:/bin/sh"]
-    groups = ["root:x:0:", "nogroup:x:65534:"]
-    if uid not in (0, 65534):
-        users.append(f"{settings.username}:x:{uid}:{gid}:{settings.username}:{home}:/bin/sh")
-    if gid not in (0, 65534):
-        groups.append(f"{settings.username}:x:{gid}:")
-    return [
-        FileEntry("/etc/passwd", "".join(f"{user}\n" for user in users).encode()),
-        FileEntry("/etc/group", "".join(f"{group}\n" for group in groups).encode()),
-    ]
+def with_entrypoint(plan: Plan, entrypoint: Sequence[str]) -> Plan:
+    """The plan with the entrypoint of its image as a file, which the agent runs for what it sets."""
+    path = f"{AGENT_FOLDER}/entrypoint.json"
+    kept = [file for file in plan.files if file.path != path]
+    if entrypoint:
+        kept.append(FileEntry(path, json.dumps(list(entrypoint)).encode()))
+    return dataclasses.replace(plan, files=tuple(kept))
 
 
-def _quiet_lab(home: str, uid: int, gid: int) -> list[FileEntry]:
+def _quiet_lab(settings: Settings, place: str) -> list[FileEntry]:
     """The setting by which a JupyterLab does not ask whether it may fetch news: the outer one has asked already."""
     path = ".jupyter/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    return _below(home, path, json.dumps({"fetchNews": "false"}).encode(), uid, gid)
-
-
-def _below(home: str, path: str, data: bytes, uid: int, gid: int) -> list[FileEntry]:
-    """A file of the person's below the home directory, with the folders that lead to it."""
-    entries, folder = [], home
-    for name in path.split("/")[:-1]:
-        folder = os.path.join(folder, name)
-        entries.append(FileEntry(folder, None, 0o700, uid, gid))
-    return [*entries, FileEntry(os.path.join(home, path), data, 0o600, uid, gid)]
+    return person.below(settings, place, path, json.dumps({"fetchNews": "false"}).encode())

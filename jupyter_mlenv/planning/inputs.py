@@ -8,9 +8,22 @@ from collections.abc import Callable, Iterable
 
 from .. import mounts as targets
 from ..engines.base import EngineFacts, ImageInfo
+from ..engines.model import Mount
 from ..presets.model import Preset
 from ..settings import Settings
-from . import agent_package, host_config, host_python, image_plan, mount_sources, package_index
+from . import (
+    agent_package,
+    git,
+    host_config,
+    host_python,
+    image_plan,
+    links,
+    mount_sources,
+    package_index,
+    person,
+    shared_folders,
+    timezone,
+)
 from .model import HostInputs, PlanInputs, StartRequest
 
 
@@ -53,14 +66,31 @@ def read(
     image = image_plan.make(preset, request.workspace, facts, settings, earlier=labels, pause=pause)
     asked = [dataclasses.replace(m, target=targets.clean(m.target)) for m in (*preset.mounts, *request.mounts)]
     places = (request.workspace, *writable)
+    repository, note = git.directory(request.workspace, settings)
+    beside = (Mount(repository, repository),) if repository else ()
+    kept = host_python.own_mounts(settings, request.workspace)
+    mounts = mount_sources.resolved(asked, places)
+    seen = [mount.source for mount in (*mounts, *beside) if mount.source == mount.target]
     return PlanInputs(
         image=image,
         agent=agent_package.files(),
         ca_bundle=host_python.ca_bundle(settings) if package_index.variables(settings) else None,
-        mounts=mount_sources.resolved(asked, places),
-        own_mounts=host_python.own_mounts(settings, request.workspace),
+        mounts=mounts,
+        own_mounts=(*beside, *kept, *_shared(preset, request, settings, places)),
         host=_host(settings, places) if preset.uses_host_python else None,
+        # The preset `host` lends this machine's own database.
+        zone=None if preset.uses_host_python else timezone.read(preset.env.get("TZ", settings.timezone)),
+        git=git.identity(request.workspace) if settings.git_identity else ("", ""),
+        notes=(*filter(None, [note]), *links.notes(request.workspace, seen, pause)),
     )
+
+
+def _shared(preset: Preset, request: StartRequest, settings: Settings, places: Iterable[str]) -> tuple[Mount, ...]:
+    if not settings.shared_folders:
+        return ()
+    asked = (*preset.mounts, *request.mounts)
+    home = person.home(settings, request.workspace, asked)
+    return shared_folders.mounts(settings, home, places)
 
 
 def _host(settings: Settings, places: Iterable[str]) -> HostInputs:

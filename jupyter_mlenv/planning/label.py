@@ -34,6 +34,7 @@ def to_label(plan: Plan) -> str:
         dataclasses.replace(
             plan,
             files=(),
+            notes=(),
             image=dataclasses.replace(plan.image, recipe=None),
             container=dataclasses.replace(plan.container, labels={}, env={}, empty_folders=(), empty_files=()),
             endpoints=tuple(dataclasses.replace(endpoint, env={}) for endpoint in plan.endpoints),

@@ -35,11 +35,21 @@ class HostInputs:
 
 
 @dataclass(frozen=True)
+class Zone:
+    """A time zone: its name, such as `Europe/Paris`, and its file of the time zone database (RFC 8536)."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
 class PlanInputs:
     """All that `plan.make` has to know of files.
 
-    `mounts` are those of the preset and the request, without links on the way to their sources. `own_mounts` keep the
-    Python that runs Jupyter read-only. `host` is None for other presets than `host`.
+    `mounts` are those of the preset and the request, without links on the way to their sources. `own_mounts` are
+    added by us: the Python that runs Jupyter, read-only, and folders that all environments share. `host` is None for
+    other presets than `host`. `zone` is the time zone's own file where the container needs one. `git` is the person's
+    name and e-mail. `notes` are sentences about the project for the person.
     """
 
     image: ImagePlan
@@ -48,6 +58,9 @@ class PlanInputs:
     mounts: tuple[Mount, ...]
     own_mounts: tuple[Mount, ...]
     host: HostInputs | None = None
+    zone: Zone | None = None
+    git: tuple[str, str] = ("", "")
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,7 @@ class Plan:
     python: str = "python3"
     hash: str = ""
     kernel: KernelOptions = KernelOptions()
+    notes: tuple[str, ...] = ()  # sentences that a person is told at the start; not kept
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ..engines.model import ContainerSpec, Mount, Resources
 from ..presets.model import Preset
 from ..serialization import to_plain
 from ..settings import Settings
-from . import container_files, install_hint, limits, package_index, recipe, variables
+from . import container_files, install_hint, limits, package_index, person, recipe, variables
 from .image_names import apply_alias
 from .label import from_label, makes_sense, to_label
 from .model import Plan, PlanInputs, StartRequest, container_name, environment_id, run_directory_of
@@ -40,34 +40,29 @@ def make(preset: Preset, request: StartRequest, facts: EngineFacts, settings: Se
     image, host = inputs.image, inputs.host
     python = _python(preset, settings)
     resources = _resources(preset, request, settings)
+    asked = (*preset.mounts, *request.mounts)
+    home = person.home(settings, request.workspace, asked)
+    # One directory per environment below the run root, short: a socket path holds 107 bytes at most.
+    run_dir = run_directory_of(settings.run_root, id) if shared else ""
+    mounts = _mounts(request, run_dir, inputs)
+    note, places = install_hint.note(preset, request, id, python), [mount.target for mount in mounts]
     files = (
-        *container_files.files(
-            settings,
-            install_hint.note(preset, request, id, python),
-            request.workspace,
-            inputs.agent,
-            inputs.ca_bundle,
-            shared=shared,
-        ),
+        *container_files.files(settings, note, home, places, inputs, shared=shared),
         *variables.files(settings, preset, variables.proxies(settings)),
         *(host.files if host else ()),
     )
-    asked = (*preset.mounts, *request.mounts)
-    home = container_files.home(settings, request.workspace)
     targets.check(asked, request.workspace, (entry.path for entry in files), home)
-    # One directory per environment below the run root, short: a socket path holds 107 bytes at most.
-    run_dir = run_directory_of(settings.run_root, id) if shared else ""
-    # What `-I` does, in words that a Python too old for the agent understands too: it is to say so itself.
-    command = (python, "-E", "-s", "-S", "-u", AGENT_START, "--run-dir", RUN_DIR, "--token", TOKEN_PATH)
+    own = {"HOME": home, "MLENV_ID": id, "MLENV_PRESET": preset.name, "MLENV_WORKSPACE": request.workspace}
     spec = ContainerSpec(
         name=container_name(id),
         image=image.reference,
-        command=command if run_dir else (*command, "--port", str(AGENT_PORT)),
-        env=_counted(_env(preset, request, settings, id, inputs), settings, resources),
+        command=_agent(python, settings, shared=shared),
+        env=_counted(_env(preset, settings, inputs, own), settings, resources),
         user=f"{settings.uid}:{settings.gid}",
+        groups=tuple(number for number, _ in settings.groups),
         workdir=request.workspace,
         hostname=preset.name,
-        mounts=_mounts(request, run_dir, inputs),
+        mounts=mounts,
         empty_folders=host.empty_folders if host else (),
         empty_files=host.empty_files if host else (),
         resources=resources,
@@ -90,6 +85,7 @@ def make(preset: Preset, request: StartRequest, facts: EngineFacts, settings: Se
         twin=preset.twin,
         python=python,
         kernel=preset.kernel,
+        notes=inputs.notes,
     )
     plan = dataclasses.replace(plan, hash=_hash(plan))
     labels = {
@@ -115,6 +111,13 @@ def _python(preset: Preset, settings: Settings) -> str:
     return settings.host_python or preset.image.python
 
 
+def _agent(python: str, settings: Settings, *, shared: bool) -> tuple[str, ...]:
+    # What `-I` does, in words that a Python too old for the agent understands too: it is to say so itself.
+    command = (python, "-E", "-s", "-S", "-u", AGENT_START, "--run-dir", RUN_DIR, "--token", TOKEN_PATH)
+    where = () if shared else ("--port", str(AGENT_PORT))
+    return (*command, "--umask", f"{settings.umask:03o}", *where)
+
+
 def maxima(settings: Settings) -> limits.Maxima:
     """Return the maxima of environments."""
     return limits.Maxima(settings.max_memory, settings.max_cpus, settings.max_pids, settings.max_gpus)
@@ -132,18 +135,17 @@ def _set(source: Resources | StartRequest) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in unset}
 
 
-def _env(preset: Preset, request: StartRequest, settings: Settings, id: str, inputs: PlanInputs) -> dict[str, str]:
+def _env(preset: Preset, settings: Settings, inputs: PlanInputs, own: dict[str, str]) -> dict[str, str]:
     python = _python(preset, settings)
     env = {
-        "HOME": container_files.home(settings, request.workspace),
+        **own,
         "USER": settings.username,
         "LOGNAME": settings.username,
         "SHELL": "/bin/bash" if inputs.host and inputs.host.has_bash else "/bin/sh",
         "LANG": "C.UTF-8",
-        "MLENV_ID": id,
-        "MLENV_PRESET": preset.name,
-        "MLENV_WORKSPACE": request.workspace,
     }
+    if settings.timezone:
+        env["TZ"] = settings.timezone
     if preset.uses_host_python:
         # The image has no PATH of its own, and a venv's programs are found only through it.
         env["PATH"] = ":".join(dict.fromkeys([os.path.dirname(python), "/usr/local/bin", "/usr/bin", "/bin"]))
@@ -168,11 +170,17 @@ def _mounts(request: StartRequest, run_dir: str, inputs: PlanInputs) -> tuple[Mo
 
 
 def _hash(plan: Plan) -> str:
-    """16 hex digits of all that the container sees: another hash means that a fresh container would differ."""
+    """16 hex digits of all that was asked for: another hash means that a fresh container would differ.
+
+    What differs between two shells of one person (umask, groups, time zone, git's name) is not asked for.
+    """
+    spec, files = plan.container, [file for file in plan.files if not person.varies(file.path)]
+    at = spec.command.index("--umask")
+    command, env = (*spec.command[:at], *spec.command[at + 2 :]), {k: v for k, v in spec.env.items() if k != "TZ"}
     content = [
-        to_plain(dataclasses.replace(plan.container, labels={})),
+        to_plain(dataclasses.replace(spec, labels={}, command=command, env=env, groups=())),
         plan.image.reference,
-        [[f.path, f.mode, f.uid, f.gid, hashlib.sha256(f.data or b"").hexdigest()] for f in plan.files],
+        [[f.path, f.mode, f.uid, f.gid, hashlib.sha256(f.data or b"").hexdigest()] for f in files],
         [to_plain(endpoint) for endpoint in plan.endpoints],
         to_plain(plan.kernel),
     ]

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,14 +95,23 @@ class RunningAgent:
 
 
 @contextlib.asynccontextmanager
-async def agent(python: str = sys.executable, *, tcp: bool = False, ready: bool = True) -> AsyncIterator[RunningAgent]:
-    """An agent that answers, ended with everything it started."""
+async def agent(
+    python: str = sys.executable,
+    *,
+    tcp: bool = False,
+    ready: bool = True,
+    files: Mapping[str, str] | None = None,
+) -> AsyncIterator[RunningAgent]:
+    """An agent that answers, ended with everything it started; `files` lie beside it."""
     # Not pytest's tmp_path: its name can be too long for a socket inside it.
     run_dir = Path(tempfile.mkdtemp(prefix="mlenv-"))
     token = secrets.token_urlsafe(16)
     (run_dir / "token").write_text(token)
     route = TcpRoute("127.0.0.1", free_port()) if tcp else UnixRoute(str(run_dir / "agent.sock"))
     running = RunningAgent(python, AgentClient(route, token), run_dir)
+    lay_out(run_dir / "opt")
+    for name, text in (files or {}).items():
+        (run_dir / "opt" / name).write_text(text)
     running.start()
     try:
         if ready:

@@ -27,6 +27,7 @@ GROUPS = {
     ),
     "Limits": ("default_memory", "default_cpus", "default_pids", "default_shm", "start_timeout"),
     "Maxima": ("max_memory", "max_cpus", "max_pids", "max_gpus", "allowed_images", "project_presets"),
+    "The person": ("git_identity", "pass_env", "shared_folders"),
     "The Jupyter server": (
         "tcp_nodelay",
         "gc_freeze",

@@ -167,11 +167,11 @@ def owned_by_person(lab: Lab, path: Path) -> None:
     give(path, lab.uid)
 
 
-def as_person(uid: int) -> list[str]:
+def as_person(uid: int, *groups: int) -> list[str]:
     if os.getuid() != 0:
         return []
-    group = os.stat(DOCKER_SOCKET).st_gid
-    identity = [f"--reuid={uid}", f"--regid={uid}", f"--groups={group}"]
+    numbers = ",".join(map(str, (os.stat(DOCKER_SOCKET).st_gid, *groups)))
+    identity = [f"--reuid={uid}", f"--regid={uid}", f"--groups={numbers}"]
     return ["setpriv", *identity, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", "--"]
 
 

@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,8 +19,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from .lab import PERSON, as_person, give, variables_of
-from .repository import ROOT
+from .lab import PERSON, give
+from .ordinary import Ordinary
 from .waiting import wait_until
 
 SCRIPT = "dockerd-rootless.sh"
@@ -50,38 +49,10 @@ def person_known(scratch: Path, uid: int, home: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Rootless:
-    """The engine, and the home directory of the person who has started it."""
+class Rootless(Ordinary):
+    """The engine, and the person who has started it."""
 
-    url: str
-    home: Path
-    uid: int
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return variables_of(self.home, {"PYTHONPATH": str(ROOT), "DOCKER_HOST": self.url})
-
-    def write(self, name: str, text: str) -> Path:
-        """Write a file of the person's, in a folder of theirs below the home directory."""
-        file = self.home / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text)
-        give(file.parent, self.uid)
-        give(file, self.uid)
-        return file
-
-    def run(self, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-        """What the person gets from a Python command in this folder."""
-        return subprocess.run(
-            [*as_person(self.uid), sys.executable, *command],
-            cwd=folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+    url: str = ""
 
     def load(self, image: str) -> None:
         """Bring an image here from the engine that the other tests use."""
@@ -120,7 +91,8 @@ def rootless_engine() -> Iterator[Rootless]:
         for path in (home, runtime, folder / "etc"):
             path.mkdir(mode=0o700)
             give(path, uid)
-        made = Rootless(f"unix://{runtime}/docker.sock", home, uid)
+        url = f"unix://{runtime}/docker.sock"
+        made = Rootless(home, uid, variables={"DOCKER_HOST": url}, url=url)
         variables = ["env", "-i", f"HOME={home}", f"XDG_RUNTIME_DIR={runtime}", f"PATH={PATH}"]
         command = [*variables, SCRIPT, "-H", made.url, f"--data-root={home}/.local/share/docker"]
         command += [f"--exec-root={runtime}/docker", f"--pidfile={runtime}/docker.pid"]

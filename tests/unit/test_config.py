@@ -12,7 +12,7 @@ import pytest
 from traitlets import TraitError
 from traitlets.config import Config
 
-from jupyter_mlenv import host_defaults
+from jupyter_mlenv import host_defaults, host_person
 from jupyter_mlenv.config import MlenvConfig
 from jupyter_mlenv.errors import RequestInvalid
 from jupyter_mlenv.sizes import parse_size
@@ -26,7 +26,7 @@ def configured(**traits: Any) -> MlenvConfig:
 def test_the_defaults_describe_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JUPYTERHUB_USER", raising=False)
     settings = configured().settings(root_dir="/srv/work")
-    assert settings.owner == host_defaults.login()
+    assert settings.owner == host_person.login()
     assert (settings.uid, settings.gid) == (os.getuid(), os.getgid())
     assert settings.host_python == sys.executable
     assert settings.host_prefixes[0] == sys.prefix
@@ -43,7 +43,7 @@ def test_a_hubs_user_owns_the_environments(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_user_without_a_passwd_entry_has_a_name() -> None:
-    code = "import os; os.setuid(54321); from jupyter_mlenv import host_defaults as h; print(h.login(), h.username())"
+    code = "import os; os.setuid(54321); from jupyter_mlenv import host_person as h; print(h.login(), h.username())"
     if os.getuid() != 0:
         code = code.replace("os.setuid(54321)", "os.getuid = lambda: 54321")
     run = subprocess.run(

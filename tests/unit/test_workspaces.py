@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -37,6 +38,30 @@ def test_the_nearest_project_around_a_folder(home: Path) -> None:
     assert workspaces.find(inner, settings()) == project
     nested = made(home / "code" / "project" / "examples", "requirements.txt")
     assert workspaces.find(nested, settings()) == nested
+
+
+def test_a_repository_is_one_project_whatever_lies_in_it(home: Path) -> None:
+    """Code in it reaches for `../data` and `../src`."""
+    made(home, ".git")
+    repository = made(home / "repo", ".git", "mlenv.toml")
+    analysis = made(home / "repo" / "analysis", "requirements.txt", "pyproject.toml")
+    assert workspaces.find(analysis, settings()) == repository
+    assert workspaces.find(analysis, settings(root_dir=analysis)) == analysis
+    # A project by its own word, and a repository in the repository, are projects of their own.
+    own = made(home / "repo" / "own", "mlenv.toml")
+    assert workspaces.find(made(home / "repo" / "own" / "deep", "setup.py"), settings()) == own
+    submodule = made(home / "repo" / "lib", ".git")
+    assert workspaces.find(submodule, settings()) == submodule
+
+
+def test_a_path_that_no_engine_can_be_told_is_refused_in_words(home: Path) -> None:
+    folder = os.fsencode(home) + b"/caf\xe9"
+    os.mkdir(folder)
+    with pytest.raises(WorkspaceForbidden, match="no UTF-8") as caught:
+        workspaces.check(os.fsdecode(folder), settings())
+    assert "caf\\xe9" in str(caught.value.message)
+    json.dumps(caught.value.details).encode()
+    assert workspaces.check(made(home / "größe 'é\"\\$x"), settings())
 
 
 def test_a_folder_without_project_is_itself(home: Path) -> None:

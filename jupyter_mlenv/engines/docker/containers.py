@@ -49,6 +49,8 @@ def create_body(spec: ContainerSpec, *, publish_host: str, swap_accounting: bool
         # Not a mount of /dev/null: Docker 26 opens a target for writing whenever files are put in, and these lie
         # below mounts that are read-only.
         host["MaskedPaths"] = [*DEFAULT_MASKED_PATHS, *spec.empty_files]
+    if spec.groups:
+        host["GroupAdd"] = [str(group) for group in spec.groups]
     if spec.network:
         host["NetworkMode"] = spec.network
     if limits.memory:

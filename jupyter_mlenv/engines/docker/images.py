@@ -19,11 +19,12 @@ def from_inspect(raw: Mapping[str, Any]) -> ImageInfo:
         created=timestamps.parse(raw.get("Created")),
         labels=config.get("Labels") or {},
         env=tuple(config.get("Env") or ()),
+        entrypoint=tuple(config.get("Entrypoint") or ()),
     )
 
 
 def from_list(raw: Mapping[str, Any]) -> ImageInfo:
-    """One element of `GET /images/json`, which has no environment."""
+    """One element of `GET /images/json`, which has neither environment nor entrypoint."""
     return ImageInfo(
         id=raw["Id"],
         tags=tuple(tag for tag in raw.get("RepoTags") or () if tag != "<none>:<none>"),

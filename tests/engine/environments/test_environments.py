@@ -106,7 +106,7 @@ async def test_inside_there_is_the_project_and_nothing_else(
     seen = await inside(environments, environment.id, f"PATHS = {hidden!r}\n{LOOK}")
 
     assert (seen["cwd"], seen["uid"], seen["gid"]) == (str(workspace), os.getuid(), os.getgid())
-    assert seen["home"] == ("/root" if os.getuid() == 0 else f"/home/{seen['name']}")
+    assert seen["home"] == environments.settings.home
     assert seen["seen"] == []
     # Of anybody's files only the interpreter's own, where it is installed in a home directory.
     assert set(seen["personal"]) <= {str(workspace), *host_python.prefixes(environments.settings)}

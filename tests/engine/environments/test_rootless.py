@@ -43,15 +43,8 @@ def engine(base_image: str) -> Iterator[Rootless]:
 @pytest.fixture
 def mlenv(engine: Rootless, owner: str) -> Callable[..., str]:
     """What `jupyter mlenv …` prints to the person in a folder."""
-    traits = {"owner": owner, "run_root": f"{engine.home}/run", "preset_paths": [f"{engine.home}/presets"]}
-    engine.write(".jupyter/jupyter_mlenv_config.json", json.dumps({"MlenvConfig": traits}))
-
-    def typed(folder: Path, *words: str) -> str:
-        done = engine.run(folder, "-m", "jupyter_mlenv.cli", *words)
-        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
-
-    return typed
+    engine.configure(owner=owner, run_root=f"{engine.home}/run", preset_paths=[f"{engine.home}/presets"])
+    return engine.mlenv
 
 
 def test_files_kernels_and_limits_are_the_persons(engine: Rootless, base_image: str, mlenv: Callable[..., str]) -> None:

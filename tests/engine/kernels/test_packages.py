@@ -234,7 +234,7 @@ async def test_a_person_who_may_not_write_into_the_image(
 ) -> None:
     """Has the user's own site folder, which is there before the first interpreter starts."""
     config = make_home(shared_filesystem=False).config
-    person = dataclasses.replace(config.settings(), uid=12345, gid=12345, username="ann")
+    person = dataclasses.replace(config.settings(), uid=12345, gid=12345, username="ann", home="/home/ann")
     environments = Environments(config.engine(), person, Jobs())
     try:
         environment, _ = await start(environments, named("pip-person", BUILT.format(base=base_image)), workspace)

@@ -105,7 +105,7 @@ def test_a_container_of_a_local_engine() -> None:
     assert plan.id == id
     spec = plan.container
     agent = ("/opt/jupyter-mlenv/start.py", "--run-dir", "/run/mlenv", "--token", "/opt/jupyter-mlenv/token")
-    assert spec.command == ("python3", "-E", "-s", "-S", "-u", *agent)
+    assert spec.command == ("python3", "-E", "-s", "-S", "-u", *agent, "--umask", "022")
     assert (spec.user, spec.workdir, spec.publish) == ("1000:1001", "/home/ann/project", ())
     assert spec.mounts == (
         Mount("/home/ann/project", "/home/ann/project"),
