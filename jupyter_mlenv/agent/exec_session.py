@@ -34,6 +34,7 @@ async def run(runtime: Runtime, connection: Connection, request: Request) -> Non
     body = request.json()
     argv, tty = want(body, "command", "argv"), want(body, "tty", bool, False)
     given = {name: str(value) for name, value in want(body, "env", "map", {}).items()}
+    await runtime.activated()
     environ = runtime.python().environ(dict(os.environ, **given))
     options: dict[str, Any] = {"env": environ, "cwd": want(body, "cwd", str, "") or None, "kill_group": False}
     size = want(body, "rows", int, 24), want(body, "cols", int, 80)

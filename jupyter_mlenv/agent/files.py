@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 """The folder that the package lies in, as do the files that are put in with it."""
 
+ENTRYPOINT = os.path.join(FOLDER, "entrypoint.json")
+"""The image's entrypoint, a list of words, where it has one."""
+
 
 def read_variables() -> None:
     """Make the environment's variables ours, and so those of all that we start: the engine does not show them."""
@@ -34,6 +37,20 @@ def service_variables(endpoint: str) -> dict[str, Any]:
             return dict(json.load(file).get(endpoint, {}))
     except (OSError, ValueError):
         return {}
+
+
+def conda_prefix(executable: str) -> str:
+    """The conda environment that an interpreter is in, if activating it does anything; else empty."""
+    prefix = os.path.dirname(os.path.dirname(os.path.abspath(executable)))
+    if not os.path.isdir(prefix + "/conda-meta"):
+        return ""
+    places = ("etc/conda/activate.d", "etc/conda/env_vars.d", "conda-meta/state")
+    return prefix if any(os.path.exists(f"{prefix}/{place}") for place in places) else ""
+
+
+def shell_sets_something(executable: str) -> bool:
+    """Return whether the image has an entrypoint, or a conda environment to activate; a few looks at files."""
+    return os.path.exists(ENTRYPOINT) or bool(conda_prefix(executable))
 
 
 def identity(path: str) -> list[int] | None:

@@ -179,6 +179,7 @@ class Kernels:
 
     async def launch(self, kernel: Kernel, output: int) -> Child | None:
         """Raises OSError, ValueError, TimeoutError."""
+        await self.runtime.activated()
         request = kernel.request
         # As the parent's death is seen by a kernel that a Jupyter server starts itself.
         python = self.runtime.python()

@@ -56,6 +56,7 @@ class Python:
         path = before(folder, env.get("PATH") or os.defpath, own=any(inside.values()))
         more = {"PATH": before(self.shims, path, own=True) if self.shims else path}
         more.update({name: value for name, value in inside.items() if value})
+        more["MLENV_PATH"] = more["PATH"]  # for login shells, whose /etc/profile sets another one
         env = {name: value for name, value in env.items() if inside.get(name, value)}
         if not self.overlay:
             return dict(env, **more)

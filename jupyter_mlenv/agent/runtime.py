@@ -6,11 +6,12 @@ import os
 import sys
 from signal import SIGTERM
 
+from .files import shell_sets_something
 from .loop import join, log, wait
 
 TYPE_CHECKING = False  # as in `typing`, which would cost 4 ms
 if TYPE_CHECKING:
-    from .loop import Loop
+    from .loop import Loop, Task
     from .overlay import Python
     from .process import Children
 
@@ -28,6 +29,7 @@ class Runtime:
         self.ending = False
         self._children: Children | None = None
         self._python: Python | None = None
+        self._activation: Task | None = None
 
     @property
     def children(self) -> Children:
@@ -36,6 +38,22 @@ class Runtime:
 
             self._children = Children(self.loop)
         return self._children
+
+    async def activated(self) -> None:
+        """Wait until our variables are those that a shell in the image has; see `activation`."""
+        if self._activation is None:
+            self._activation = self.loop.spawn(self._activate())
+        await join(self._activation)
+
+    async def _activate(self) -> None:
+        if not shell_sets_something(sys.executable):
+            return
+        from . import activation  # noqa: PLC0415
+
+        try:
+            await activation.activate(self.loop, self.children, sys.executable)
+        except (OSError, ValueError) as error:
+            log(f"what the image sets up for a shell is not there: {error}")
 
     def python(self) -> Python:
         """Return what kernels and services run, with a place for what is installed in one of them."""

@@ -71,6 +71,7 @@ class Services:
 
     async def put(self, key: str, body: dict[str, Any]) -> dict[str, Any]:
         """Start unless it runs, wait until it is ready. Raises Refused with the log."""
+        await self.runtime.activated()
         service = self.all.get(key)
         while service is not None and service.stopping and not service.exited():
             await wait(service.changed)

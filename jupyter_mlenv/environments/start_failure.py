@@ -17,6 +17,9 @@ COMMAND_NOT_RUN_CODES = (126, 127)
 PYTHON_TOO_OLD = re.compile(r"^mlenv agent: Python (\S+) is too old, (\S+) or newer is needed")
 """The line that `agent/start.py` writes before it exits."""
 
+DENIED = re.compile(r"exec .* failed: Permission denied")
+"""The line of an init that found the program and may not run it, or may not look for it."""
+
 
 async def why(engine: Engine, settings: Settings, info: ContainerInfo) -> ContainerExited:
     """The error for a container that exited before its agent answered."""
@@ -34,6 +37,10 @@ async def why(engine: Engine, settings: Settings, info: ContainerInfo) -> Contai
     elif info.exit_code in COMMAND_NOT_RUN_CODES and python == settings.host_python:
         reason = f"because {python}, which runs on this machine, does not run there"
         hint = f"{engine_files.ELSEWHERE_HINT} Or choose another interpreter with --MlenvConfig.host_python."
+    elif info.exit_code in COMMAND_NOT_RUN_CODES and any(DENIED.search(line) for line in log):
+        reason = f"because you may not run {python} of its image {info.image}: it, or a folder on the way, is root's"
+        hint = "Open it to everybody in the Dockerfile, `RUN chmod a+rx /root` for one below /root, or have the image "
+        hint += "install its Python elsewhere. Environments run as you, not as root."
     elif info.exit_code in COMMAND_NOT_RUN_CODES:
         reason = f"because its image {info.image} has no {python} that runs"
         hint = "Use an image with Python 3.8 or newer, or name the one it has in the preset: image.python."

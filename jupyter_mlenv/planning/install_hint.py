@@ -32,7 +32,8 @@ def note(preset: Preset, request: StartRequest, id: str, python: str) -> dict[st
     -------
     dict
         `lasts`: how long it lasts. `keep`: how to keep it. `file`: the preset file to write, where there is one; if it
-        is there by then `change` says how. Paths of requirements files are written relative to `file`.
+        is there by then `change` says how. Paths of requirements files are written relative to `file`. `system`: how to
+        keep a package of the system, where that differs from `keep` by more than its lines.
     """
     return {"lasts": _lasts(preset, request, id), **_keep(preset, request, python)}
 
@@ -48,10 +49,18 @@ def _keep(preset: Preset, request: StartRequest, python: str) -> dict[str, str]:
     match image:
         case HostImage():
             how = "To keep it for good, install it into this machine's own Python, in a terminal outside of here:"
-            return {"keep": f"{how}\n{shlex.quote(python)} -m pip install {PACKAGES}"}
+            system = "To have it, install it on this machine, in a terminal outside of here:"
+            return {
+                "keep": f"{how}\n{shlex.quote(python)} -m pip install {PACKAGES}",
+                "system": f"{system}\nsudo apt-get install {PACKAGES}",
+            }
         case DockerfileImage():
             path = os.path.join(preset.directory, image.dockerfile)
-            return {"keep": f"To keep it for good, add this to {path}, then run {anew}\nRUN pip install {PACKAGES}"}
+            how = f"To keep it for good, add this to {path}, then run {anew}"
+            return {
+                "keep": f"{how}\nRUN pip install {PACKAGES}",
+                "system": f"{how}\nRUN apt-get update && apt-get install -y {PACKAGES}",
+            }
         case PulledImage():
             # Packages work only with `base`: this preset becomes one that builds upon the image.
             base, what = f"base = {_text(image.reference)}\n", "put this in the place of `reference` in"

@@ -385,7 +385,8 @@ def as_before(engine, id):
     """Make the container one of an earlier version, which had its token in the directory that was mounted."""
     [box] = [box for box in engine.containers.values() if box.spec.name == container_name(id)]
     plan = json.loads(box.info.labels["jupyter-mlenv.plan"])
-    plan["container"]["command"] = plan["container"]["command"][:-2]
+    command = plan["container"]["command"]
+    plan["container"]["command"] = command[: command.index("--token")]
     labels = {**box.info.labels, "jupyter-mlenv.plan": json.dumps(plan)}
     box.info = replace(box.info, labels=labels)
 

@@ -319,6 +319,55 @@ def test_the_note_travels_with_the_plan() -> None:
     assert (startup.data, startup.mode, startup.uid) == (STARTUP.read_bytes(), 0o600, 1000)
 
 
+@pytest.mark.parametrize(
+    ("code", "asked"),
+    [
+        ("!apt-get install -y graphviz ffmpeg", {"apt-get": ["graphviz", "ffmpeg"]}),
+        ("!sudo apt -qq install libgl1 && echo done", {"apt": ["libgl1"]}),
+        ("%%bash\nset -e\napt-get update; apt-get -y install a; apt-get install b", {"apt-get": ["a", "b"]}),
+        ("%conda install -c conda-forge gdal=3.4", {"conda": ["gdal=3.4"]}),
+        ("out = !mamba install -y gdal", {"conda": ["gdal"]}),
+        ("!apk add --no-cache git", {"apk": ["git"]}),
+        ("print('!apt-get install x')", {}),
+        ("how = 'apt-get install x'", {}),
+        ("!pip install apt", {}),
+    ],
+)
+def test_commands_that_want_to_be_root_are_known(code: str, asked: dict[str, list[str]]) -> None:
+    assert installed.system_commands(code) == asked
+
+
+def test_what_needs_root_is_said_with_the_line_that_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    keep = {"lasts": "It lasts.", "keep": "Keep {lines}"}
+    said = installed.system_text("apt-get", ["graphviz"], keep)
+    assert said == (
+        "apt-get cannot install anything in here: it needs root, and an environment runs as you.\n"
+        'Keep apt = ["graphviz"]'
+    )
+    own = {**keep, "system": "RUN apt-get install -y {packages}"}
+    assert installed.system_text("apt-get", ["a", "b"], own).endswith("RUN apt-get install -y a b")
+    assert 'pip = ["gdal"]' in installed.system_text("conda", ["gdal"], keep)
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    assert installed.system_text("apt-get", ["graphviz"], keep).startswith("It lasts.\n")
+
+
+@pytest.mark.parametrize("image", ['base = "b:1"', 'reference = "b:1"', 'dockerfile = "Dockerfile"', "host = true"])
+def test_the_line_for_a_package_of_the_system_fits_the_preset(
+    image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    made = preset(image, directory=str(tmp_path))
+    note = install_hint.note(made, StartRequest("small", str(tmp_path)), ID, "python3")
+    said = installed.system_text("apt-get", ["graphviz"], note)
+    if image.startswith(("base", "reference")):
+        line = next(line for line in said.splitlines() if line.startswith("apt = "))
+        assert tomllib.loads(line) == {"apt": ["graphviz"]}
+    else:
+        assert "apt-get install" in said.splitlines()[-1]
+        assert said.splitlines()[-1].endswith("graphviz")
+
+
 @dataclass
 class Shell:
     """IPython with our startup file, in a venv on top of that of the tests, and wheels without an index.

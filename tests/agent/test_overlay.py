@@ -162,11 +162,12 @@ def test_there_is_none_where_packages_have_a_place(venv: Venv, tmp_path: Path) -
 
 def test_variables_lead_to_both() -> None:
     plain = overlay.Python("/usr/bin/python3").environ({"PATH": "/bin:/usr/bin", "A": "b"})
-    assert plain == {"PATH": "/bin:/usr/bin", "A": "b"}
-    assert overlay.Python("/opt/py/bin/python3").environ({"PATH": "/bin"}) == {"PATH": "/opt/py/bin:/bin"}
+    assert plain == {"PATH": "/bin:/usr/bin", "A": "b", "MLENV_PATH": "/bin:/usr/bin"}
+    assert overlay.Python("/opt/py/bin/python3").environ({"PATH": "/bin"})["PATH"] == "/opt/py/bin:/bin"
     on_top = overlay.Python("/o/bin/python", "/b", "/o").environ({"PATH": "/b/bin:/bin", "JUPYTER_PATH": "/mine"})
     assert on_top == {
         "PATH": "/o/bin:/b/bin:/bin",
+        "MLENV_PATH": "/o/bin:/b/bin:/bin",
         "VIRTUAL_ENV": "/o",
         "JUPYTER_PATH": "/mine:/o/share/jupyter:/b/share/jupyter",
         "JUPYTER_CONFIG_PATH": "/o/etc/jupyter:/b/etc/jupyter",
@@ -175,7 +176,10 @@ def test_variables_lead_to_both() -> None:
     # Another one's, as an image may set it: uv would install there.
     assert overlay.Python("/o/bin/python", "/b", "/o").environ({"VIRTUAL_ENV": "/x"})["VIRTUAL_ENV"] == "/o"
     elsewhere = {"PATH": "/usr/local/bin:/usr/bin", "VIRTUAL_ENV": "/x", "CONDA_PREFIX": "/y"}
-    assert overlay.Python("/usr/bin/python3").environ(elsewhere) == {"PATH": "/usr/local/bin:/usr/bin"}
+    assert overlay.Python("/usr/bin/python3").environ(elsewhere) == {
+        "PATH": "/usr/local/bin:/usr/bin",
+        "MLENV_PATH": "/usr/local/bin:/usr/bin",
+    }
 
 
 def test_a_venv_is_found_as_python_finds_it(tmp_path: Path) -> None:

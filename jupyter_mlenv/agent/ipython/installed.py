@@ -27,6 +27,9 @@ WISH = r"(\[[A-Za-z][\w\s,.-]*\])?(\s*(,\s*)?(===?|[<>~!]=?)\s*\d[\w.*+!-]*)*(?P
 REQUIREMENTS = r"install\b.*?[\s\"'](?:-\w*r|--requirements?)[\s\"',=]+([^\s\"',]+)"
 INDEX = r"(?:-i|-index(?:-url)?)[\s\"',=]+(https?://[^\s\"',]+)"
 
+SYSTEM = r"(?:^|[\s(])(apt-get|apt|aptitude|apk|dnf|yum|conda|mamba|micromamba)\s+(?:-\S+\s+)*(?:install|add)\b(.*)"
+"""Commands of a shell or a magic that install with the system's package manager, or with conda's."""
+
 
 class Package:
     """A distribution that is new, and how `image.pip` asks for it.
@@ -113,9 +116,15 @@ class Installation:
         code = re.sub(r"(?m)^\s*#.*", "", cell.replace("\\\n", " "))
         path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keep.json")
         packages = self.packages(code, os.stat(path).st_ctime)
-        if packages:
+        system = system_commands(code)
+        if packages or system:
             with open(path, encoding="utf-8") as file:
-                print(text(packages, code, json.load(file), os.getcwd()))
+                keep = json.load(file)
+            if packages:
+                print(text(packages, code, keep, os.getcwd()))
+            else:
+                for program, names in system.items():
+                    print(system_text(program, names, keep))
 
 
 def text(packages: Sequence[Package], code: str, keep: Mapping[str, str], folder: str) -> str:
@@ -137,6 +146,41 @@ def text(packages: Sequence[Package], code: str, keep: Mapping[str, str], folder
     words += [word for url in indexes for word in ("--extra-index-url", url)]
     arguments = " ".join(shlex.quote(word) for word in words)
     return keep["lasts"] + "\n" + how.replace("{lines}", "\n".join(lines)).replace("{packages}", arguments)
+
+
+def system_commands(code: str) -> dict[str, list[str]]:
+    """Return what a cell has asked the system's or conda's package manager for, by its program."""
+    found: dict[str, list[str]] = {}
+    whole = re.match(r"\s*%%(bash|sh|script|system|!)", code)
+    shell = code if whole else "\n".join(re.findall(r"(?m)^[^#'\"\n]*?[!%](.*)", code))
+    for command in re.split(r"[;&|\n]|\s#.*", re.sub(r"\s(?:-[cn]|--channel|--name)[ =]\S+", "", shell)):
+        if match := re.search(SYSTEM, command):
+            program = "conda" if match[1].endswith(("conda", "mamba")) else match[1]
+            names = [word for word in match[2].split() if re.fullmatch(r"[A-Za-z0-9][\w.+:=~*-]*", word)]
+            found.setdefault(program, []).extend(names)
+    return found
+
+
+def system_text(program: str, names: Sequence[str], keep: Mapping[str, str]) -> str:
+    """Return what to say after a command that wants to be root, or to write into the image; empty if it could."""
+    folder = os.path.join(sys.prefix, "conda-meta") if program == "conda" else ""
+    if os.access(folder, os.W_OK) if folder else os.getuid() == 0:
+        why = keep["lasts"]
+    elif folder:
+        why = "conda cannot install into this environment: its Python belongs to the image, which nobody changes here."
+    else:
+        why = f"{program} cannot install anything in here: it needs root, and an environment runs as you."
+    if not names:
+        return why
+    there = bool(keep.get("file")) and os.path.exists(keep["file"])
+    how = keep["change"] if there and "change" in keep else keep["keep"]
+    if program == "conda":
+        lines, why = f"pip = {toml(names)}", why + " With pip it may have the same name:"
+    else:
+        lines = f"apt = {toml(names)}"
+        how = keep.get("system", how)
+    arguments = " ".join(map(shlex.quote, names))
+    return f"{why}\n" + how.replace("{lines}", lines).replace("{packages}", arguments)
 
 
 def toml(value: object) -> str:

@@ -8,7 +8,8 @@ def _mlenv(shell):
 
     def before(info):
         try:
-            if "install" in (info.raw_cell or ""):
+            cell = info.raw_cell or ""
+            if "install" in cell or "apk add" in cell:
                 import importlib.util  # noqa: PLC0415
 
                 # By its path: what a notebook imports by the name is its own.
