@@ -133,7 +133,8 @@ class Services:
             "base_url": base,
             "base_url_noslash": base.rstrip("/"),
         }
-        known["path_prefix"] = unquote(base.rstrip("/"))
+        # As PATH_INFO holds it: bytes of UTF-8, each as a character of Latin-1 (PEP 3333).
+        known["path_prefix"] = unquote(base.rstrip("/"), "latin-1")
         known.update({name: str(value) for name, value in variables.items()})
         if "port" in known:  # a service with a port of its own choice
             if not known["port"].isdigit():

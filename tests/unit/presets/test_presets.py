@@ -110,7 +110,7 @@ def test_everything_a_preset_can_say() -> None:
     )
     endpoints = {endpoint.name: endpoint for endpoint in preset.endpoints}
     assert endpoints["tensorboard"].timeout == 5
-    assert endpoints["tensorboard"].command[:3] == ("{python}", "-m", "tensorboard.main")
+    assert endpoints["tensorboard"].command[1].endswith("tensorboard_process/main.py")
     assert endpoints["mlflow"].title == "Mlflow"
     assert preset.kernel.preload == ("torch",)
     assert not preset.kernel.fork
