@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import PurePosixPath
 
@@ -16,9 +17,13 @@ from ..presets.model import Endpoint
 from ..urls import endpoint_url, is_port
 from . import from_container, run_directory
 from .model import Environment
+from .turns import Told, Turns, unheard
 
 MAX_ROUTES = 1024
 """Routes remembered at most: any port of an environment has one."""
+
+PATIENCE_SECONDS = 30.0
+"""Seconds after which a service that still starts hinders no other one; a JupyterLab takes 2 to 10."""
 
 Key = tuple[str, str, str]
 """Environment id, endpoint name or port, the server's base URL."""
@@ -41,6 +46,7 @@ class Services:
         self._agent = agent
         self._routes: BoundedCache[Key, Route] = BoundedCache(MAX_ROUTES)
         self._starting: dict[Key, asyncio.Task[Route]] = {}
+        self._turns = Turns(max(2, os.cpu_count() or 2), PATIENCE_SECONDS)
 
     def cached(self, id: str, endpoint: str, base_url: str) -> Route | None:
         """The route if it is known; no await, no engine call."""
@@ -59,8 +65,10 @@ class Services:
         """Drop every route: the engine was away, so nothing is known any more."""
         self._routes.drop_all()
 
-    async def route(self, id: str, endpoint: str, base_url: str) -> Route:
-        """The route, after starting the service where needed.
+    async def route(self, id: str, endpoint: str, base_url: str, told: Told = unheard) -> Route:
+        """The route, after starting the service where needed, which waits until fewer others start.
+
+        `told` hears how many are before it; not where somebody else has asked for the same already.
 
         Raises EnvironmentNotFound, EnvironmentNotRunning, EndpointNotFound, ServiceExited, ServiceTimeout,
         AgentUnreachable.
@@ -70,7 +78,7 @@ class Services:
             return known
         task = self._starting.get(key)
         if task is None:
-            task = asyncio.create_task(self._start(key), name=f"mlenv-service-{id}-{endpoint}")
+            task = asyncio.create_task(self._start(key, told), name=f"mlenv-service-{id}-{endpoint}")
             self._starting[key] = task
             task.add_done_callback(lambda done: self._done(key, done))
         # One impatient client must not cancel the start that the others wait for.
@@ -84,7 +92,7 @@ class Services:
         if not failed:
             self._routes.put(key, task.result())
 
-    async def _start(self, key: Key) -> Route:
+    async def _start(self, key: Key, told: Told) -> Route:
         id, name, base_url = key
         environment = await self._running(id)
         from_container.require_running(environment)
@@ -94,19 +102,20 @@ class Services:
         endpoint = _endpoint(environment, name)
         url = endpoint_url(base_url, id, name)
         try:
-            service = await agent.services.start(
-                service_key(name, url),
-                command=list(endpoint.command),
-                base_url=url,
-                ready=endpoint.ready,
-                timeout=endpoint.timeout,
-                env=dict(endpoint.env),
-                cwd=environment.workspace,
-                variables={
-                    "workspace": environment.workspace,
-                    "logdir": workspaces.logdir(environment.workspace),
-                },
-            )
+            async with self._turns.turn(told):
+                service = await agent.services.start(
+                    service_key(name, url),
+                    command=list(endpoint.command),
+                    base_url=url,
+                    ready=endpoint.ready,
+                    timeout=endpoint.timeout,
+                    env=dict(endpoint.env),
+                    cwd=environment.workspace,
+                    variables={
+                        "workspace": environment.workspace,
+                        "logdir": workspaces.logdir(environment.workspace),
+                    },
+                )
         except (ServiceExited, ServiceTimeout) as error:
             what = "stopped as soon as it started" if isinstance(error, ServiceExited) else "did not answer in time"
             raise type(error)(

@@ -21,6 +21,7 @@ from .jupyter_version import JupyterVersions
 from .locks import Locks
 from .model import Environment
 from .planner import LOOK_SECONDS, Planner
+from .turns import Told, unheard
 
 if TYPE_CHECKING:
     from ..agent_client import AgentClient
@@ -157,10 +158,10 @@ class Environments:
         async for line in self.engine.logs(info.id, tail=tail, follow=follow):
             yield line
 
-    async def service(self, id: str, endpoint: str, base_url: str) -> Route:
-        """The route to an endpoint (its name, or a port), started where needed; see `Services.route` for errors."""
+    async def service(self, id: str, endpoint: str, base_url: str, told: Told = unheard) -> Route:
+        """The route to an endpoint (its name, or a port), started where needed; see `Services.route`."""
         self._changes.ensure_running()
-        route = await self._services.route(id, endpoint, base_url)
+        route = await self._services.route(id, endpoint, base_url, told)
         if endpoint == jupyter_version.ENDPOINT:
             self._jupyter_versions.look(id)
         return route

@@ -20,6 +20,7 @@ from .jobs import Jobs
 from .lifecycle import Lifecycle
 from .model import Environment, State
 from .planner import LOOK_SECONDS, Planner
+from .turns import Told
 
 MAX_STOP_SECONDS = 600
 """The longest time that a container has to end, whatever its label says."""
@@ -42,7 +43,7 @@ class Operations:
     planner: Planner
     inventory: Inventory
     lifecycle: Lifecycle
-    serve: Callable[[str, str, str], Awaitable[object]]
+    serve: Callable[[str, str, str, Told], Awaitable[object]]
     forget: Callable[[str], None]
     gone: Callable[[str], None]
 
@@ -141,7 +142,11 @@ class Operations:
         environment = from_container.environment(info)
         if endpoint:
             job.progress(Progress("service", f"Starting {endpoint}"))
-            await self.serve(environment.id, endpoint, base_url)
+
+            def queued(before: int) -> None:
+                job.progress(Progress("service", f"{endpoint} waits for its turn; before it: {before}"))
+
+            await self.serve(environment.id, endpoint, base_url, queued)
         (environment,) = await self.inventory.with_outdated([environment])
         return environment
 
