@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from jupyter_core.paths import jupyter_data_dir, jupyter_path
@@ -54,6 +54,7 @@ project, which is started if it is not running."""
         )
         parser.add_argument("--name", default="", help="add: run in the environment of this name")
         parser.add_argument("--display-name", metavar="TEXT", default="", help="add: what the kernel menu says")
+        parser.add_argument("--all", action="store_true", help="remove: every kernel of ours, as before an uninstall")
         add_json(parser)
 
     async def run(self, args: argparse.Namespace) -> int:
@@ -61,7 +62,9 @@ project, which is started if it is not running."""
             if args.names:
                 self.parser.error(f"one argument too many: {args.names[0]}")
             return self._list(args)
-        if not args.names:
+        if args.all and (args.verb == "add" or args.names):
+            self.parser.error("--all goes with remove, and with no NAME")
+        if not args.names and not args.all:
             self.parser.error(f"missing: NAME, {'a preset' if args.verb == 'add' else 'a kernel'}")
         return await self._add(args) if args.verb == "add" else self._remove(args)
 
@@ -128,7 +131,7 @@ project, which is started if it is not running."""
         chosen = args.user or args.sys_prefix or args.prefix
         folders = [_folder(args)] if chosen else kernelspec_store.folders(jupyter_path())
         removed = []
-        for word in args.names:
+        for word in args.names or list(_everything(folders)):
             found = [
                 (folder, one.name)
                 for folder in folders
@@ -150,6 +153,13 @@ project, which is started if it is not running."""
             for one in removed:
                 output.write(f"{one['name']} is removed from the kernel menu")
         return 0
+
+
+def _everything(folders: Sequence[str]) -> Iterator[str]:
+    """Each kernel of ours, once for each folder that has it; the first folder's goes first."""
+    for folder in folders:
+        for kernel in kernelspec_store.installed(folder):
+            yield kernel.name
 
 
 async def _ready(environments: Environments, presets: Sequence[Preset], workspace: str) -> dict[str, bool]:

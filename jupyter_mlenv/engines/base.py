@@ -141,6 +141,12 @@ class Engine(Protocol):
     async def remove_image(self, reference: str) -> None:
         """Remove; an image that is not there is no error."""
 
+    async def build_cache(self) -> int:
+        """Bytes of the cache of builds that nothing uses now; 0 for an engine that has none."""
+
+    async def empty_build_cache(self) -> int:
+        """Empty it, which makes the next builds slower; the bytes that it had. Waits for as long as it takes."""
+
     async def create(self, spec: ContainerSpec) -> ContainerInfo:
         """Create, with `init`, and read back what was applied. Raises NameConflict, ImageNotFound, DiskFull."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .endpoints import Services
     from .lifecycle import Lifecycle
     from .operations import Operations
+    from .prune import Pruned, Unused
 
 CLEAN_UP_SECONDS, RELEASE_SECONDS = 4.0, 1.0
 """The time that the end of a process leaves to jobs that clean up, before and after the engine is let go of."""
@@ -151,6 +153,23 @@ class Environments:
         from . import leftovers  # noqa: PLC0415
 
         return await leftovers.sweep(self.engine, self.settings.run_root, self._lifecycle.locks)
+
+    async def unused(self, workspace: str = "") -> Unused:
+        """Images and other things that nothing needs; `workspace`: a project whose presets count in any case."""
+        from . import prune  # noqa: PLC0415
+
+        return await prune.find(self.engine, self._planner, await self._inventory.known(), workspace)
+
+    async def prune(self, unused: Unused, *, cache: bool = False) -> Pruned:
+        """Remove what is unused, and run directories without a container; with `cache` the engine's build cache too."""
+        from . import prune  # noqa: PLC0415
+
+        for environment in unused.environments:
+            with suppress(EnvironmentNotFound):
+                await self.remove(environment.id)
+        images = await prune.remove_images(self.engine, unused.images)
+        freed = await self.engine.empty_build_cache() if cache else 0
+        return prune.Pruned(tuple(images), unused.environments, tuple(await self.sweep()), freed)
 
     async def logs(self, id: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
         """The environment's output, services included, line by line."""

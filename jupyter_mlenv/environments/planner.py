@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from .. import workspaces
@@ -14,7 +15,7 @@ from ..engines.base import Engine, EngineFacts, ImageInfo
 from ..errors import MlenvError, PresetInvalid
 from ..planning import consent, image_plan, label, recipe
 from ..planning.model import Plan, StartRequest
-from ..presets import loader
+from ..presets import DEFAULT_NAME, loader
 from ..presets.model import Preset
 from ..settings import Settings
 from ..treewalk import Budget, OutOfTime
@@ -128,6 +129,23 @@ class Planner:
         except (OutOfTime, MlenvError):
             return False
         return recipe.digest(preset, image) != environment.recipe
+
+    async def images(self, workspace: str) -> tuple[frozenset[str], frozenset[str]]:
+        """The images that the presets of a project mean, and the names of presets for which that cannot be told."""
+        presets, broken = await self.presets(workspace)
+        facts = await self._engine.facts()
+        unknown = {name for error in broken for name in (Path(str(error.details.get("file", ""))).stem, DEFAULT_NAME)}
+
+        async def reference(preset: Preset) -> str:
+            make = partial(image_plan.make, preset, workspace, facts, self._settings)
+            try:
+                return "" if preset.consent is not None else (await self._read(make, LOOK_SECONDS)).reference
+            except (OutOfTime, MlenvError):
+                return ""
+
+        found = await asyncio.gather(*map(reference, presets))
+        unknown |= {preset.name for preset, name in zip(presets, found, strict=True) if not name}
+        return frozenset(filter(None, found)), frozenset(unknown)
 
     def close(self) -> None:
         """Take no more questions."""

@@ -90,6 +90,7 @@ class FakeEngine:
         self.delays: dict[str, float] = {}
         self.sees: dict[str, str] = {}
         self.available = True
+        self.cache = 0
         self.closed = False
         self._facts = EngineFacts(kind="docker", version="0-fake", url="fake://", shares_filesystem=shares_filesystem)
         self._drops, self._gpus = tuple(drops), gpus
@@ -173,6 +174,15 @@ class FakeEngine:
     async def remove_image(self, reference: str) -> None:
         await self._called("remove_image")
         self.store.pop(reference, None)
+
+    async def build_cache(self) -> int:
+        await self._called("build_cache")
+        return self.cache
+
+    async def empty_build_cache(self) -> int:
+        await self._called("empty_build_cache")
+        freed, self.cache = self.cache, 0
+        return freed
 
     async def create(self, spec: ContainerSpec) -> ContainerInfo:
         await self._called("create")

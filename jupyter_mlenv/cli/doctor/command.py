@@ -47,6 +47,7 @@ each problem it says what to do. The exit status is 1 if something is broken."""
                 report(*await engine_checks.container(environments, workspace))
                 report(await engine_checks.gpu(environments))
                 report(*await engine_checks.old_jupyters(environments))
+                report(*await engine_checks.unused(environments, workspace))
             presets, invalid = await environments.presets(workspace)
             report(*host_checks.presets(presets, invalid), *host_checks.aliases(environments.settings))
             if facts is not None:

@@ -143,6 +143,19 @@ async def registries(hosts: Iterable[str]) -> list[Check]:
         return list(await asyncio.gather(*map(ask, hosts)))
 
 
+async def unused(environments: Environments, workspace: str) -> list[Check]:
+    """Report what `prune` would remove."""
+    try:
+        found = await environments.unused(workspace)
+    except MlenvError as error:
+        return [broken("Unused", error)]
+    if not found.images and not found.environments:
+        return []
+    total = output.size(sum(image.size for image in found.images))
+    said = f"{len(found.images)} images that nothing needs any more, up to {total}"
+    return [Check("Unused", "info", said, "To see and remove them: jupyter mlenv prune")]
+
+
 async def old_jupyters(environments: Environments) -> list[Check]:
     """Running environments whose Jupyter has known holes."""
 

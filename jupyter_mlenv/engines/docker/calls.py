@@ -106,6 +106,16 @@ def images(client: APIClient, labels: Mapping[str, str]) -> list[ImageInfo]:
     return [image_shapes.from_list(entry) for entry in client.images(filters=shapes.label_filter(labels))]
 
 
+def build_cache(client: APIClient) -> int:
+    """Bytes; parts that images share are counted with those."""
+    parts = client.df().get("BuildCache") or ()
+    return sum(part.get("Size", 0) for part in parts if not part.get("InUse") and not part.get("Shared"))
+
+
+def empty_build_cache(client: APIClient) -> int:
+    return int(client.prune_builds(all=True).get("SpaceReclaimed") or 0)
+
+
 def read_import(
     reference: str, tar: bytes | Path, labels: Mapping[str, str], connection: Connection
 ) -> Iterator[dict[str, Any]]:

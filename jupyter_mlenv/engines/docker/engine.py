@@ -132,6 +132,12 @@ class DockerEngine:
         with suppress(ImageNotFound):
             await self._session.call(partial(calls.remove_image, reference=reference), image=reference, finish=True)
 
+    async def build_cache(self) -> int:
+        return await self._session.call(calls.build_cache)
+
+    async def empty_build_cache(self) -> int:
+        return await self._session.call(calls.empty_build_cache, finish=True)
+
     async def create(self, spec: ContainerSpec) -> ContainerInfo:
         facts = await self.facts()
         work = partial(

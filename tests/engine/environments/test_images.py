@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,36 @@ def image_files(reference: str) -> Iterator[tuple[str, bytes]]:
                 for inner in layer:
                     file = layer.extractfile(inner) if inner.isfile() else None
                     yield inner.name, file.read() if file else b""
+
+
+async def test_prune_removes_what_a_preset_has_left_behind(
+    settings: Settings, named: Named, workspace: Path, base_image: str, preset_prefix: str
+) -> None:
+    """Ten edits are ten images; one that is stopped keeps its own, and so does what somebody built upon one."""
+    text = f'[image]\ndockerfile = "{workspace}/Dockerfile"\n'
+    async with opened(settings()) as environments:
+        made = []
+        for number in range(3):
+            (workspace / "Dockerfile").write_text(f"FROM {base_image}\nRUN echo {preset_prefix} {number} >/etc/made\n")
+            name = "other" if number == 2 else ""
+            made.append((await start(environments, named("edits", text), workspace, name=name, recreate=True))[0])
+        await environments.stop(made[1].id)
+        with closing(connect()) as client:
+            client.tag(made[0].image, f"theirs/{preset_prefix}app", "1")
+            try:
+
+                async def mine() -> list[str]:
+                    found = await environments.unused(str(workspace))
+                    return [name for image in found.images for name in image.names if preset_prefix in name]
+
+                assert await mine() == [], "somebody else has a name for the only one that could go"
+            finally:
+                client.remove_image(f"theirs/{preset_prefix}app:1")
+        assert await mine() == [made[0].image]
+        # Other tests' images, on the same engine, are not this one's to remove.
+        unused = await environments.unused(str(workspace))
+        own = replace(unused, images=tuple(i for i in unused.images if preset_prefix in i.names[0]), environments=())
+        await environments.prune(own)
+        assert await environments.engine.image(made[0].image) is None
+        assert await environments.engine.image(made[1].image) is not None
+        assert await environments.engine.build_cache() > 0

@@ -228,6 +228,19 @@ def test_kernels_by_hand(home: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "There are no kernels" in capsys.readouterr().out
 
 
+def test_before_an_uninstall_all_kernels_go(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["kernels", "add", "host", "python"]) == 0
+    assert main(["kernels", "add", "host", "--prefix", str(home / "shared")]) == 0
+    foreign = home / "JUPYTER_DATA_DIR" / "kernels" / "mine"
+    foreign.mkdir()
+    (foreign / "kernel.json").write_text('{"argv": ["x"], "display_name": "x", "language": "x"}')
+    capsys.readouterr()
+    assert main(["kernels", "remove", "--all", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 3
+    assert list(home.glob("**/kernels/*")) == [foreign]
+    assert main(["kernels", "remove", "--all"]) == 0
+
+
 def test_kernels_wrong_usage(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["kernels", "add", "pytorhc"]) == 1
     assert "pytorch" in capsys.readouterr().err
@@ -237,6 +250,9 @@ def test_kernels_wrong_usage(home: Path, capsys: pytest.CaptureFixture[str]) -> 
         ["kernels"],
         ["kernels", "add"],
         ["kernels", "list", "x"],
+        ["kernels", "remove"],
+        ["kernels", "remove", "--all", "x"],
+        ["kernels", "add", "--all"],
         ["kernels", "add", "host", "--user", "--sys-prefix"],
     ):
         assert main(wrong) == 2
