@@ -11,7 +11,7 @@ import sys
 from .channel import CHUNK_BYTES, Channel, linger
 from .http import MAX_BODY_BYTES, Refused, signal_number, want
 from .loop import join, until
-from .process import PIPE, STOP_GRACE_SECONDS
+from .process import PIPE, STOP_GRACE_SECONDS, not_started
 
 TYPE_CHECKING = False  # as in `typing`, which would cost 4 ms
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def run(runtime: Runtime, connection: Connection, request: Request) -> Non
             stdin, out, err = (Channel(runtime.loop, pipe.fileno(), pipe) for pipe in pipes)
             outputs = [(1, out), (2, err)]
     except (OSError, ValueError) as error:
-        raise Refused(422, "command_failed", str(error)) from None
+        raise Refused(422, "command_failed", not_started(error)) from None
     forwards: list[Task] = []
     feed = runtime.loop.spawn(feed_frames(connection, child, stdin, tty))
     try:

@@ -13,8 +13,7 @@ from .http import STREAM, Connection, Refused, dumps, signal_number
 from .kernel import Kernel
 from .kernel_request import KernelRequest
 from .loop import join, log, until, wait
-from .memory import Memory
-from .process import DEVNULL, STDOUT, STOP_GRACE_SECONDS
+from .process import DEVNULL, STDOUT, STOP_GRACE_SECONDS, not_started
 from .zygotes import Zygotes
 
 TYPE_CHECKING = False
@@ -37,7 +36,6 @@ class Kernels:
         self.runtime, self.loop = runtime, runtime.loop
         self.all: dict[str, Kernel] = {}
         self.zygotes = Zygotes(runtime)
-        self.memory = Memory()
         self.routes: Routes = {
             "GET": self.serve_list,
             "PUT *": self.serve_put,
@@ -125,8 +123,8 @@ class Kernels:
     async def run(self, kernel: Kernel) -> None:
         """Follow a kernel from start to exit."""
         begun = time.monotonic()
-        kernel.memory_limit = self.memory.limit()
-        self.memory.seen()
+        kernel.memory_limit = self.runtime.memory().limit()
+        self.runtime.memory().seen()
         read, written = os.pipe2(os.O_CLOEXEC)
         output = Channel(self.loop, read)
         reader = self.loop.spawn(kernel.read(output))
@@ -136,7 +134,7 @@ class Kernels:
         except TimeoutError:
             kernel.timed_out = True
         except (OSError, ValueError) as error:
-            kernel.append(str(error).encode("utf-8", "replace"))
+            kernel.append(not_started(error).encode("utf-8", "replace"))
         finally:
             os.close(written)
         if kernel.child:
@@ -144,7 +142,7 @@ class Kernels:
             log(f"[{kernel.key}] pid {kernel.child.pid}, {how}")
             await self.live(kernel, kernel.child, kernel.request.timeout - (time.monotonic() - begun))
             killed = kernel.child.exit_code == -signal.SIGKILL and not kernel.stopping
-            kernel.oom = self.memory.killed() if killed else False
+            kernel.oom = self.runtime.memory().killed() if killed else False
         output.drain()
         await join(reader)
         output.close()

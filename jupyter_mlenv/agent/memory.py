@@ -1,6 +1,6 @@
-"""Memory of the container's cgroup: the limit, and whether a kernel that ended was out of it.
+"""Memory of the container's cgroup: the limit, and whether a process that ended was out of it.
 
-Loaded by `kernels.py`, beside which it lies. Python >= 3.8, standard library only.
+Part of the agent: Python >= 3.8, standard library only.
 """
 
 from __future__ import annotations

@@ -17,6 +17,22 @@ STOP_GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 PIPE, STDOUT, DEVNULL = -1, -2, -3  # of `subprocess`, which is imported late
 
 
+def not_started(error: Exception) -> str:
+    """Return why a process could not be started, in words where the system has only a number."""
+    if isinstance(error, PermissionError) and os.path.isdir(error.filename or ""):
+        return f"the folder {error.filename} may not be entered by the person that the environment runs as"
+    if not isinstance(error, BlockingIOError):
+        named = isinstance(error, OSError) and error.strerror and error.filename
+        return f"{error.filename}: {error.strerror}" if named else str(error)  # type: ignore[attr-defined]
+    for place in ("pids.max", "pids/pids.max"):
+        try:
+            with open("/sys/fs/cgroup/" + place) as file:
+                return f"the environment may have no more processes and threads: its limit is {file.read().strip()}"
+        except OSError:
+            continue
+    return "the environment may have no more processes and threads"
+
+
 class Child:
     """A process in a group of its own. `changed` is fired once it has ended and `exit_code` is known."""
 

@@ -12,6 +12,7 @@ from .loop import join, log, wait
 TYPE_CHECKING = False  # as in `typing`, which would cost 4 ms
 if TYPE_CHECKING:
     from .loop import Loop, Task
+    from .memory import Memory
     from .overlay import Python
     from .process import Children
 
@@ -29,6 +30,7 @@ class Runtime:
         self.ending = False
         self._children: Children | None = None
         self._python: Python | None = None
+        self._memory: Memory | None = None
         self._activation: Task | None = None
 
     @property
@@ -38,6 +40,14 @@ class Runtime:
 
             self._children = Children(self.loop)
         return self._children
+
+    def memory(self) -> Memory:
+        """Return the container's memory, by which processes are known that were killed for want of it."""
+        if self._memory is None:
+            from .memory import Memory  # noqa: PLC0415
+
+            self._memory = Memory()
+        return self._memory
 
     async def activated(self) -> None:
         """Wait until our variables are those that a shell in the image has; see `activation`."""

@@ -14,7 +14,7 @@ from .files import remove, service_variables
 from .http import MAX_HEAD_BYTES, Connection, Refused, want
 from .logged_process import LoggedProcess
 from .loop import join, log, until, wait
-from .process import DEVNULL, PIPE, STDOUT, STOP_GRACE_SECONDS
+from .process import DEVNULL, PIPE, STDOUT, STOP_GRACE_SECONDS, not_started
 
 TYPE_CHECKING = False  # as in `typing`, which would cost 4 ms
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Service(LoggedProcess):
 
     def __init__(self, key: str) -> None:
         super().__init__(key)
+        self.oom = False
         self.path: str | None = None
         self.port: int | None = None
 
@@ -88,7 +89,9 @@ class Services:
         if service.timed_out:
             raise Refused(504, "service_timeout", f"{key} did not answer in time.", log=tail)
         text = "{} ended with exit code {}.".format(key, about["exit_code"])
-        raise Refused(502, "service_exited", text, exit_code=about["exit_code"], log=tail)
+        limit = self.runtime.memory().limit() if service.oom else None
+        end = {"exit_code": about["exit_code"], "oom": service.oom, "memory_limit": limit}
+        raise Refused(502, "service_exited", text, log=tail, **end)
 
     def start(self, key: str, body: dict[str, Any]) -> Service:
         command, env = want(body, "command", "argv"), want(body, "env", "map", {})
@@ -119,7 +122,7 @@ class Services:
         try:
             service.child = self.runtime.children.start(service.changed, command, **options)
         except (OSError, ValueError) as error:
-            service.append(str(error).encode("utf-8", "replace"))
+            service.append(not_started(error).encode("utf-8", "replace"))
             service.state = "exited"
         else:
             log("[{}] pid {}: {}".format(key, service.child.pid, " ".join(command)))
@@ -173,6 +176,7 @@ class Services:
         """Follow a service from start to exit."""
         loop, pipe = self.loop, child.popen.stdout
         assert pipe is not None
+        self.runtime.memory().seen()
         output = Channel(loop, pipe.fileno(), pipe)
         reader = loop.spawn(service.read(output))
         prober = loop.spawn(self.probe(service, url))
@@ -187,6 +191,8 @@ class Services:
         output.close()
         if service.path:
             remove(service.path)
+        killed = child.exit_code == -signal.SIGKILL and not service.stopping
+        service.oom = killed and self.runtime.memory().killed()
         service.state = "exited"
         log(f"[{service.key}] exited with {child.exit_code}")
         loop.fire(service.changed)

@@ -123,6 +123,9 @@ class Engine(Protocol):
     async def storage(self) -> Storage | None:
         """The place of images, `None` where it is not on this machine."""
 
+    async def remarks(self) -> Sequence[str]:
+        """Sentences about what does not work in its configuration on this machine; makes no call."""
+
     async def image(self, reference: str) -> ImageInfo | None:
         """The image if it is on the engine, else `None`."""
 

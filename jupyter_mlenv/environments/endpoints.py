@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import PurePosixPath
 
@@ -12,7 +13,7 @@ from .. import workspaces
 from ..agent_client import AgentClient
 from ..agent_client.routes import Route, UnixRoute
 from ..bounded_cache import BoundedCache
-from ..errors import EndpointNotFound, ServiceExited, ServiceTimeout
+from ..errors import EndpointNotFound, MlenvError, ServiceExited, ServiceTimeout
 from ..presets.model import Endpoint
 from ..urls import endpoint_url, is_port
 from . import from_container, run_directory
@@ -24,6 +25,11 @@ MAX_ROUTES = 1024
 
 PATIENCE_SECONDS = 30.0
 """Seconds after which a service that still starts hinders no other one; a JupyterLab takes 2 to 10."""
+
+NO_PROCESS = re.compile(
+    r"can't start new thread|no more processes and threads|(?i:resource temporarily unavailable)|Errno 11\b"
+)
+"""The words of Python, our agent and the system at the process limit."""
 
 Key = tuple[str, str, str]
 """Environment id, endpoint name or port, the server's base URL."""
@@ -117,18 +123,38 @@ class Services:
                     },
                 )
         except (ServiceExited, ServiceTimeout) as error:
-            what = "stopped as soon as it started" if isinstance(error, ServiceExited) else "did not answer in time"
-            raise type(error)(
-                f"{endpoint.title} in {id} {what}.",
-                hint=endpoint.hint or f"Its log: jupyter mlenv logs {id}",
-                details={**error.details, "environment": id, "endpoint": name},
-                log=error.log,
-            ) from error
+            raise _explained(error, environment, endpoint) from error
         if service.socket and environment.run_dir:
             return UnixRoute(f"{run_directory.inside(environment.run_dir)}/{PurePosixPath(service.socket).name}")
         if service.socket:
             return agent.tunnel(f"unix:{PurePosixPath(service.socket).name}")
         return agent.tunnel(f"127.0.0.1:{service.port}")
+
+
+def _explained(error: ServiceExited | ServiceTimeout, environment: Environment, endpoint: Endpoint) -> MlenvError:
+    """The error of an endpoint whose service does not run, with what to do."""
+    id, log = environment.id, "\n".join(error.log)
+    hint = endpoint.hint or f"Its log: jupyter mlenv logs {id}"
+    more = f"jupyter mlenv start {environment.preset} --workspace '{environment.workspace}'"
+    removes = "--recreate, which removes what was installed in it"
+    if isinstance(error, ServiceTimeout):
+        what = "did not answer in time"
+    elif error.details.get("oom"):
+        limit = error.details.get("memory_limit")
+        what = "ran out of memory"
+        what += f", of which the environment may use {limit >> 20} MiB" if isinstance(limit, int) else ""
+        hint = f"Give it more in the preset (resources.memory), or with `{more} --memory SIZE {removes}`."
+    elif NO_PROCESS.search(log):
+        what = "could start no more processes or threads"
+        hint = f"Give it more in the preset (resources.pids), then `{more} {removes}`. Or end what runs in there."
+    else:
+        what = "stopped as soon as it started"
+    return type(error)(
+        f"{endpoint.title} in {id} {what}.",
+        hint=hint,
+        details={**error.details, "environment": id, "endpoint": endpoint.name},
+        log=error.log,
+    )
 
 
 def _port(text: str) -> str:

@@ -10,8 +10,8 @@ from functools import partial
 from ..container_layout import LABEL
 from ..engines.base import Engine, ImageInfo
 from ..engines.model import BuildRecipe, ContainerSpec, Progress, Reporter, Resources
-from ..errors import EngineError, GpuUnavailable
-from ..planning import host_python
+from ..errors import BuildFailed, EngineError, GpuUnavailable
+from ..planning import host_python, proxies
 from ..planning.dockerfile import KIT
 from ..planning.model import Plan
 from ..settings import Settings
@@ -39,7 +39,10 @@ class Images:
             await self._require_gpu(plan)
         if image.recipe is not None:
             report.progress(Progress("build", f"Building {image.reference}"))
-            return await self.engine.build(await self._equipped(image.recipe), report)
+            try:
+                return await self.engine.build(await self._equipped(image.recipe), report)
+            except BuildFailed as error:
+                raise with_proxies(error, self.settings) from error
         report.progress(Progress("pull", f"Pulling {image.reference}"))
         return await self.engine.pull(image.reference, report)
 
@@ -80,6 +83,14 @@ class Images:
         buildkit = facts.buildkit and self.settings.builder != "classic"
         equip = partial(host_python.equipped, recipe, self.settings, facts.architecture, buildkit=buildkit)
         return await off_loop(equip)
+
+
+def with_proxies(error: BuildFailed, settings: Settings) -> BuildFailed:
+    """Return the error of a build that could not reach a proxy with its reason, where that is plain."""
+    local = proxies.on_loopback(settings.proxies)
+    if not local or "connection refused" not in "\n".join((error.message, *error.log)).lower():
+        return error
+    return BuildFailed(error.message, hint=proxies.HINT.format(local[0]), details=error.details, log=error.log)
 
 
 def with_twin(error: GpuUnavailable, plan: Plan) -> GpuUnavailable:

@@ -45,11 +45,23 @@ class Service:
             return await self._pool.acquire(route, fresh=fresh)
         except OSError as error:
             self.forget()
-            raise EnvironmentFailed(
-                f"The service {self._endpoint} of the environment {self._id} does not accept connections: {error}.",
-                hint=f"Reload the page to start it again; `jupyter mlenv logs {self._id}` shows what it said.",
-                details={"environment": self._id, "endpoint": self._endpoint},
-            ) from error
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> EnvironmentFailed:
+        details = {"environment": self._id, "endpoint": self._endpoint}
+        if self._endpoint.isdecimal():  # nobody starts what listens on a port of somebody's own
+            return EnvironmentFailed(
+                f"Nothing accepts connections at 127.0.0.1:{self._endpoint} in the environment {self._id}.",
+                hint="Start the service in a terminal of the environment, on that address and port; then reload this "
+                "page.",
+                details=details,
+            )
+        return EnvironmentFailed(
+            f"The service {self._endpoint} of the environment {self._id} does not accept connections: "
+            f"{str(error).rstrip('.')}.",
+            hint=f"Reload the page to start it again; `jupyter mlenv logs {self._id}` shows what it said.",
+            details=details,
+        )
 
     def forget(self) -> None:
         """Ask the environment again where the service is, before the next connection."""

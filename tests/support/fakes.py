@@ -135,6 +135,9 @@ class FakeEngine:
     async def storage(self) -> Storage | None:
         return None
 
+    async def remarks(self) -> Sequence[str]:
+        return ()
+
     async def image(self, reference: str) -> ImageInfo | None:
         await self._called("image")
         return self.store.get(reference)

@@ -39,6 +39,7 @@ each problem it says what to do. The exit status is 1 if something is broken."""
             if facts is not None and (storage := await environments.engine.storage()):
                 report(host_checks.disk(storage))
             report(*host_checks.run_directory(environments.settings))
+            report(*host_checks.proxies(environments.settings))
             workspace = ""
             with contextlib.suppress(MlenvError):  # standing in a forbidden folder is no finding about this machine
                 workspace = await here(environments)

@@ -67,6 +67,10 @@ async def engine(environments: Environments, origin: str) -> tuple[list[Check], 
         if facts.rootless:
             hint += " A rootless engine applies them with cgroup v2 and systemd."
         found.append(Check("Limits", "warning", said, hint))
+    hint = "Take `credsStore` or `credHelpers` out of ~/.docker/config.json, or install that program."
+    found += [
+        Check("Registry logins", "warning", said.rstrip("."), hint) for said in await environments.engine.remarks()
+    ]
     if not facts.shares_filesystem:
         said = "the engine runs elsewhere: environments are reached over a published port"
         hint = "Project folders must exist there too, at the same path."

@@ -15,6 +15,7 @@ from typing import Literal
 from ... import safe_versions
 from ...engines.base import Storage
 from ...errors import MlenvError, PresetInvalid
+from ...planning import proxies as loopback_proxies
 from ...planning.image_names import apply_alias, normalize
 from ...presets.model import BuiltImage, ImageSource, Preset, PulledImage
 from ...settings import Settings
@@ -159,6 +160,13 @@ def disk(storage: Storage) -> Check:
     if free < LOW_DISK_BYTES:
         return Check("Disk", "warning", said, f"Large images need more. {storage.hint}")
     return Check("Disk", "ok", said)
+
+
+def proxies(settings: Settings) -> Iterator[Check]:
+    """Check that containers can reach the proxies that they are told to use."""
+    for address in loopback_proxies.on_loopback(settings.proxies):
+        said = f"{address} is this machine's own loopback, where nothing listens in a container"
+        yield Check("Proxy", "warning", said, loopback_proxies.HINT.format(address))
 
 
 def presets(found: Sequence[Preset], invalid: Sequence[PresetInvalid]) -> Iterator[Check]:

@@ -15,7 +15,7 @@ from .classic import ClassicProgress
 from .connection import Connection
 from .context import write_context
 from .disk import disk_full
-from .errors import from_message
+from .errors import engine_trouble, from_message
 
 Builder = BuildKitProgress | ClassicProgress
 
@@ -26,6 +26,16 @@ _BASE = re.compile(
     r"(?:load metadata for|FROM|docker-image://)\s*(?P<image>[^\s@]+(?:@sha256:[0-9a-f]+)?)", re.IGNORECASE
 )
 
+
+_ENGINE = re.compile(
+    r"network \S+ not found|failed to (create endpoint|set up container networking)|runc (run|create) failed"
+    r"|failed to mount|cannot allocate memory|input/output error|read-only file system",
+    re.IGNORECASE,
+)
+"""The engine's own trouble, in its words, whatever the step was to do."""
+
+KILLED_CODE = "137"
+"""The exit code of a command that was killed: 128 + SIGKILL."""
 
 _FROM = re.compile(
     r"^[ \t]*FROM[ \t]+(?:--\S+[ \t]+)*(?P<image>\S+)(?:[ \t]+AS[ \t]+(?P<stage>\S+))?[ \t]*\r?$",
@@ -115,6 +125,8 @@ def build_error(progress: Builder, text: str) -> EngineError:
         error = from_message(reason, image=base["image"])
         error.details["step"] = step
         return error
+    if _ENGINE.search(reason):
+        return engine_trouble(reason)
     code = re.search(r"(?:exit code|non-zero code): (\d+)\s*$", reason)
     why = f"a command ended with exit code {code.group(1)}" if code else reason
     if not step:
@@ -122,9 +134,15 @@ def build_error(progress: Builder, text: str) -> EngineError:
             f"The image cannot be built: {why}.", hint="Correct the Dockerfile or the preset.", details={"step": ""}
         )
     shown = textwrap.shorten(progress.title(step), 300, placeholder=" …")
+    hint = "The last lines of that step say why; correct the preset's packages or the Dockerfile, then start again."
+    if code and code[1] == KILLED_CODE:
+        hint = (
+            "It was killed, which is nearly always for want of memory: give the engine's machine more, or have fewer "
+        )
+        hint += "packages in one step."
     return BuildFailed(
         f"The image cannot be built: {why} in this step: {shown}",
-        hint="The last lines of that step say why; correct the preset's packages or the Dockerfile, then start again.",
+        hint=hint,
         details={"step": step, **({"exit_code": int(code.group(1))} if code else {})},
         log=log,
     )

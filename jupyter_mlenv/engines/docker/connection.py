@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from . import credentials
 from .endpoint import EngineEndpoint
 from .lines import messages
 
@@ -99,7 +100,7 @@ class Connection:
         """
         client: Any = self.client
         headers = {"Content-Type": "application/tar"}
-        client._set_auth_headers(headers)
+        credentials.add_logins(client, headers)
         arguments = {**client._proxy_configs.get_environment(), **params["buildargs"]}
         return self.messages(
             "POST",
@@ -169,6 +170,7 @@ def connect(
         )
     asking: Any = GREETING_TIMEOUT_SECONDS if version == "auto" else timeout
     connection.client = RecordingClient(base_url=endpoint.url, version=version, timeout=asking, tls=tls)
+    credentials.drop_missing(connection.client)
     connection.client.timeout = cast(int, timeout)  # the stubs know no None
     return connection
 

@@ -19,7 +19,7 @@ from ...errors import (
 )
 from ..base import ContainerInfo, EngineEvent, EngineFacts, FileMissing, ImageInfo, Storage
 from ..model import BuildRecipe, ContainerSpec, FileEntry, Progress, Reporter
-from . import calls, containers
+from . import calls, containers, credentials
 from .build import base_images, build_error, read_build
 from .buildkit import BuildKitProgress
 from .classic import ClassicProgress
@@ -67,6 +67,12 @@ class DockerEngine:
 
     async def facts(self) -> EngineFacts:
         return await self._session.facts()
+
+    async def remarks(self) -> Sequence[str]:
+        return [
+            f"The docker configuration names {program}, which is not installed: no login for a registry is used."
+            for program in await asyncio.to_thread(credentials.missing_here)
+        ]
 
     async def image(self, reference: str) -> ImageInfo | None:
         try:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
-import shutil
-import ssl
-import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from ...errors import (
     ContainerNotFound,
     EngineError,
-    EnginePermission,
-    EngineUnavailable,
     GpuUnavailable,
     ImageNotFound,
     MlenvError,
@@ -23,8 +14,10 @@ from ...errors import (
     RegistryUnreachable,
     SourceMissing,
 )
+from . import credentials
 from .disk import FULL, disk_full
 from .endpoint import EngineEndpoint
+from .unreachable import causes, unreachable
 
 _NO_DRIVER = (
     "could not select device driver",
@@ -83,11 +76,12 @@ _BAD_REGISTRY = (
 
 def is_foreign(error: BaseException) -> bool:
     """Return whether an error is the engine's, for `translate`, and not a bug of ours."""
-    from docker.errors import DockerException  # noqa: PLC0415 - whoever gets here has imported docker
+    from docker.credentials.errors import StoreError  # noqa: PLC0415 - whoever gets here has imported docker
+    from docker.errors import DockerException  # noqa: PLC0415
     from requests import RequestException  # noqa: PLC0415
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
-    return isinstance(error, (DockerException, RequestException, HTTPError, OSError))
+    return isinstance(error, (DockerException, RequestException, HTTPError, OSError, StoreError))
 
 
 def translate(error: BaseException, endpoint: EngineEndpoint, *, image: str = "", container: str = "") -> MlenvError:
@@ -95,14 +89,17 @@ def translate(error: BaseException, endpoint: EngineEndpoint, *, image: str = ""
 
     `image` and `container` name what the call was about.
     """
-    from docker.errors import APIError  # noqa: PLC0415 - whoever gets here has imported docker
+    from docker.credentials.errors import StoreError  # noqa: PLC0415 - whoever gets here has imported docker
+    from docker.errors import APIError  # noqa: PLC0415
 
     if isinstance(error, MlenvError):
         return error
-    for cause in _causes(error):
+    for cause in causes(error):
+        if isinstance(cause, StoreError):
+            return credentials.refused(str(cause))
         if isinstance(cause, APIError) and cause.status_code is not None:
             return from_message(str(cause.explanation or cause), cause.status_code, image=image, container=container)
-    return _unreachable(error, endpoint)
+    return unreachable(error, endpoint)
 
 
 def from_message(text: str, status: int = 0, *, image: str = "", container: str = "") -> EngineError:
@@ -141,6 +138,8 @@ def from_message(text: str, status: int = 0, *, image: str = "", container: str 
             hint="`docker network ls` shows what there is; correct the preset's or the server's `network`.",
             details={"network": missing_network.group(1), "container": container},
         )
+    if container and status >= 500:  # about a container no registry is asked: it is the engine's own trouble
+        return engine_trouble(text, status)
     if image and _has(low, _NO_REGISTRY):
         return registry_unreachable(image, text)
     if image and (status == 404 or _has(low, _NO_IMAGE)):
@@ -157,6 +156,16 @@ def from_message(text: str, status: int = 0, *, image: str = "", container: str 
             details={"available": float(cpus.group(2))},
         )
     return EngineError(f"The engine refused: {text}", details={"engine_message": text, "status": status})
+
+
+def engine_trouble(text: str, status: int = 0) -> EngineError:
+    """A failure of the engine itself, or of what stands between it and us."""
+    return EngineError(
+        f"The engine failed: {text}",
+        hint="Its own log says more (`journalctl -u docker`); often a restart of the engine helps. Environments "
+        "survive that.",
+        details={"engine_message": text, "status": status},
+    )
 
 
 def image_not_found(image: str, text: str) -> ImageNotFound:
@@ -199,96 +208,5 @@ def registry_of(reference: str) -> str:
     return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
-_NOBODY = {errno.ENOENT, errno.ECONNREFUSED}
-"""Errors that say that nothing listens."""
-
-
 def _has(text: str, fragments: tuple[str, ...]) -> bool:
     return any(fragment in text for fragment in fragments)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all it was made from: by `raise from`, by context, and in its arguments as requests does it."""
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        current = waiting.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        linked = (current.__cause__, current.__context__, *current.args)
-        waiting.extend(link for link in linked if isinstance(link, BaseException))
-
-
-def _unreachable(error: BaseException, endpoint: EngineEndpoint) -> EngineError:
-    # An ssl.SSLError is an OSError too, but its numbers are OpenSSL's: 1 is not EPERM there.
-    causes = [cause for cause in _causes(error) if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError)]
-    numbers = {cause.errno for cause in causes if cause.errno}
-    details = {"url": endpoint.url, "origin": endpoint.origin}
-    if numbers & {errno.EACCES, errno.EPERM}:
-        return EnginePermission(
-            f"You may not use the engine at {endpoint.url}: permission denied.",
-            hint="Join its group with `sudo usermod -aG docker $USER`, then log out and in again "
-            "(and restart Jupyter). Members of that group can act as root on this machine.",
-            details=details,
-        )
-    if "paramiko" in str(error).lower():
-        return EngineUnavailable(
-            f"The engine URL {endpoint.url} needs paramiko, which is not installed.",
-            hint="`pip install paramiko` next to jupyter_mlenv, or unset the ssh:// engine.",
-            details=details,
-        )
-    if any("timed out" in str(cause).lower() for cause in _causes(error)) and not numbers & _NOBODY:
-        return EngineUnavailable(
-            f"The container engine at {endpoint.url} ({endpoint.origin}) does not answer: it did not say anything in "
-            "time.",
-            hint="It may be starting, or be very busy: try again in a moment. `docker version` in a terminal says "
-            "whether it answers there.",
-            details=details,
-        )
-    reason = _reason(error, numbers)
-    return EngineUnavailable(
-        f"No container engine answers at {endpoint.url} ({endpoint.origin}): {reason}.",
-        hint=start_hint(endpoint, os.environ),
-        details=details,
-    )
-
-
-def _reason(error: BaseException, numbers: set[int]) -> str:
-    if errno.ENOENT in numbers:
-        return "there is no such socket"
-    if errno.ECONNREFUSED in numbers:
-        return "nothing listens there"
-    *_, root = _causes(error)
-    return str(root).rstrip(".") or type(root).__name__
-
-
-def start_hint(endpoint: EngineEndpoint, environ: Mapping[str, str]) -> str:
-    """Return the hint how to get an engine on this system."""
-    if endpoint.origin == "DOCKER_HOST":
-        return "Check DOCKER_HOST, or unset it to use the local engine."
-    if endpoint.origin.startswith("the docker context"):
-        return "Start that engine, or go back to the local one with `docker context use default`."
-    if "BINDER_SERVICE_HOST" in environ or "JUPYTERHUB_API_URL" in environ:
-        return (
-            "This Jupyter runs on a hub (such as Binder) that offers no container engine to it. "
-            "Run jupyter_mlenv on a machine with Docker, or ask the hub's administrator."
-        )
-    if sys.platform != "linux":
-        return "Start Docker Desktop (https://docs.docker.com/desktop/)."
-    if shutil.which("dockerd") or os.path.exists("/usr/sbin/dockerd"):
-        return "Start it: `sudo systemctl start docker`" + (
-            "." if os.path.isdir("/run/systemd/system") else ", or `sudo dockerd &` where there is no service manager."
-        )
-    if _is_debian():
-        return "Install and start one: `sudo apt-get install docker.io`, then `sudo systemctl start docker`."
-    return "Install Docker Engine: https://docs.docker.com/engine/install/"
-
-
-def _is_debian() -> bool:
-    try:
-        release = Path("/etc/os-release").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return bool(re.search(r"^ID(_LIKE)?=.*\b(debian|ubuntu)\b", release, re.MULTILINE))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import json
+
 import docker.errors
 import pytest
 import requests
@@ -10,7 +13,8 @@ from jupyter_mlenv import errors
 from jupyter_mlenv.engines.docker.build import base_images, build_error
 from jupyter_mlenv.engines.docker.classic import ClassicProgress
 from jupyter_mlenv.engines.docker.endpoint import EngineEndpoint
-from jupyter_mlenv.engines.docker.errors import from_message, registry_of, start_hint, translate
+from jupyter_mlenv.engines.docker.errors import from_message, registry_of, translate
+from jupyter_mlenv.engines.docker.unreachable import start_hint
 
 LOCAL = EngineEndpoint("unix:///var/run/docker.sock", "the default socket")
 
@@ -103,6 +107,47 @@ def test_what_a_socket_says() -> None:
         assert type(error) is errors.EngineUnavailable
         assert words in error.message
         assert LOCAL.url in error.message
+
+
+def test_the_engines_own_trouble_is_no_registrys() -> None:
+    """A proxy in front of the engine, or the engine itself, fails while a container is made."""
+    for text in ("Bad Gateway", "unexpected EOF", "failed to create shim task: context deadline exceeded"):
+        error = from_message(text, 502, image="r.example/x:1", container="mlenv-a")
+        assert type(error) is errors.EngineError
+        assert error.message == f"The engine failed: {text}"
+        assert "log" in error.hint
+    missing = from_message("No such image: r.example/x:1", 404, image="r.example/x:1", container="mlenv-a")
+    assert isinstance(missing, errors.ImageNotFound)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'process "/bin/sh -c pip" did not complete successfully: network bridge not found',
+        "failed to solve: failed to set up container networking: driver failed",
+        "runc run failed: unable to start container process: cgroup",
+    ],
+)
+def test_a_build_that_the_engine_could_not_run_blames_no_package(text: str) -> None:
+    progress = ClassicProgress(lambda step: step)
+    progress.feed({"stream": "Step 1/2 : RUN pip install x\n"})
+    error = build_error(progress, text)
+    assert type(error) is errors.EngineError
+    assert "packages" not in error.hint
+
+
+def test_a_step_that_was_killed_wants_memory() -> None:
+    progress = ClassicProgress(lambda step: step)
+    progress.feed({"stream": "Step 1/2 : RUN make\n"})
+    killed = build_error(progress, "The command '/bin/sh -c make' returned a non-zero code: 137")
+    assert "memory" in killed.hint
+
+
+def test_what_answers_without_being_an_engine_is_no_number() -> None:
+    error = translate(docker.errors.DockerException("x", json.JSONDecodeError("Expecting value", "<html>", 7)), LOCAL)
+    assert "does not speak Docker's API" in error.message
+    full = translate(OSError(errno.EMFILE, "Too many open files"), LOCAL)
+    assert "no file descriptor left" in full.message
 
 
 def test_an_error_of_ours_stays() -> None:
