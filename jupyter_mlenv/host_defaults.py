@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
 
 SOCKET_PATH_BYTES = 107
@@ -47,6 +49,21 @@ def proxies(env: Mapping[str, str]) -> dict[str, str]:
     names = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
     found = {name: env.get(name) or env.get(name.upper(), "") for name in names}
     return {name: value for name, value in found.items() if value}
+
+
+def own_gpus(env: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The ids of the GPUs that a scheduler, or whoever started this process, left to it; None where nobody did.
+
+    An empty `CUDA_VISIBLE_DEVICES` means none at all, as for CUDA
+    (https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-environment-variables).
+    """
+    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "NVIDIA_VISIBLE_DEVICES"):
+        value = env.get(name)
+        if value is None or (not value and name != "CUDA_VISIBLE_DEVICES") or value in ("all", "none", "void"):
+            continue
+        ids = [word.strip() for word in value.split(",")]
+        return tuple(takewhile(lambda id: re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]*", id), ids))
+    return None
 
 
 def pip_settings(env: Mapping[str, str], config: Mapping[str, str]) -> dict[str, list[str]]:

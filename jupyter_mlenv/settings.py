@@ -42,6 +42,7 @@ class Settings:
     max_cpus: float | None = None
     max_pids: int | None = None
     max_gpus: int | None = None
+    own_gpus: tuple[str, ...] | None = None  # ids of the GPUs that this process was given; None: all
     allowed_images: tuple[str, ...] = ()  # patterns; none: every image
     project_presets: bool = True  # whether a workspace's mlenv.toml is offered
     start_timeout: float = 60.0  # seconds from container start to agent ready

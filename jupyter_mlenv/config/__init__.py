@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from jupyter_core.paths import jupyter_data_dir
 
-from .. import host_person
+from .. import host_defaults, host_person
 from ..engines import registry
 from ..engines.model import Resources
 from ..engines.registry import EngineOptions
@@ -76,6 +76,7 @@ class MlenvConfig(EngineTraits, WorkspaceTraits, PersonTraits, ImageTraits, Acce
             max_cpus=self.max_cpus,
             max_pids=self.max_pids,
             max_gpus=self.max_gpus,
+            own_gpus=host_defaults.own_gpus(os.environ),
             allowed_images=tuple(self.allowed_images),
             project_presets=self.project_presets,
             start_timeout=self.start_timeout,

@@ -210,8 +210,10 @@ class Lifecycle:
         except BaseException:
             await _finish(self.remove(info))
             raise
-        for sentence in (*from_container.dropped(plan.container.resources, info.applied), *plan.notes):
+        for sentence in from_container.dropped(plan.container.resources, info.applied):
             report.log(f"warning: {sentence}")
+        for sentence in plan.notes:
+            report.log(f"note: {sentence}")
         return info
 
     async def _start(self, info: ContainerInfo, plan: Plan) -> ContainerInfo:

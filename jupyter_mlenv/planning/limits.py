@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..engines.gpus import EVERY, GpuRequest
+from ..engines.gpus import ALL, EVERY, GpuRequest
 from ..engines.model import Resources
 from ..errors import LimitExceeded
 
@@ -59,6 +59,31 @@ def granted(asked: Resources, defaults: Resources, maxima: Maxima, gpu: bool = F
             raise _exceeded("gpus", "1", "0")
     _check_gpus(asked.gpus, maxima.gpus)
     return result
+
+
+def narrowed(gpus: GpuRequest, own: tuple[str, ...] | None) -> GpuRequest:
+    """Return what a request without ids gets where a scheduler gave this process some GPUs of the machine only.
+
+    Parameters
+    ----------
+    own
+        The ids of those; None for all. Whoever names ids means these.
+
+    Raises
+    ------
+    LimitExceeded
+        More than there are.
+    """
+    if own is None or not gpus.count:
+        return gpus
+    if gpus.count > len(own) or not own:
+        raise LimitExceeded(
+            f"{gpus} GPUs are more than this Jupyter was given, which is {', '.join(own) or 'none'} "
+            "(CUDA_VISIBLE_DEVICES, or the scheduler's own variable).",
+            hint="Ask for less, or name devices yourself: --gpus device=0,1. Presets without a GPU have no such limit.",
+            details={"setting": "CUDA_VISIBLE_DEVICES", "maximum": str(len(own))},
+        )
+    return GpuRequest(devices=own if gpus.count == ALL else own[: gpus.count])
 
 
 def check(applied: Resources, maxima: Maxima) -> None:

@@ -85,7 +85,7 @@ def make(preset: Preset, request: StartRequest, facts: EngineFacts, settings: Se
         twin=preset.twin,
         python=python,
         kernel=preset.kernel,
-        notes=inputs.notes,
+        notes=(*inputs.notes, *_gpu_note(resources, settings)),
     )
     plan = dataclasses.replace(plan, hash=_hash(plan))
     labels = {
@@ -125,7 +125,15 @@ def maxima(settings: Settings) -> limits.Maxima:
 
 def _resources(preset: Preset, request: StartRequest, settings: Settings) -> Resources:
     asked = Resources(**{**_set(preset.resources), **_set(request)})
-    return limits.granted(asked, settings.resources, maxima(settings), gpu=preset.gpu and request.gpus is None)
+    granted = limits.granted(asked, settings.resources, maxima(settings), gpu=preset.gpu and request.gpus is None)
+    return dataclasses.replace(granted, gpus=limits.narrowed(granted.gpus, settings.own_gpus))
+
+
+def _gpu_note(resources: Resources, settings: Settings) -> tuple[str, ...]:
+    devices = resources.gpus.devices
+    if settings.own_gpus is None or not devices or not set(devices) <= set(settings.own_gpus):
+        return ()
+    return (f"It gets the GPUs {', '.join(devices)}, which this Jupyter was given, and no other.",)
 
 
 def _set(source: Resources | StartRequest) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import agent, presets
+from jupyter_mlenv import agent, host_defaults, presets
 from jupyter_mlenv.engines.base import EngineFacts, ImageInfo
 from jupyter_mlenv.engines.gpus import EVERY, NONE, GpuRequest, parse
 from jupyter_mlenv.engines.model import Mount, Resources
-from jupyter_mlenv.errors import PresetInvalid
+from jupyter_mlenv.errors import LimitExceeded, PresetInvalid
 from jupyter_mlenv.planning import plan as planning
 from jupyter_mlenv.planning.model import Plan, StartRequest, environment_id
 from jupyter_mlenv.presets.model import Preset
@@ -167,6 +167,40 @@ def test_gpus() -> None:
     assert make(preset(gpu=True), gpus=NONE).container.resources.gpus == NONE
     assert make(preset()).container.resources.gpus == NONE
     assert make(preset(gpu=True)).twin == "other"
+
+
+def test_no_gpu_of_somebody_elses_job() -> None:
+    """A scheduler gave this Jupyter two of the machine's eight."""
+    own = dataclasses.replace(ANN, own_gpus=("2", "GPU-5"))
+    every = make(preset(gpu=True), own)
+    assert every.container.resources.gpus == parse("device=2,GPU-5")
+    assert every.notes == ("It gets the GPUs 2, GPU-5, which this Jupyter was given, and no other.",)
+    assert make(preset(gpu=True), own, gpus=GpuRequest(1)).container.resources.gpus == parse("device=2")
+    assert make(preset(gpu=True), dataclasses.replace(own, max_gpus=1)).container.resources.gpus == parse("device=2")
+    named = make(preset(gpu=True), own, gpus=parse("device=7"))  # the person says otherwise
+    assert (named.container.resources.gpus, named.notes) == (parse("device=7"), ())
+    for settings, gpus in ((own, GpuRequest(3)), (dataclasses.replace(ANN, own_gpus=()), None)):
+        with pytest.raises(LimitExceeded, match="this Jupyter was given"):
+            make(preset(gpu=True), settings, gpus=gpus)
+    assert make(preset(), dataclasses.replace(ANN, own_gpus=())).container.resources.gpus == NONE
+
+
+@pytest.mark.parametrize(
+    ("env", "gpus"),
+    [
+        ({}, None),
+        ({"CUDA_VISIBLE_DEVICES": "2"}, ("2",)),
+        ({"CUDA_VISIBLE_DEVICES": "0, GPU-a1,-1,3"}, ("0", "GPU-a1")),
+        ({"CUDA_VISIBLE_DEVICES": ""}, ()),
+        ({"CUDA_VISIBLE_DEVICES": "-1"}, ()),
+        ({"SLURM_STEP_GPUS": "4,5", "SLURM_JOB_GPUS": "4,5,6"}, ("4", "5")),
+        ({"SLURM_JOB_GPUS": ""}, None),
+        ({"NVIDIA_VISIBLE_DEVICES": "all"}, None),
+        ({"NVIDIA_VISIBLE_DEVICES": "MIG-1f2e"}, ("MIG-1f2e",)),
+    ],
+)
+def test_what_a_scheduler_gave(env: dict[str, str], gpus: tuple[str, ...] | None) -> None:
+    assert host_defaults.own_gpus(env) == gpus
 
 
 def test_the_last_mount_of_a_place_wins() -> None:
