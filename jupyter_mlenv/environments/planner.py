@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ from typing import TypeVar
 from .. import workspaces
 from ..container_layout import LABEL
 from ..engines.base import Engine, EngineFacts, ImageInfo
-from ..errors import MlenvError, PresetInvalid
+from ..errors import EngineElsewhere, MlenvError, PresetInvalid
 from ..planning import consent, image_plan, label, recipe
 from ..planning.model import Plan, StartRequest
 from ..presets import DEFAULT_NAME, loader
@@ -28,6 +29,9 @@ THREADS = 4
 LOOK_SECONDS = 0.5
 """The time that a look at a preset may read what its image is made of; a start takes as long as it takes."""
 
+CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
+"""Files that Docker and Podman put into each container."""
+
 T = TypeVar("T")
 
 
@@ -41,12 +45,25 @@ class Planner:
 
     async def presets(self, workspace: str = "") -> tuple[list[Preset], list[PresetInvalid]]:
         """The presets a person can start in this workspace, and the files that hold no valid one."""
+        found, broken = await self._load(workspace)
+        lent = not await self._is_in_container(found)
+        return [preset for preset in found if lent or not preset.uses_host_python], broken
 
+    async def _load(self, workspace: str) -> tuple[list[Preset], list[PresetInvalid]]:
         def load() -> tuple[list[Preset], list[PresetInvalid]]:
             found, broken = loader.load(self._settings, workspace)
             return [consent.asked(preset, self._settings) for preset in found], broken
 
         return await self._workers.run(load)
+
+    async def _is_in_container(self, presets: Sequence[Preset]) -> bool:
+        """Return whether a preset lends files of a machine that is itself a container of this engine."""
+        if not any(preset.uses_host_python for preset in presets) or not any(map(os.path.exists, CONTAINER_MARKS)):
+            return False
+        try:
+            return bool((await self._engine.facts()).container)
+        except MlenvError:  # nothing can be started anyway
+            return False
 
     async def agree(self, folder: str, digest: str) -> None:
         """The person has seen what a project's preset would run, and agrees; see `consent.agree` for what is raised."""
@@ -60,9 +77,16 @@ class Planner:
         Raises PresetNotFound, PresetInvalid, ConsentRequired, WorkspaceForbidden, WorkspaceNotFound.
         """
         workspace = await self._workers.run(partial(workspaces.check, request.workspace, self._settings))
-        presets, broken = await self.presets(workspace)
+        presets, broken = await self._load(workspace)
         preset = loader.find(request.preset, presets, broken)
         consent.require(preset)
+        if preset.uses_host_python and await self._is_in_container([preset]):
+            raise EngineElsewhere(
+                f'The preset "{preset.name}" lends the Python of this machine, and this Jupyter itself runs in a '
+                "container, whose own files no other container can have.",
+                hint="Use another preset: `jupyter mlenv presets` lists those that can be started here.",
+                details={"preset": preset.name},
+            )
         return replace(request, workspace=workspace), preset
 
     async def plan(self, preset: Preset, request: StartRequest, seconds: float | None = None) -> Plan:

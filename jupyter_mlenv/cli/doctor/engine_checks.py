@@ -39,6 +39,11 @@ NO_ENGINE = (
     "presets can be looked at, and JupyterLab runs as usual."
 )
 
+IN_CONTAINER = (
+    "this Jupyter itself runs in a container of the engine. Projects and the run directory have to lie in what is "
+    "mounted into it; a start says where they do not"
+)
+
 REGISTRY_TIMEOUT_SECONDS = 3.0
 """Seconds for a registry's answer."""
 
@@ -84,6 +89,8 @@ async def container(environments: Environments, workspace: str) -> list[Check]:
     That proves too that the engine has the same home directory and project folder, if there is one, as this machine.
     """
     name = "Container"
+    if (await environments.engine.facts()).container:
+        return [Check(name, "info", f"not tried: {IN_CONTAINER}")]
     try:
         code = "import sys; print(sys.version.split()[0])"
         said = await _in_container(environments, None, ["{python}", "-c", code], workspace)
@@ -110,6 +117,8 @@ async def gpu(environments: Environments) -> Check:
         hint = "Usually the driver and its kernel module differ after an update: restart the machine."
         return Check(name, "warning", f"nvidia-smi is there and finds no GPU: {text.strip()[:200]}", hint)
     count = len(text.strip().splitlines())
+    if (await environments.engine.facts()).container:
+        return Check(name, "info", f"{count} here; not tried in another container: {IN_CONTAINER}")
     try:
         said = await _in_container(environments, EVERY, [program, "-L"])
     except PresetNotFound:

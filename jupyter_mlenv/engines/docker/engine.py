@@ -145,9 +145,12 @@ class DockerEngine:
         return await self._session.call(calls.empty_build_cache, finish=True)
 
     async def create(self, spec: ContainerSpec) -> ContainerInfo:
-        facts = await self.facts()
+        facts, own = await self.facts(), self._session.own
         work = partial(
-            calls.create, spec=spec, publish_host=facts.publish_host, swap_accounting=self._session.swap_accounting
+            calls.create,
+            spec=own.translated(spec) if own else spec,
+            publish_host=facts.publish_host,
+            swap_accounting=self._session.swap_accounting,
         )
         info = await self._session.call(work, image=spec.image, container=spec.name, undo=calls.remove_created)
         return containers.without(info, facts.ignored)

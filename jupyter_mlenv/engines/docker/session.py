@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from ...errors import EnginePermission, EngineUnavailable, MlenvError
 from ...workers import Workers
 from ..base import EngineFacts
+from . import own_container
 from .connection import GREETING_TIMEOUT_SECONDS, QUESTION_TIMEOUT_SECONDS, Connection, connect, within
 from .endpoint import EngineEndpoint, find_endpoint
 from .errors import is_foreign, translate
+from .own_container import OwnContainer
 from .threads import stream
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Session:
         self._streams: weakref.WeakSet[Connection] = weakref.WeakSet()
         self.swap_accounting = False
         self.data_dir = ""
+        self.own: OwnContainer | None = None
         self.closed = asyncio.Event()
 
     def origin(self) -> str:
@@ -182,6 +185,7 @@ class Session:
                 version = connection.client.version()
             with within(QUESTION_TIMEOUT_SECONDS):
                 info = connection.client.info()
+                self.own = _own_container(connection.client)
         except Exception as error:
             raise self._translated(error) from error
         self._connection = connection
@@ -195,7 +199,7 @@ class Session:
     ) -> EngineFacts:
         shares = self._shares_filesystem
         if shares is None:
-            shares = shares_filesystem(endpoint, info)
+            shares = self.own is not None or shares_filesystem(endpoint, info)
         security: list[str] = info.get("SecurityOptions") or []
         modern = tuple(int(part) for part in api.split(".")[:2]) >= (1, 39)  # BuildKit without experimental mode
         return EngineFacts(
@@ -208,6 +212,7 @@ class Session:
             publish_host=self._publish_host or endpoint.host(),
             buildkit=modern and self._builder != "classic",
             rootless=any("rootless" in option for option in security),
+            container=self.own.id if self.own else "",
             user_map=any("userns" in option for option in security),
             ignored=tuple(field for field, key in _ABILITIES.items() if info.get(key) is False),
             cpus=int(info.get("NCPU") or 0),
@@ -217,6 +222,19 @@ class Session:
 
 _ABILITIES = {"memory": "MemoryLimit", "cpus": "CpuCfsQuota", "pids": "PidsLimit"}
 """Fields of `Resources`, and what `GET /info` calls the ability to apply them."""
+
+
+def _own_container(client: APIClient) -> OwnContainer | None:
+    """The container that this process runs in, if it is one of this engine's."""
+    from docker.errors import NotFound  # noqa: PLC0415 - there is a client, so it is imported
+
+    id = own_container.of_this_process()
+    if not id:
+        return None
+    try:
+        return own_container.from_inspect(client.inspect_container(id))
+    except NotFound:
+        return None
 
 
 def shares_filesystem(endpoint: EngineEndpoint, info: dict[str, Any]) -> bool:
