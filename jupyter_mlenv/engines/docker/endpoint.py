@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,17 @@ from ...errors import EngineUnavailable
 DEFAULT_SOCKET = "/var/run/docker.sock"
 
 LOOPBACK = "127.0.0.1"
+
+OTHER_ENGINES = {
+    ".docker/desktop/docker.sock": "Docker Desktop",  # on Linux
+    ".docker/run/docker.sock": "Docker Desktop",
+    ".orbstack/run/docker.sock": "OrbStack",
+    ".colima/default/docker.sock": "colima",
+    ".config/colima/default/docker.sock": "colima",
+    ".rd/docker.sock": "Rancher Desktop",
+    ".lima/docker/sock/docker.sock": "lima",
+}
+"""Sockets below the home directory, as each program's own documentation has them."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +65,8 @@ def find_endpoint(url: str | None, environ: Mapping[str, str], default_socket: s
     """The engine that the docker command line would talk to.
 
     An explicit url wins, then `DOCKER_HOST` (with `DOCKER_TLS_VERIFY` or `DOCKER_TLS`, and `DOCKER_CERT_PATH`), then
-    the context named by `DOCKER_CONTEXT` or by `currentContext` in the configuration, then the default socket, then
-    the rootless one if only that may be used. Order: `resolveContextName` in docker/cli `cli/command/cli.go`.
+    the context named by `DOCKER_CONTEXT` or by `currentContext` in the configuration, then the default socket, then,
+    where that is not there or may not be used, those that a person's own engine has. Order: `resolveContextName` in docker/cli `cli/command/cli.go`.
 
     Raises
     ------
@@ -70,10 +81,20 @@ def find_endpoint(url: str | None, environ: Mapping[str, str], default_socket: s
     context = environ.get("DOCKER_CONTEXT") or _read_json(folder / "config.json").get("currentContext") or "default"
     if context != "default":
         return _from_context(folder, str(context))
-    rootless = os.path.join(environ.get("XDG_RUNTIME_DIR", ""), "docker.sock")
-    if not os.access(default_socket, os.W_OK) and os.path.isabs(rootless) and os.path.exists(rootless):
-        return EngineEndpoint(f"unix://{rootless}", "the rootless socket")
+    if not os.access(default_socket, os.W_OK):
+        for path, origin in _other_sockets(environ):
+            if os.access(path, os.W_OK):
+                return EngineEndpoint(f"unix://{path}", origin)
     return EngineEndpoint(f"unix://{default_socket}", "the default socket")
+
+
+def _other_sockets(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The sockets of engines that a person runs for themselves, and what they are called; the most usual first."""
+    runtime, home = environ.get("XDG_RUNTIME_DIR", ""), environ.get("HOME") or os.path.expanduser("~")
+    if os.path.isabs(runtime):
+        yield f"{runtime}/docker.sock", "the rootless socket"
+    for below, name in OTHER_ENGINES.items():
+        yield f"{home}/{below}", f"the socket of {name}"
 
 
 def _config_folder(environ: Mapping[str, str]) -> Path:

@@ -72,6 +72,25 @@ def test_the_rootless_socket_is_used_if_only_that_may_be(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize(
+    ("place", "origin"),
+    [
+        (".docker/desktop/docker.sock", "the socket of Docker Desktop"),
+        (".colima/default/docker.sock", "the socket of colima"),
+        (".orbstack/run/docker.sock", "the socket of OrbStack"),
+        (".rd/docker.sock", "the socket of Rancher Desktop"),
+    ],
+)
+def test_a_persons_own_engine_is_found_where_there_is_no_other(tmp_path: Path, place: str, origin: str) -> None:
+    default, own = tmp_path / "default.sock", tmp_path / place
+    own.parent.mkdir(parents=True)
+    own.touch()
+    found = find_endpoint(None, {"HOME": str(tmp_path)}, str(default))
+    assert (found.url, found.origin) == (f"unix://{own}", origin)
+    default.touch()
+    assert find_endpoint(None, {"HOME": str(tmp_path)}, str(default)).url == f"unix://{default}"
+
+
+@pytest.mark.parametrize(
     ("url", "host"),
     [
         ("unix:///run/docker.sock", "127.0.0.1"),
