@@ -66,7 +66,8 @@ def find_endpoint(url: str | None, environ: Mapping[str, str], default_socket: s
 
     An explicit url wins, then `DOCKER_HOST` (with `DOCKER_TLS_VERIFY` or `DOCKER_TLS`, and `DOCKER_CERT_PATH`), then
     the context named by `DOCKER_CONTEXT` or by `currentContext` in the configuration, then the default socket, then,
-    where that is not there or may not be used, those that a person's own engine has. Order: `resolveContextName` in docker/cli `cli/command/cli.go`.
+    where that is not there or may not be used, those that a person's own engine has. Order: `resolveContextName` in
+    docker/cli `cli/command/cli.go`.
 
     Raises
     ------

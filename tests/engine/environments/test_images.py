@@ -191,7 +191,7 @@ async def test_prune_removes_what_a_preset_has_left_behind(
 
                 async def mine() -> list[str]:
                     found = await environments.unused(str(workspace))
-                    return [name for image in found.images for name in image.names if preset_prefix in name]
+                    return [name for image in found.images for name in image.names if f"{preset_prefix}edits" in name]
 
                 assert await mine() == [], "somebody else has a name for the only one that could go"
             finally:
@@ -199,8 +199,8 @@ async def test_prune_removes_what_a_preset_has_left_behind(
         assert await mine() == [made[0].image]
         # Other tests' images, on the same engine, are not this one's to remove.
         unused = await environments.unused(str(workspace))
-        own = replace(unused, images=tuple(i for i in unused.images if preset_prefix in i.names[0]), environments=())
-        await environments.prune(own)
+        own = tuple(image for image in unused.images if image.preset == f"{preset_prefix}edits")
+        await environments.prune(replace(unused, images=own, environments=()))
         assert await environments.engine.image(made[0].image) is None
         assert await environments.engine.image(made[1].image) is not None
         assert await environments.engine.build_cache() > 0
