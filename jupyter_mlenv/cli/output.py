@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ from ..serialization import to_plain
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+COMMAND, ALONE = "jupyter mlenv", "jupyter-mlenv"
+"""The command as Jupyter has it, and as a program of its own."""
 
 LOG_TAIL_LINES = 20
 """Lines of log under an error, as the issue of the first click asks for."""
@@ -63,11 +67,18 @@ def console(stream: TextIO) -> Console:
 def write(text: str = "", *, style: str = "", stream: TextIO | None = None) -> None:
     """A line, styled if a terminal shows it."""
     stream = stream or sys.stdout
-    text = plaintext.shown(text)
+    text = as_typed(plaintext.shown(text))
     if style and is_terminal(stream):
         console(stream).print(text, style=style, markup=False, soft_wrap=True)
     else:
         print(text, file=stream, flush=True)
+
+
+def as_typed(text: str) -> str:
+    """The text with commands as they work here: pipx and `uv tool` put `jupyter-mlenv` on PATH, and no `jupyter`."""
+    if COMMAND not in text or shutil.which("jupyter") or not shutil.which(ALONE):
+        return text
+    return text.replace(COMMAND, ALONE)
 
 
 def write_log(line: str, stream: TextIO | None = None) -> None:
@@ -128,9 +139,9 @@ def write_error(error: MlenvError, stream: TextIO | None = None) -> None:
     if is_terminal(stream):
         from rich.text import Text  # noqa: PLC0415
 
-        said = Text.assemble(("Error: ", "bold red"), plaintext.shown(error.message))
+        said = Text.assemble(("Error: ", "bold red"), as_typed(plaintext.shown(error.message)))
         if error.hint:
-            said.append("\n→ ", "bold cyan").append(plaintext.shown(error.hint))
+            said.append("\n→ ", "bold cyan").append(as_typed(plaintext.shown(error.hint)))
         console(stream).print(said, soft_wrap=True)
     else:
         write(f"Error: {error.message}", stream=stream)

@@ -50,7 +50,8 @@ class AccessTraits(LoggingConfigurable):
         True,
         help="""Whether the CA bundle and the package index settings reach environments too, so that `%pip install`
         works there as on this machine. A password in an index's address can be read by whatever runs in an
-        environment. Builds have these settings in any case.
+        environment. Builds of presets without a Dockerfile have these settings in any case; an own
+        Dockerfile gets the proxies and nothing else.
 
         Example: `c.MlenvConfig.pass_pip_settings = False`""",
     ).tag(config=True)

@@ -16,6 +16,9 @@ MAX_LINE_BYTES = 8192
 SECONDS = 5.0
 """Seconds that git may take; it reads a few small files."""
 
+OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR")
+"""Variables that git sets for its hooks, and by which it would look into another repository."""
+
 USER = r"^user\.(name|email)$"
 
 
@@ -36,6 +39,7 @@ def _settings(command: list[str], pattern: str) -> dict[str, str] | None:
             ["git", *command, "--null", "--get-regexp", pattern],
             capture_output=True,
             stdin=subprocess.DEVNULL,
+            env={name: value for name, value in os.environ.items() if name not in OF_A_HOOK},
             timeout=SECONDS,
             check=False,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 
@@ -130,3 +131,16 @@ def test_the_rate_is_of_this_phase_and_of_the_last_seconds() -> None:
     assert last == 50.0
     assert rate.update(Progress("build", "", 1, 9, "steps"), 20.0) == 0.0
     assert rate.update(Progress("pull", "", 5, 100, "bytes"), 21.0) == 0.0
+
+
+def test_commands_are_named_as_they_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pipx and `uv tool install` put our own program on PATH and leave Jupyter's out."""
+    for name in ("jupyter-mlenv", "jupyter"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    stream = io.StringIO()
+    output.write_error(BuildFailed("It failed.", hint="Try: jupyter mlenv start x"), stream)
+    (tmp_path / "jupyter").unlink()
+    output.write_error(BuildFailed("It failed.", hint="Try: jupyter mlenv start x"), stream)
+    assert re.findall(r"Try: (.*)", stream.getvalue()) == ["jupyter mlenv start x", "jupyter-mlenv start x"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 from pathlib import Path
 
@@ -99,9 +100,10 @@ def test_git_knows_name_and_e_mail_and_nothing_else(tmp_path: Path, monkeypatch:
     (own / "work.inc").write_text("[user]\n\temail = ann@work.test\n")
     monkeypatch.setenv("HOME", str(own))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "of-a-hook"))
     project = own / "work" / "project"
     project.mkdir(parents=True)
-    subprocess.run(["git", "init", "-q", str(project)], check=True)
+    subprocess.run(["git", "init", "-q", str(project)], check=True, env={"PATH": os.environ["PATH"]})
     assert git.identity(str(tmp_path)) == ("Ann the \\ one Lee", "ann@home.test")
     assert git.identity(str(project))[1] == "ann@work.test"
 
