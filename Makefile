@@ -45,6 +45,8 @@ test-engine: test-ready ## Tests with the real engine
 	@scripts/test.sh engine
 test-docker26: test-ready ## The engine's tests on Docker 26.1, beside this machine's own engine
 	@scripts/docker26.sh
+test-podman: test-ready ## The contract of engines on Podman 5, beside this machine's own engine
+	@scripts/podman5.sh
 test-ui: test-ready ## Tests with a real browser
 	@scripts/test.sh ui
 torture: test-ready ## Attacks and torture against a real server: 15 minutes at most; ONLY=WORD for some
@@ -68,7 +70,7 @@ clean-all: clean ## The same, and .venv and node_modules: like a fresh clone
 help:
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: lab install test test-ready test-lab test-unit test-agent test-server test-engine test-docker26 test-ui torture bench lint dist clean clean-all help
+.PHONY: lab install test test-ready test-lab test-unit test-agent test-server test-engine test-docker26 test-podman test-ui torture bench lint dist clean clean-all help
 
 test-ready: $(DONE)/test $(NODE_DONE)
 	@scripts/engine.sh

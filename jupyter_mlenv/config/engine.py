@@ -15,10 +15,10 @@ class EngineTraits(LoggingConfigurable):
 
     engine_kind = Unicode(
         "docker",
-        help="""Which kind of engine runs containers. `docker` is built in; other packages can bring more, with an entry
-        point in the group `jupyter_mlenv.engines`.
+        help="""Which kind of engine runs containers. `docker` and `podman` (version 5 or newer) are built in; other
+        packages can bring more, with an entry point in the group `jupyter_mlenv.engines`.
 
-        Example: `c.MlenvConfig.engine_kind = "docker"`""",
+        Example: `c.MlenvConfig.engine_kind = "podman"`""",
     ).tag(config=True)
 
     @validate("engine_kind")
@@ -33,7 +33,9 @@ class EngineTraits(LoggingConfigurable):
 
     engine_url = Unicode(
         help="""Where the container engine listens: `unix://`, `tcp://` or `ssh://`. Empty: found as the `docker`
-        command finds it (DOCKER_HOST, the current context, the default socket).
+        command finds it (DOCKER_HOST, the current context, the default socket), then at the sockets of rootless
+        Docker, Docker Desktop, OrbStack, colima, Rancher Desktop and lima. Podman: CONTAINER_HOST, else its own
+        socket.
 
         Example: `c.MlenvConfig.engine_url = "unix:///run/user/1000/docker.sock"`"""
     ).tag(config=True)

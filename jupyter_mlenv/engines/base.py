@@ -23,6 +23,7 @@ class EngineFacts:
     `shares_filesystem`: unix sockets in a bind-mounted host directory work on both sides (a local Linux engine), else
     the agent is reached through a published port of `publish_host`. `rootless`: the engine runs in a user namespace in
     which the person who runs it is root. `user_map`: users of containers are others here, and none is the person.
+    `keeps_users`: users of containers are this machine's, also where it is rootless.
     `container`: the id of the engine's container that this process itself runs in, empty for none.
     `ignored`: the fields of `Resources` that the engine takes and does not apply.
     """
@@ -37,6 +38,7 @@ class EngineFacts:
     buildkit: bool = True
     rootless: bool = False
     user_map: bool = False
+    keeps_users: bool = False
     container: str = ""
     ignored: tuple[str, ...] = ()
     cpus: int = 0

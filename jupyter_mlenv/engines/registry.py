@@ -13,7 +13,7 @@ from .base import Engine
 GROUP = "jupyter_mlenv.engines"
 """The group of entry points. Each names a function that takes `EngineOptions` and returns an `Engine`."""
 
-OURS = {"docker": "jupyter_mlenv.engines.docker:create"}
+OURS = {"docker": "jupyter_mlenv.engines.docker:create", "podman": "jupyter_mlenv.engines.podman:create"}
 """Looked at first: a search of all installed packages takes about as long as the rest of the command line's start."""
 
 

@@ -29,7 +29,8 @@ def inside(settings: Settings, facts: EngineFacts) -> Settings:
     """Return the settings with the user and group id that the person has in containers of this engine.
 
     A rootless engine runs in a user namespace in which the person who started it is root: files of root in there are
-    the person's out here, and those of any other user are nobody's. The person's other groups do not exist in there.
+    the person's out here, and those of any other user are nobody's; unless it keeps users (Podman's `keep-id`). The
+    person's other groups do not exist in there.
 
     Raises
     ------
@@ -42,7 +43,10 @@ def inside(settings: Settings, facts: EngineFacts) -> Settings:
             "environment could read or write your files.",
             hint="Use a rootless engine, or take userns-remap out of the engine's daemon.json. Nothing was started.",
         )
-    return dataclasses.replace(settings, uid=0, gid=0, groups=()) if facts.rootless else settings
+    if not facts.rootless:
+        return settings
+    inside = dataclasses.replace(settings, groups=())
+    return inside if facts.keeps_users else dataclasses.replace(inside, uid=0, gid=0)
 
 
 def home(settings: Settings, workspace: str, asked: Iterable[Mount] = ()) -> str:

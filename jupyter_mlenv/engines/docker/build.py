@@ -127,7 +127,7 @@ def build_error(progress: Builder, text: str) -> EngineError:
         return error
     if _ENGINE.search(reason):
         return engine_trouble(reason)
-    code = re.search(r"(?:exit code|non-zero code): (\d+)\s*$", reason)
+    code = re.search(r"(?:exit code:|non-zero code:|exit status) (\d+)\s*$", reason)
     why = f"a command ended with exit code {code.group(1)}" if code else reason
     if not step:
         return BuildFailed(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ...errors import EngineError
 from ..base import ContainerInfo, ImageInfo
-from ..model import ContainerSpec, FileEntry
+from ..model import FileEntry
 from . import containers as shapes
 from . import images as image_shapes
 from .connection import Connection
@@ -28,9 +28,8 @@ MAX_SMALL_FILE_BYTES = 1 << 20
 """Bytes of the archive of a small file of a container, which whatever runs in there may have replaced."""
 
 
-def create(client: APIClient, spec: ContainerSpec, publish_host: str, swap_accounting: bool) -> ContainerInfo:
-    body = shapes.create_body(spec, publish_host=publish_host, swap_accounting=swap_accounting)
-    made = cast(Any, client).create_container_from_config(body, name=spec.name)
+def create(client: APIClient, name: str, body: dict[str, Any]) -> ContainerInfo:
+    made = cast(Any, client).create_container_from_config(body, name=name)
     return shapes.from_inspect(client.inspect_container(made["Id"]), made.get("Warnings") or ())
 
 
@@ -117,16 +116,14 @@ def empty_build_cache(client: APIClient) -> int:
 
 
 def read_import(
-    reference: str, tar: bytes | Path, labels: Mapping[str, str], connection: Connection
+    reference: str, tar: bytes | Path, changes: Sequence[str], connection: Connection
 ) -> Iterator[dict[str, Any]]:
-    """Send the tar, then yield the engine's messages; a file is streamed."""
+    """Send the tar, then yield the engine's messages; a file is streamed. `changes`: instructions of a Dockerfile."""
     from docker.utils import parse_repository_tag  # noqa: PLC0415 - there is a client, so it is imported
 
     repository, tag = parse_repository_tag(reference)
     with io.BytesIO(tar) if isinstance(tar, bytes) else tar.open("rb") as content:
-        answer = connection.client.import_image_from_data(
-            content, repository, tag or "latest", changes=image_shapes.label_changes(labels)
-        )
+        answer = connection.client.import_image_from_data(content, repository, tag or "latest", changes=list(changes))
     yield from (json.loads(line) for line in str(answer).splitlines() if line.strip())
 
 

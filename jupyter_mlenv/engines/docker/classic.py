@@ -12,8 +12,9 @@ from .buildkit import COLOUR, TAIL_LINES
 from .lines import Lines
 from .pull import PullProgress
 
-_STEP = re.compile(r"^Step (?P<number>\d+)/(?P<count>\d+) : (?P<text>.*)$", re.DOTALL)
-_NOISE = re.compile(r"^ ---> |^Removing intermediate container |^Successfully (built|tagged) ")
+# Podman's builder says the same with capitals, and without the space.
+_STEP = re.compile(r"^S(?:tep|TEP) (?P<number>\d+)/(?P<count>\d+) ?: (?P<text>.*)$", re.DOTALL)
+_NOISE = re.compile(r"^ ?--+> |^Removing intermediate container |^(Successfully (built|tagged)|COMMIT) ")
 
 
 class ClassicProgress:

@@ -23,7 +23,7 @@ from . import calls, containers, credentials
 from .build import base_images, build_error, read_build
 from .buildkit import BuildKitProgress
 from .classic import ClassicProgress
-from .disk import MAKE_ROOM
+from .dialect import Dialect
 from .errors import from_message
 from .events import FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS, PROOF_SECONDS, parse_event, proven, read_events, time_of
 from .pull import PullProgress, read_pull
@@ -45,6 +45,8 @@ class DockerEngine:
         `auto` uses BuildKit where the engine has it.
     publish_host
         The engine host's IP address that ports are published on, and reached at; empty: the one that it listens on.
+    dialect
+        The ways of an engine that only speaks Docker's API; `None` for Docker itself.
 
     Nothing is read, imported or connected until the first call.
     """
@@ -57,9 +59,16 @@ class DockerEngine:
         shares_filesystem: bool | None = None,
         builder: Literal["auto", "buildkit", "classic"] = "auto",
         publish_host: str = "",
+        dialect: Dialect | None = None,
     ) -> None:
+        self._dialect = dialect or Dialect()
         self._session = Session(
-            url, threads=threads, shares_filesystem=shares_filesystem, builder=builder, publish_host=publish_host
+            url,
+            threads=threads,
+            shares_filesystem=shares_filesystem,
+            builder=builder,
+            publish_host=publish_host,
+            dialect=self._dialect,
         )
 
     def origin(self) -> str:
@@ -123,7 +132,7 @@ class DockerEngine:
         return await self._present(recipe.tag)
 
     async def import_image(self, reference: str, tar: bytes | Path, labels: Mapping[str, str]) -> ImageInfo:
-        read = partial(calls.read_import, reference, tar, labels)
+        read = partial(calls.read_import, reference, tar, self._dialect.label_changes(labels))
         async with aclosing(self._session.stream(read)) as messages:
             async for message in messages:
                 if "error" in message:
@@ -132,7 +141,7 @@ class DockerEngine:
 
     async def storage(self) -> Storage | None:
         facts, path = await self.facts(), self._session.data_dir
-        return Storage(path, MAKE_ROOM) if facts.shares_filesystem and path else None
+        return Storage(path, self._dialect.make_room) if facts.shares_filesystem and path else None
 
     async def remove_image(self, reference: str) -> None:
         with suppress(ImageNotFound):
@@ -146,14 +155,13 @@ class DockerEngine:
 
     async def create(self, spec: ContainerSpec) -> ContainerInfo:
         facts, own = await self.facts(), self._session.own
-        work = partial(
-            calls.create,
-            spec=own.translated(spec) if own else spec,
-            publish_host=facts.publish_host,
-            swap_accounting=self._session.swap_accounting,
+        spec = own.translated(spec) if own else spec
+        body = containers.create_body(
+            spec, publish_host=facts.publish_host, swap_accounting=self._session.swap_accounting
         )
+        work = partial(calls.create, name=spec.name, body=self._dialect.body(body, rootless=facts.rootless))
         info = await self._session.call(work, image=spec.image, container=spec.name, undo=calls.remove_created)
-        return containers.without(info, facts.ignored)
+        return self._dialect.said(containers.without(info, facts.ignored))
 
     async def put_files(self, container: str, files: Sequence[FileEntry]) -> None:
         await self._session.call(partial(calls.put_files, id=container, files=files), container=container, finish=True)
@@ -171,7 +179,7 @@ class DockerEngine:
 
     async def start(self, container: str) -> ContainerInfo:
         info = await self._session.call(partial(calls.start, id=container), container=container, finish=True)
-        return containers.without(info, (await self.facts()).ignored)
+        return self._dialect.said(containers.without(info, (await self.facts()).ignored))
 
     async def stop(self, container: str, timeout: int) -> None:
         await self._session.call(partial(calls.stop, id=container, timeout=timeout), container=container)
@@ -181,11 +189,12 @@ class DockerEngine:
             await self._session.call(partial(calls.remove, id=container), container=container, finish=True)
 
     async def list(self, labels: Mapping[str, str]) -> Sequence[ContainerInfo]:
-        return await self._session.call(partial(calls.containers, labels=labels), question=True)
+        found = await self._session.call(partial(calls.containers, labels=labels), question=True)
+        return [self._dialect.said(info) for info in found]
 
     async def inspect(self, container: str) -> ContainerInfo:
         info = await self._session.call(partial(calls.inspect, id=container), question=True, container=container)
-        return containers.without(info, (await self.facts()).ignored)
+        return self._dialect.said(containers.without(info, (await self.facts()).ignored))
 
     async def logs(self, container: str, *, tail: int = 200, follow: bool = False) -> AsyncGenerator[str, None]:
         read = partial(calls.read_logs, container, tail, follow)
@@ -206,7 +215,7 @@ class DockerEngine:
                             yield EngineEvent("connected", time=time.time())
                         elif (moment := time_of(raw)) > heard:  # not yet before the stream was lost
                             since, told = max(since, moment), True  # a short-lived container's come out of order
-                            event = parse_event(raw)
+                            event = parse_event(self._dialect.event(raw))
                             if event is not None:
                                 yield event
             except EngineError:

@@ -114,7 +114,7 @@ def from_message(text: str, status: int = 0, *, image: str = "", container: str 
             hint="For a GPU, this machine needs the NVIDIA driver and the NVIDIA Container Toolkit.",
             details={"engine_message": text, "no_driver": _has(low, _NO_DRIVER)},
         )
-    if status == 409 and "is already in use by container" in low:
+    if container and status in (409, 500) and re.search(r"name .*is already in use", low):
         return NameConflict(f"The container name {container!r} is taken already.", details={"container": container})
     missing_mount = re.search(r"bind source path does not exist: (\S.*)$", text)
     if missing_mount:

@@ -32,7 +32,7 @@ ACTIONS = ["create", "start", "die", "oom", "destroy", "pause", "unpause"]
 
 FILTERS = {
     "type": ["container", "image"],
-    "event": [*ACTIONS, "pull", "tag", "untag", "delete", "import", "load"],
+    "event": [*ACTIONS, "remove", "died", "pull", "tag", "untag", "delete", "import", "load"],
 }
 """The filter of events. Not by label: a pulled image has none of ours and still makes a preset ready.
 Health checks and execs of other people's containers, the bulk of a busy engine's events, are left out there."""

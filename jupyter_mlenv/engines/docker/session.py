@@ -15,6 +15,7 @@ from ...workers import Workers
 from ..base import EngineFacts
 from . import own_container
 from .connection import GREETING_TIMEOUT_SECONDS, QUESTION_TIMEOUT_SECONDS, Connection, connect, within
+from .dialect import Dialect
 from .endpoint import EngineEndpoint, find_endpoint
 from .errors import is_foreign, translate
 from .own_container import OwnContainer
@@ -37,7 +38,9 @@ class Session:
         shares_filesystem: bool | None,
         builder: Literal["auto", "buildkit", "classic"],
         publish_host: str,
+        dialect: Dialect,
     ) -> None:
+        self.dialect = dialect
         self._url = url
         self._shares_filesystem = shares_filesystem
         self._builder = builder
@@ -183,6 +186,7 @@ class Session:
                 wanted = os.environ.get("DOCKER_API_VERSION") or "auto"
                 connection = connect(endpoint, version=wanted, opened=self._opened)
                 version = connection.client.version()
+                self.dialect.check(version, endpoint.url)
             with within(QUESTION_TIMEOUT_SECONDS):
                 info = connection.client.info()
                 self.own = _own_container(connection.client)
@@ -202,7 +206,7 @@ class Session:
             shares = self.own is not None or shares_filesystem(endpoint, info)
         security: list[str] = info.get("SecurityOptions") or []
         modern = tuple(int(part) for part in api.split(".")[:2]) >= (1, 39)  # BuildKit without experimental mode
-        return EngineFacts(
+        facts = EngineFacts(
             kind="docker",
             version=str(version.get("Version", "")),
             url=endpoint.url,
@@ -218,6 +222,7 @@ class Session:
             cpus=int(info.get("NCPU") or 0),
             memory=int(info.get("MemTotal") or 0),
         )
+        return self.dialect.facts(facts)
 
 
 _ABILITIES = {"memory": "MemoryLimit", "cpus": "CpuCfsQuota", "pids": "PidsLimit"}

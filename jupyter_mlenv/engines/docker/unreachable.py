@@ -85,6 +85,9 @@ def start_hint(endpoint: EngineEndpoint, environ: Mapping[str, str]) -> str:
         return "Check DOCKER_HOST, or unset it to use the local engine."
     if endpoint.origin.startswith("the docker context"):
         return "Start that engine, or go back to the local one with `docker context use default`."
+    if endpoint.socket.endswith("/podman.sock"):
+        user = "" if endpoint.socket.startswith("/run/podman/") else "--user "
+        return f"Start its service: `systemctl {user}enable --now podman.socket`, or `podman system service --time=0`."
     if "BINDER_SERVICE_HOST" in environ or "JUPYTERHUB_API_URL" in environ:
         return (
             "This Jupyter runs on a hub (such as Binder) that offers no container engine to it. "

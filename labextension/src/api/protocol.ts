@@ -29,6 +29,8 @@ export interface IEngineFacts {
   rootless: boolean;
   /** Users of containers are others on the host, so nothing can be started. */
   user_map: boolean;
+  /** Users of containers are this machine's, also where the engine is rootless. */
+  keeps_users: boolean;
   /** The id of the engine's container that this server itself runs in; empty for none. */
   container: string;
   /** Limits that the engine takes and does not apply. */

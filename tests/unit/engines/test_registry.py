@@ -34,11 +34,11 @@ def test_docker_is_there_without_a_setting() -> None:
 
 
 def test_another_package_brings_one(installed: None) -> None:
-    assert registry.kinds() == ["docker", "other"]
+    assert registry.kinds() == ["docker", "other", "podman"]
     engine = MlenvConfig(engine_kind="other", engine_url="unix:///there", publish_host="10.0.0.5").engine()
     assert engine.options == registry.EngineOptions(url="unix:///there", publish_host="10.0.0.5")  # type: ignore[attr-defined]
 
 
 def test_one_that_nobody_brings_is_refused_by_name() -> None:
-    with pytest.raises(TraitError, match=r"engine_kind: there is no engine 'podmann' here, only docker\."):
+    with pytest.raises(TraitError, match=r"engine_kind: there is no engine 'podmann' here, only docker, podman\."):
         MlenvConfig(engine_kind="podmann")
