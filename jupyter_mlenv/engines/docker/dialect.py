@@ -34,8 +34,8 @@ class Dialect:
                 hint='Set MlenvConfig.engine_kind = "podman".',
             )
 
-    def facts(self, facts: EngineFacts) -> EngineFacts:
-        """The facts with what the API does not tell."""
+    def facts(self, facts: EngineFacts, info: Mapping[str, Any]) -> EngineFacts:
+        """The facts with what the answer of `GET /info` tells otherwise, or not at all."""
         return facts
 
     def body(self, body: dict[str, Any], *, rootless: bool) -> dict[str, Any]:

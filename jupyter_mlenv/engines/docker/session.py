@@ -222,7 +222,7 @@ class Session:
             cpus=int(info.get("NCPU") or 0),
             memory=int(info.get("MemTotal") or 0),
         )
-        return self.dialect.facts(facts)
+        return self.dialect.facts(facts, info)
 
 
 _ABILITIES = {"memory": "MemoryLimit", "cpus": "CpuCfsQuota", "pids": "PidsLimit"}

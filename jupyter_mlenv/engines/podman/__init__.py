@@ -28,7 +28,7 @@ def create(options: EngineOptions) -> DockerEngine:
 
 
 def find_url(environ: Mapping[str, str], uid: int) -> str:
-    """Where Podman's service listens: `CONTAINER_HOST`, else the person's own socket, for root the machine's.
+    """The address of Podman's service: `CONTAINER_HOST`, else the person's own socket, for root the machine's.
 
     Places: podman-system-service(1).
     """

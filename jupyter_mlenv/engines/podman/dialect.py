@@ -39,9 +39,11 @@ class Podman(Dialect):
                 hint="Use Podman 5 or newer, or Docker.",
             )
 
-    def facts(self, facts: EngineFacts) -> EngineFacts:
+    def facts(self, facts: EngineFacts, info: Mapping[str, Any]) -> EngineFacts:
+        # It says that it can limit, and logs that it does not.
+        limits = ("memory", "cpus", "pids") if facts.rootless and info.get("CgroupVersion") != "2" else facts.ignored
         # Its builder knows nothing of BuildKit's sessions and messages; the classic way works.
-        return replace(facts, kind=self.kind, buildkit=False, keeps_users=True)
+        return replace(facts, kind=self.kind, buildkit=False, keeps_users=True, ignored=limits)
 
     def label_changes(self, labels: Mapping[str, str]) -> list[str]:
         # It takes the rest of the line as it stands, quotes and backslashes too.

@@ -63,8 +63,10 @@ def test_a_rootless_one_keeps_the_persons_id_and_has_no_other_groups() -> None:
     rootless = body(rootless=True)
     assert rootless["UsernsMode"] == "keep-id"
     assert "GroupAdd" not in rootless
-    facts = Podman().facts(EngineFacts("docker", "5", "unix:///x", rootless=True))
-    assert (facts.kind, facts.buildkit) == ("podman", False)
+    told = EngineFacts("docker", "5", "unix:///x", rootless=True)
+    facts = Podman().facts(told, {"CgroupVersion": "1", "MemoryLimit": True})
+    assert (facts.kind, facts.buildkit, facts.ignored) == ("podman", False, ("memory", "cpus", "pids"))
+    assert Podman().facts(told, {"CgroupVersion": "2"}).ignored == ()
     assert (person.inside(ANN, facts).uid, person.inside(ANN, facts).groups) == (1000, ())
 
 
