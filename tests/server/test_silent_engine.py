@@ -39,7 +39,7 @@ async def test_all_who_wait_for_a_silent_engine_are_told_at_once(
     engine = DockerEngine(fake.url)
     answers = await asyncio.gather(*(engine.list({}) for _ in range(20)), return_exceptions=True)
     assert {type(answer) for answer in answers} == {EngineUnavailable}
-    assert fake.requests == ["GET /version"], "one question for all"
+    assert fake.requests == ["GET /_ping"], "one question for all"
     assert f"The container engine at {fake.url}" in str(answers[0])
     assert "does not answer" in str(answers[0])
     assert "docker version" in answers[0].hint  # type: ignore[union-attr]

@@ -11,8 +11,8 @@ from ..base import ContainerInfo, EngineFacts
 from .disk import MAKE_ROOM
 from .images import label_changes
 
-PODMAN = "Podman Engine"
-"""The name of a component in the answer of Podman's `GET /version`."""
+PODMAN = "Libpod"
+"""The product that Podman says it is, in the header `Server`."""
 
 
 class Dialect:
@@ -26,9 +26,9 @@ class Dialect:
     actions: Mapping[str, str] = {}
     """The same of events."""
 
-    def check(self, version: Mapping[str, Any], url: str) -> None:
+    def check(self, product: str, version: str, url: str) -> None:
         """Check who answers. Raises EngineUnsupported for an engine that needs another adapter."""
-        if is_podman(version):
+        if product == PODMAN:
             raise EngineUnsupported(
                 f"The engine at {url} is Podman, which answers in Docker's words and does some things another way.",
                 hint='Set MlenvConfig.engine_kind = "podman".',
@@ -59,4 +59,4 @@ class Dialect:
 def is_podman(version: Mapping[str, Any]) -> bool:
     """Return whether an answer of `GET /version` is Podman's."""
     parts = version.get("Components") or ()
-    return any(isinstance(part, dict) and part.get("Name") == PODMAN for part in parts)
+    return any(isinstance(part, dict) and part.get("Name") == "Podman Engine" for part in parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import re
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
@@ -15,7 +16,7 @@ from ...workers import Workers
 from ..base import EngineFacts
 from . import own_container
 from .connection import GREETING_TIMEOUT_SECONDS, QUESTION_TIMEOUT_SECONDS, Connection, connect, within
-from .dialect import Dialect
+from .dialect import PODMAN, Dialect, is_podman
 from .endpoint import EngineEndpoint, find_endpoint
 from .errors import is_foreign, translate
 from .own_container import OwnContainer
@@ -178,15 +179,15 @@ class Session:
         return self._connection
 
     def _ask(self) -> EngineFacts:
-        """In a thread: connect, and put version and info together."""
+        """In a thread: connect, and ask who it is and what it can."""
         self._endpoint = None  # a context may have been switched since
         endpoint = self._found()
         try:
             with within(GREETING_TIMEOUT_SECONDS):
                 wanted = os.environ.get("DOCKER_API_VERSION") or "auto"
                 connection = connect(endpoint, version=wanted, opened=self._opened)
-                version = connection.client.version()
-                self.dialect.check(version, endpoint.url)
+                product, number = _product(connection)
+                self.dialect.check(product, number, endpoint.url)
             with within(QUESTION_TIMEOUT_SECONDS):
                 info = connection.client.info()
                 self.own = _own_container(connection.client)
@@ -196,11 +197,9 @@ class Session:
         self.swap_accounting = bool(info.get("SwapLimit"))
         root = str(info.get("DockerRootDir") or "")
         self.data_dir = root if os.path.isdir(root) else ""
-        return self._facts_from(endpoint, connection.client.api_version, version, info)
+        return self._facts_from(endpoint, connection.client.api_version, number, info)
 
-    def _facts_from(
-        self, endpoint: EngineEndpoint, api: str, version: dict[str, Any], info: dict[str, Any]
-    ) -> EngineFacts:
+    def _facts_from(self, endpoint: EngineEndpoint, api: str, version: str, info: dict[str, Any]) -> EngineFacts:
         shares = self._shares_filesystem
         if shares is None:
             shares = self.own is not None or shares_filesystem(endpoint, info)
@@ -208,10 +207,10 @@ class Session:
         modern = tuple(int(part) for part in api.split(".")[:2]) >= (1, 39)  # BuildKit without experimental mode
         facts = EngineFacts(
             kind="docker",
-            version=str(version.get("Version", "")),
+            version=version,
             url=endpoint.url,
-            os=str(info.get("OSType") or version.get("Os") or "linux"),
-            architecture=str(info.get("Architecture") or version.get("Arch") or platform.machine()),
+            os=str(info.get("OSType") or "linux"),
+            architecture=str(info.get("Architecture") or platform.machine()),
             shares_filesystem=shares,
             publish_host=self._publish_host or endpoint.host(),
             buildkit=modern and self._builder != "classic",
@@ -227,6 +226,14 @@ class Session:
 
 _ABILITIES = {"memory": "MemoryLimit", "cpus": "CpuCfsQuota", "pids": "PidsLimit"}
 """Fields of `Resources`, and what `GET /info` calls the ability to apply them."""
+
+
+def _product(connection: Connection) -> tuple[str, str]:
+    """The engine's product, `Docker` or `Libpod`, and its version."""
+    if said := re.match(r"(\w+)/(\S+)", connection.server):
+        return said[1], said[2]
+    version = connection.client.version()  # behind a proxy that says its own name
+    return (PODMAN if is_podman(version) else "Docker"), str(version.get("Version", ""))
 
 
 def _own_container(client: APIClient) -> OwnContainer | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import EngineUnsupported, GpuUnavailable
 from ..base import EngineFacts
-from ..docker.dialect import Dialect, is_podman
+from ..docker.dialect import PODMAN, Dialect
 
 
 class Podman(Dialect):
@@ -27,15 +27,14 @@ class Podman(Dialect):
     }
     actions = {"remove": "destroy", "died": "die"}  # noqa: RUF012 - a constant
 
-    def check(self, version: Mapping[str, Any], url: str) -> None:
-        if not is_podman(version):
+    def check(self, product: str, version: str, url: str) -> None:
+        if product != PODMAN:
             raise EngineUnsupported(
                 f"The engine at {url} is no Podman.", hint='Leave out MlenvConfig.engine_kind = "podman".'
             )
-        number = str(version.get("Version", ""))
-        if number.partition(".")[0] in ("3", "4"):
+        if version.partition(".")[0] in ("3", "4"):
             raise EngineUnsupported(
-                f"The engine at {url} is Podman {number}, which imports images without their names.",
+                f"The engine at {url} is Podman {version}, which imports images without their names.",
                 hint="Use Podman 5 or newer, or Docker.",
             )
 

@@ -8,7 +8,7 @@ from jupyter_mlenv.engines import registry
 from jupyter_mlenv.engines.base import ContainerInfo, EngineFacts
 from jupyter_mlenv.engines.docker.classic import ClassicProgress
 from jupyter_mlenv.engines.docker.containers import create_body
-from jupyter_mlenv.engines.docker.dialect import Dialect
+from jupyter_mlenv.engines.docker.dialect import Dialect, is_podman
 from jupyter_mlenv.engines.gpus import EVERY
 from jupyter_mlenv.engines.model import ContainerSpec, Mount, Resources
 from jupyter_mlenv.engines.podman import find_url
@@ -37,15 +37,17 @@ def body(spec: ContainerSpec = SPEC, *, rootless: bool = False) -> dict[str, obj
 
 
 def test_each_adapter_knows_whose_engine_it_is() -> None:
-    Podman().check(VERSION, "unix:///x")
-    Dialect().check({"Version": "28", "Components": [{"Name": "Engine"}]}, "unix:///x")
+    assert is_podman(VERSION)
+    assert not is_podman({"Version": "28", "Components": [{"Name": "Engine"}]})
+    Podman().check("Libpod", "5.4.2", "unix:///x")
+    Dialect().check("Docker", "28.2.2", "unix:///x")
     with pytest.raises(EngineUnsupported) as caught:
-        Dialect().check(VERSION, "unix:///x")
+        Dialect().check("Libpod", "5.4.2", "unix:///x")
     assert 'engine_kind = "podman"' in caught.value.hint
     with pytest.raises(EngineUnsupported, match="no Podman"):
-        Podman().check({"Version": "28"}, "unix:///x")
+        Podman().check("Docker", "28", "unix:///x")
     with pytest.raises(EngineUnsupported, match="without their names"):
-        Podman().check({**VERSION, "Version": "4.3.1"}, "unix:///x")
+        Podman().check("Libpod", "4.3.1", "unix:///x")
 
 
 def test_what_is_to_look_empty_is_no_copy_of_what_it_hides() -> None:
