@@ -36,12 +36,13 @@ T = TypeVar("T")
 
 
 class Planner:
-    """Reads presets and makes plans; remembers nothing. Raises what the engine raises."""
+    """Reads presets and makes plans; remembers only where this process runs. Raises what the engine raises."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
         self._settings = settings
         self._workers = Workers(THREADS, "mlenv-files")
+        self._container: bool | None = None
 
     async def presets(self, workspace: str = "") -> tuple[list[Preset], list[PresetInvalid]]:
         """The presets a person can start in this workspace, and the files that hold no valid one."""
@@ -58,12 +59,16 @@ class Planner:
 
     async def _is_in_container(self, presets: Sequence[Preset]) -> bool:
         """Return whether a preset lends files of a machine that is itself a container of this engine."""
-        if not any(preset.uses_host_python for preset in presets) or not any(map(os.path.exists, CONTAINER_MARKS)):
+        if not any(preset.uses_host_python for preset in presets):
             return False
-        try:
-            return bool((await self._engine.facts()).container)
-        except MlenvError:  # nothing can be started anyway
-            return False
+        if self._container is None and not any(map(os.path.exists, CONTAINER_MARKS)):
+            self._container = False
+        if self._container is None:
+            try:
+                self._container = bool((await self._engine.facts()).container)
+            except MlenvError:  # nothing can be started anyway
+                return False
+        return self._container
 
     async def agree(self, folder: str, digest: str) -> None:
         """The person has seen what a project's preset would run, and agrees; see `consent.agree` for what is raised."""
