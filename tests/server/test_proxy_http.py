@@ -379,7 +379,7 @@ async def test_tcp_services_are_reached_too(browser: Browser, outer: OuterServer
     await server.wait_closed()
     async with browser.request("GET", browser.url(id="tcp", endpoint="8000")) as answer:
         assert answer.status == 502
-        assert "does not accept connections" in (await answer.json())["message"]
+        assert "Nothing accepts connections at 127.0.0.1:" in (await answer.json())["message"]
     address.unlink()
 
 
