@@ -38,6 +38,8 @@ class Display(Protocol):
 
     def log(self, line: str) -> None: ...
 
+    def note(self, sentence: str) -> None: ...
+
 
 def describe(progress: Progress, rate: float = 0.0) -> str:
     """`Downloading 34% of 1.2 GB, 11.0 MB/s: pytorch/pytorch` for a progress; `rate` in bytes a second. Pure."""
@@ -82,7 +84,17 @@ class Rate:
         return (end - start) / (last - first) if last - first > 0.5 else 0.0
 
 
-class Bar:
+class _Notes:
+    """A display that shows what a person is told among the lines of the log."""
+
+    def note(self, sentence: str) -> None:
+        self.log(sentence)
+
+    def log(self, line: str) -> None:
+        raise NotImplementedError
+
+
+class Bar(_Notes):
     """Live on a terminal: one line with the bar, one with the latest line of the log. Gone when the work is done."""
 
     def __init__(self) -> None:
@@ -123,7 +135,7 @@ class Bar:
             yield Text(self._line, style="dim", no_wrap=True, overflow="ellipsis")
 
 
-class Lines:
+class Lines(_Notes):
     """Plain lines: one whenever the phase or its message changes, so a log of a batch job stays readable."""
 
     def __init__(self) -> None:
@@ -139,7 +151,7 @@ class Lines:
         pass
 
 
-class Silent:
+class Silent(_Notes):
     """For programs."""
 
     def progress(self, progress: Progress) -> None:

@@ -9,13 +9,14 @@ import sys
 
 from .. import caller_env
 from ..errors import RequestInvalid
+from ..mounts import inside
 from . import output
 from .command import Command, add_ids, find
 
 
 class ShellCommand(Command):
     name = "jupyter-mlenv-shell"
-    description = "A shell inside an environment, in the project's folder; or the one COMMAND after `--`."
+    description = "A shell inside an environment, in the folder you are in; or the one COMMAND after `--`."
     examples = "  jupyter mlenv shell python\n  jupyter mlenv shell python -- pip list"
     takes_command = True
 
@@ -39,13 +40,18 @@ class ShellCommand(Command):
             size = shutil.get_terminal_size()
             session = await agent.exec(
                 args.command or ["/bin/sh", "-c", SHELL],
-                cwd=environment.workspace,
+                cwd=folder_in(environment.workspace, os.getcwd()),
                 env={**passed, **(terminal_environment(environment.preset) if terminal else {})},
                 tty=terminal,
                 rows=size.lines,
                 cols=size.columns,
             )
             return await attach(session)
+
+
+def folder_in(workspace: str, here: str) -> str:
+    """The folder that a shell begins in: where the person is, if that is in the project, else the project's own."""
+    return here if inside(here, workspace) else workspace
 
 
 def terminal_environment(preset: str) -> dict[str, str]:

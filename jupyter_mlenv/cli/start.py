@@ -73,6 +73,8 @@ second start is quick. The project's folder is mounted at the same path."""
             _, job = await agreed_start(environments, request)
             environment = await follow(job, quiet=args.json)
         show_started(environment, as_json=args.json)
+        for note in () if args.json else job.notes:
+            output.write(f"Note: {note}", style="yellow")
         return 0
 
 

@@ -55,6 +55,7 @@ class Job:
         self.current = Progress("queued")
         self.error: MlenvError | None = None
         self.lines = 0
+        self.notes: list[str] = []
         self._began = time.monotonic()
         self._ended: float | None = None
         self._ring: deque[str] = deque(maxlen=JOB_LOG_LINES)
@@ -83,6 +84,11 @@ class Job:
         self._ring.append(line)
         self.lines += 1
         self._soon()
+
+    def note(self, sentence: str) -> None:
+        """A sentence that a person is told when the work is done, also without a look at the log."""
+        self.notes.append(sentence)
+        self.log(f"note: {sentence}")
 
     def since(self, number: int) -> tuple[int, list[str]]:
         """The number of the first line returned, and the lines from `number` on that are still kept."""
@@ -143,6 +149,7 @@ class Job:
             },
             "error": self.error.to_json() if self.error else None,
             "lines": self.lines,
+            "notes": list(self.notes),
             "elapsed": round(self.elapsed, 3),
         }
 

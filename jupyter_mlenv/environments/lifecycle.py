@@ -213,7 +213,7 @@ class Lifecycle:
         for sentence in from_container.dropped(plan.container.resources, info.applied):
             report.log(f"warning: {sentence}")
         for sentence in plan.notes:
-            report.log(f"note: {sentence}")
+            report.note(sentence)
         return info
 
     async def _start(self, info: ContainerInfo, plan: Plan) -> ContainerInfo:

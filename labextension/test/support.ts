@@ -144,6 +144,7 @@ export function job(changes: Partial<IJob> = {}): IJob {
     progress: progress(),
     error: null,
     lines: 0,
+    notes: [],
     elapsed: 3,
     ...changes
   };

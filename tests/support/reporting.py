@@ -17,3 +17,6 @@ class Recorder:
 
     def log(self, line: str) -> None:
         self.lines.append(line)
+
+    def note(self, sentence: str) -> None:
+        self.lines.append(sentence)

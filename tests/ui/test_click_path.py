@@ -51,3 +51,16 @@ def test_a_click_opens_the_environments_own_lab_and_tensorboard(lab: Lab, page: 
     environment_frame(page, "tensorboard")
     page.locator(".lm-TabBar-tab", has_text=HOST).click()
     expect(inner_lab(page).locator(".lm-TabBar-tab", has_text="Untitled.ipynb")).to_be_visible(timeout=SLOW)
+
+
+def test_what_a_start_has_noticed_is_told(lab: Lab, page: Page, console: Console) -> None:
+    """Links that lead out of the project are mounted by nobody, so a person has to hear of them."""
+    folder = project(lab, "linked", {"a.txt": "1"})
+    (lab.root_dir / "big").mkdir()
+    (folder / "data").symlink_to(lab.root_dir / "big")
+    owned_by_person(lab, folder)
+    open_lab(page, lab, "linked")
+    tile(page, HOST).click()
+    inner_lab(page)
+    said = page.locator(".Toastify__toast")
+    expect(said).to_contain_text(f"data leads to {lab.root_dir}/big, which is not in there", timeout=SLOW)

@@ -156,6 +156,8 @@ export interface IJob {
   error: IErrorJSON | null;
   /** Log lines ever written. */
   lines: number;
+  /** Sentences for the person, such as links that lead out of the project. */
+  notes: string[];
   /** Seconds from its start until now, or until it ended. */
   elapsed: number;
 }

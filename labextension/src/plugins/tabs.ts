@@ -10,6 +10,7 @@ import { ReadonlyJSONObject } from '@lumino/coreutils';
 
 import { addCommands } from '../commands/commands';
 import { askBeforeShutDown } from '../commands/shutdown';
+import { JobNotes } from '../dialogs/jobnotes';
 import { CommandIDs, PluginIDs } from '../ids';
 import { Tabs } from '../tab/tabs';
 import { commonTheme } from '../tab/theme';
@@ -82,6 +83,8 @@ export const tabs: JupyterFrontEndPlugin<IEnvironmentTabs> = {
       folder: () => browser?.model.path ?? '',
       trans
     });
+    const notes = new JobNotes(model);
+    model.changed.connect(() => notes.update());
     const category = trans.__('ML Environments');
     for (const command of Object.values(CommandIDs)) {
       palette?.addItem({ command, category });
