@@ -17,8 +17,14 @@ from ..model import ContainerSpec, Mount
 
 MOUNTINFO = "/proc/self/mountinfo"
 
-_OWN = re.compile(r"/(?:overlay-)?containers/([0-9a-f]{64})/(?:userdata/)?(?:hostname|hosts|resolv\.conf)\s")
-"""A file that an engine mounts into each container, from a folder with the container's id in its name."""
+_OWN = re.compile(
+    r"/(?:overlay-)?containers/([0-9a-f]{64})/(?:userdata/)?(hostname|hosts|resolv\.conf) /etc/\2\s",
+)
+"""A file that an engine mounts into each container at the same name, from a folder with the container's id in its name.
+
+The place counts: an engine that copies files into a container (Docker 20.10) mounts its files for that moment on its
+own host too, below its data directory.
+"""
 
 
 @dataclass(frozen=True)

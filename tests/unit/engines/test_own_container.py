@@ -19,32 +19,36 @@ DOCKER = f"""
 PODMAN = f"""
 700 690 0:25 /containers/storage/overlay-containers/{ID}/userdata/hostname /etc/hostname rw - tmpfs tmpfs rw
 """
+COPYING = f"""
+90 24 8:1 /var/lib/docker/containers/{ID}/hosts /var/lib/docker/overlay2/0a1b/merged/etc/hosts rw - ext4 /dev/sda1 rw
+"""
+"""What the engine's own host shows while the engine copies files into a container."""
 MACHINE = "24 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n25 24 8:1 /home/containers/x /srv rw - ext4 /dev/sda1 rw\n"
 
 OWN = OwnContainer(
     ID,
     (
         Mount("/var/lib/docker/volumes/ann/_data", "/home/ann"),
-        Mount("/srv/host-work", "/home/ann/work"),
+        Mount("/srv/host-projects", "/home/ann/projects"),
         Mount("/etc/host-ssl", "/etc/ssl", read_only=True),
     ),
 )
 
 
-@pytest.mark.parametrize(("text", "id"), [(DOCKER, ID), (PODMAN, ID), (MACHINE, ""), ("", "")])
+@pytest.mark.parametrize(("text", "id"), [(DOCKER, ID), (PODMAN, ID), (COPYING, ""), (MACHINE, ""), ("", "")])
 def test_the_own_container_is_known_by_what_is_mounted_in_it(text: str, id: str) -> None:
     assert own_container.id_in(text) == id
 
 
 def test_sources_are_told_as_the_host_has_them() -> None:
     mounts = (
-        Mount("/home/ann/work/p", "/home/ann/work/p"),
+        Mount("/home/ann/projects/p", "/home/ann/projects/p"),
         Mount("/home/ann/.local/share/jupyter/mlenv/run/x/in", "/run/mlenv"),
         Mount("/etc/ssl/certs", "/etc/ssl/certs", read_only=True),
     )
     made = OWN.translated(ContainerSpec("n", "i", ("c",), mounts=mounts))
     assert made.mounts == (
-        Mount("/srv/host-work/p", "/home/ann/work/p"),
+        Mount("/srv/host-projects/p", "/home/ann/projects/p"),
         Mount("/var/lib/docker/volumes/ann/_data/.local/share/jupyter/mlenv/run/x/in", "/run/mlenv"),
         Mount("/etc/host-ssl/certs", "/etc/ssl/certs", read_only=True),
     )
@@ -54,7 +58,7 @@ def test_sources_are_told_as_the_host_has_them() -> None:
 def test_what_no_other_container_can_have_is_said(path: str) -> None:
     with pytest.raises(EngineElsewhere, match="itself runs in") as caught:
         OWN.on_host(path)
-    assert "/home/ann/work" in caught.value.hint
+    assert "/home/ann/projects" in caught.value.hint
     assert "run_root" in caught.value.hint
 
 
