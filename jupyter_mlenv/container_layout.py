@@ -23,6 +23,9 @@ AGENT_START = "/opt/jupyter-mlenv/start.py"
 AGENT_PACKAGE = "/opt/jupyter-mlenv/mlenv_agent"
 """The agent's package, which is `jupyter_mlenv.agent` here."""
 
+ZONES = "/usr/share/zoneinfo"
+"""The folder of the time zone database, here and in nearly every image, where C libraries look (tzset(3))."""
+
 TOKEN_PATH = "/opt/jupyter-mlenv/token"  # noqa: S105  a path
 """The file with the agent's token. It is put in before each start, in no directory that the host mounts."""
 

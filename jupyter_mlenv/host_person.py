@@ -9,8 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 
-ZONES = "/usr/share/zoneinfo"
-"""The folder of the time zone database (tzset(3))."""
+from .container_layout import ZONES
 
 _FOOTER = re.compile(rb"\n([^\n]{3,200})\n\Z")
 """The rule of POSIX at the end of a zone's file (RFC 8536, 3.3)."""

@@ -16,6 +16,8 @@ from .errors import MountForbidden, WorkspaceForbidden
 _OURS = (RUN_DIR, AGENT_FOLDER)
 _SYSTEM = ("/etc", "/usr", "/proc", "/sys", "/dev", "/boot", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _SHARED = ("/", "/home", "/media", "/mnt", "/opt", "/run", "/srv", "/tmp", "/var", "/var/lib", "/var/tmp")  # noqa: S108
+"""Folders of everybody: no person's home."""
+
 _LINKS = {"/var/run": "/run", "/var/lock": "/run/lock"}
 """Links that nearly every image has: a mount at the one is a mount at the other."""
 
@@ -86,7 +88,7 @@ def can_be_home(path: str) -> bool:
     return not any(inside(path, p) or inside(p, path) for p in ("/nonexistent", *_OURS, *_SYSTEM))
 
 
-def check(mounts: Sequence[Mount], workspace: str, files: Iterable[str], home: str) -> None:
+def check(mounts: Sequence[Mount], workspace: str, files: Iterable[str], home: str, own: Sequence[Mount] = ()) -> None:
     """Check what a container will have mounted, beside the run directory and what the host lends.
 
     Parameters
@@ -99,6 +101,8 @@ def check(mounts: Sequence[Mount], workspace: str, files: Iterable[str], home: s
         The paths of everything that is put into the container before it starts.
     home
         The person's home directory inside the container.
+    own
+        What is mounted without being asked for in a start, such as shared folders.
 
     Raises
     ------
@@ -110,7 +114,7 @@ def check(mounts: Sequence[Mount], workspace: str, files: Iterable[str], home: s
             raise _forbidden(mount, reason, "Choose another target, for example one below /mnt.")
     project = Mount(workspace, workspace)
     put = [normal(path) for path in files]
-    for mount in (project, *mounts):
+    for mount in (project, *own, *mounts):
         place = normal(mount.target)
         if covered := next((path for path in put if inside(path, place)), ""):
             reason = f"{covered} is put into every container before it starts, and would be written there"

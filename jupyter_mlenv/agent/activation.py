@@ -160,8 +160,14 @@ def hands_over(words: list[str]) -> bool:
             text = file.read(MAX_SCRIPT_BYTES)
     except OSError:
         return False
-    shell = os.path.basename(text[2:].split(b"\n")[0].split(b" -")[0].replace(b" ", b"/").rstrip()).decode("latin-1")
-    return text.startswith(b"#!") and shell in SHELLS and (b"$@" in text or b"${@" in text or b"$*" in text)
+    return interpreter(text) in SHELLS and (b"$@" in text or b"${@" in text or b"$*" in text)
+
+
+def interpreter(script: bytes) -> str:
+    """The name of a script's interpreter, also behind `env` (execve(2)); empty where none is named."""
+    words = script.split(b"\n")[0][2:].split() if script.startswith(b"#!") else []
+    names = [os.path.basename(word).decode("latin-1") for word in words if not word.startswith(b"-")]
+    return next((name for name in names if name != "env"), "")
 
 
 def conda_name(prefix: str) -> str:

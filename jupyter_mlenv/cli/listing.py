@@ -11,7 +11,7 @@ from datetime import datetime
 
 from .._version import __version__
 from ..environments.model import Environment, State
-from ..errors import EnginePermission, EngineUnavailable, MlenvError, PresetInvalid, WorkspaceForbidden
+from ..errors import NO_ENGINE, MlenvError, PresetInvalid, WorkspaceForbidden
 from ..presets.model import Preset
 from . import output
 from .command import Command, add_json, here
@@ -70,7 +70,7 @@ class PresetsCommand(Command):
             missing: MlenvError | None = None
             try:
                 ready = await environments.ready(presets, workspace)
-            except (EngineUnavailable, EnginePermission) as error:
+            except NO_ENGINE as error:
                 missing = error
         if args.json:
             output.write_json([preset.to_json(ready.get(preset.name)) for preset in presets])
@@ -108,7 +108,7 @@ class VersionCommand(Command):
             async with self.environments() as environments:
                 facts = await environments.engine.facts()
             versions[facts.kind] = facts.version
-        except (EngineUnavailable, EnginePermission):
+        except NO_ENGINE:
             versions["engine"] = None
         if args.json:
             output.write_json(versions)

@@ -38,7 +38,9 @@ class Display(Protocol):
 
     def log(self, line: str) -> None: ...
 
-    def note(self, sentence: str) -> None: ...
+    def note(self, sentence: str) -> None:
+        """Show what a person is told, among the lines of the log."""
+        self.log(sentence)
 
 
 def describe(progress: Progress, rate: float = 0.0) -> str:
@@ -84,17 +86,7 @@ class Rate:
         return (end - start) / (last - first) if last - first > 0.5 else 0.0
 
 
-class _Notes:
-    """A display that shows what a person is told among the lines of the log."""
-
-    def note(self, sentence: str) -> None:
-        self.log(sentence)
-
-    def log(self, line: str) -> None:
-        raise NotImplementedError
-
-
-class Bar(_Notes):
+class Bar(Display):
     """Live on a terminal: one line with the bar, one with the latest line of the log. Gone when the work is done."""
 
     def __init__(self) -> None:
@@ -135,7 +127,7 @@ class Bar(_Notes):
             yield Text(self._line, style="dim", no_wrap=True, overflow="ellipsis")
 
 
-class Lines(_Notes):
+class Lines(Display):
     """Plain lines: one whenever the phase or its message changes, so a log of a batch job stays readable."""
 
     def __init__(self) -> None:
@@ -151,7 +143,7 @@ class Lines(_Notes):
         pass
 
 
-class Silent(_Notes):
+class Silent(Display):
     """For programs."""
 
     def progress(self, progress: Progress) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..environments.prune import Pruned, Unused
 
 QUESTION = "Remove all of it? Environments stay, also those that are stopped."
+NOTHING = "There is nothing to remove."
 
 
 class PruneCommand(Command):
@@ -51,12 +52,10 @@ class PruneCommand(Command):
             if args.dry_run:
                 if args.json:
                     output.write_json(as_json(unused, cache=unused.cache))
+                elif not anything:
+                    output.write(NOTHING, style="green")
                 return 0
-            if (
-                anything
-                and not args.yes
-                and not yes("Remove all of it? Environments stay, also those that are stopped.")
-            ):
+            if anything and not args.yes and not yes(QUESTION):
                 output.write("Nothing was removed.", stream=sys.stderr)
                 return 1
             pruned = await environments.prune(unused, cache=args.cache)
@@ -89,7 +88,7 @@ def tell(pruned: Pruned) -> None:
     )
     words = [f"{count} × {what}" for count, what in counts if count]
     words += [f"{output.size(pruned.cache)} of the build cache"] if pruned.cache else []
-    output.write(f"Removed: {', '.join(words)}." if words else "There is nothing to remove.", style="green")
+    output.write(f"Removed: {', '.join(words)}." if words else NOTHING, style="green")
 
 
 def as_json(found: Unused | Pruned, *, cache: int) -> dict[str, Any]:

@@ -63,6 +63,6 @@ class PersonTraits(LoggingConfigurable):
                     f"MlenvConfig.shared_folders: {folder!r} is not a path below the home directory; write for "
                     'example ".cache/huggingface".'
                 )
-            if words[0] in KEYS and (len(words) == 1 or words[0] != ".config"):
+            if words[0] in KEYS:
                 raise TraitError(f"MlenvConfig.shared_folders: {folder!r} holds keys or settings.")
         return folders

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ..container_layout import LABEL
 from ..engines.base import ContainerInfo, Engine
-from ..errors import ContainerNotFound, EngineError, EnginePermission, EngineUnavailable, EnvironmentNotFound
+from ..errors import NO_ENGINE, ContainerNotFound, EngineError, EnvironmentNotFound
 from ..planning.model import container_name
 from . import from_container
 from .jobs import Jobs
@@ -97,7 +97,7 @@ class Inventory:
             return from_container.environment(await self._engine.inspect(listed.id))
         except ContainerNotFound:
             return None
-        except (EngineUnavailable, EnginePermission):
+        except NO_ENGINE:
             raise
         except EngineError:  # one odd container must not hide all others
             return from_container.environment(listed)

@@ -169,7 +169,7 @@ class Environments:
                 await self.remove(environment.id)
         images = await prune.remove_images(self.engine, unused.images)
         freed = await self.engine.empty_build_cache() if cache else 0
-        return prune.Pruned(tuple(images), unused.environments, tuple(await self.sweep()), freed)
+        return prune.Pruned(tuple(images), unused.environments, cache=freed, run_directories=tuple(await self.sweep()))
 
     async def logs(self, id: str, *, tail: int = 200, follow: bool = False) -> AsyncIterator[str]:
         """The environment's output, services included, line by line."""

@@ -15,7 +15,7 @@ from ..container_layout import LABEL
 from ..engines.base import Engine, EngineFacts, ImageInfo
 from ..errors import EngineElsewhere, MlenvError, PresetInvalid
 from ..planning import consent, image_plan, label, recipe
-from ..planning.model import Plan, StartRequest
+from ..planning.model import ImagePlan, Plan, StartRequest
 from ..presets import DEFAULT_NAME, loader
 from ..presets.model import Preset
 from ..settings import Settings
@@ -152,12 +152,8 @@ class Planner:
             return False
         if preset.consent is not None:  # it was agreed to once, and says something else now
             return True
-        make = partial(image_plan.make, preset, environment.workspace, facts, self._settings)
-        try:
-            image = await self._read(make, LOOK_SECONDS)
-        except (OutOfTime, MlenvError):
-            return False
-        return recipe.digest(preset, image) != environment.recipe
+        image = await self._image(preset, environment.workspace, facts)
+        return image is not None and recipe.digest(preset, image) != environment.recipe
 
     async def images(self, workspace: str) -> tuple[frozenset[str], frozenset[str]]:
         """The images that the presets of a project mean, and the names of presets for which that cannot be told."""
@@ -166,15 +162,20 @@ class Planner:
         unknown = {name for error in broken for name in (Path(str(error.details.get("file", ""))).stem, DEFAULT_NAME)}
 
         async def reference(preset: Preset) -> str:
-            make = partial(image_plan.make, preset, workspace, facts, self._settings)
-            try:
-                return "" if preset.consent is not None else (await self._read(make, LOOK_SECONDS)).reference
-            except (OutOfTime, MlenvError):
-                return ""
+            image = await self._image(preset, workspace, facts) if preset.consent is None else None
+            return image.reference if image else ""
 
         found = await asyncio.gather(*map(reference, presets))
         unknown |= {preset.name for preset, name in zip(presets, found, strict=True) if not name}
         return frozenset(filter(None, found)), frozenset(unknown)
+
+    async def _image(self, preset: Preset, workspace: str, facts: EngineFacts) -> ImagePlan | None:
+        """The image of a preset; `None` if it cannot be told, or not in `LOOK_SECONDS`."""
+        make = partial(image_plan.make, preset, workspace, facts, self._settings)
+        try:
+            return await self._read(make, LOOK_SECONDS)
+        except (OutOfTime, MlenvError):
+            return None
 
     def close(self) -> None:
         """Take no more questions."""

@@ -15,15 +15,12 @@ from .. import timestamps
 from ..container_layout import LABEL
 from ..engines.base import Engine, ImageInfo
 from ..errors import EngineError
-from ..planning.model import ISOLATED
+from ..planning.model import ISOLATED, LEFTOVER_AGE_SECONDS
 from .model import Environment, State
 from .planner import Planner
 
 OURS = "mlenv/"
 """The beginning of the names of images that are built here."""
-
-LEFTOVER_AGE_SECONDS = 120.0
-"""Seconds after which a stopped environment of one kernel is a leftover: its client would have removed it by then."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +46,10 @@ class Unused:
 
 
 @dataclass(frozen=True)
-class Pruned:
+class Pruned(Unused):
     """All that was removed. `cache`: bytes that the engine's build cache had."""
 
-    images: tuple[UnusedImage, ...]
-    environments: tuple[Environment, ...]
     run_directories: tuple[str, ...]
-    cache: int
 
 
 async def find(engine: Engine, planner: Planner, environments: Sequence[Environment], workspace: str) -> Unused:

@@ -38,10 +38,12 @@ class Turns:
     async def turn(self, told: Told) -> AsyncIterator[None]:
         """Wait for a turn, and hold it. `told` hears, at each change, how many are before this one."""
         await self._wait(told)
-        held = [True]
+        held = True
 
         def give_back() -> None:
-            if held.pop() if held else False:
+            nonlocal held
+            if held:
+                held = False
                 self._next()
 
         timer = asyncio.get_running_loop().call_later(self._patience, give_back)

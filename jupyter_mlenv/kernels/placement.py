@@ -25,14 +25,17 @@ from ..errors import (
     WorkspaceForbidden,
 )
 from ..planning import consent, label
-from ..planning.model import ISOLATED, StartRequest, container_name, environment_id, run_directory_of
+from ..planning.model import (
+    ISOLATED,
+    LEFTOVER_AGE_SECONDS,
+    StartRequest,
+    container_name,
+    environment_id,
+    run_directory_of,
+)
 from ..presets import loader
 from ..presets.model import KernelOptions, Preset
 from ..workers import off_loop
-
-LEFTOVER_AGE_SECONDS = 120.0
-"""Seconds after which an isolated environment without a kernel is the leftover of a process that died."""
-
 
 RETRY_DELAYS_SECONDS = (0.1, 0.2, *(0.4,) * 30)
 """Seconds between attempts to use an environment that is stopped, removed or restarted; an engine grants it ten."""

@@ -50,7 +50,7 @@ def files(
     if inputs.ca_bundle is not None:
         entries.append(FileEntry(package_index.CA_PATH, inputs.ca_bundle))
     if inputs.zone is not None:
-        entries += person.zone(inputs.zone)
+        entries += person.zone_files(inputs.zone)
     if not shared:
         entries.append(FileEntry(RUN_DIR, None, 0o700, settings.uid, settings.gid))
     return tuple(entries)

@@ -70,14 +70,17 @@ def read(
     beside = (Mount(repository, repository),) if repository else ()
     kept = host_python.own_mounts(settings, request.workspace)
     mounts = mount_sources.resolved(asked, places)
-    seen = [mount.source for mount in (*mounts, *beside) if mount.source == mount.target]
+    own = (*beside, *kept, *_shared(preset, request, settings, places))
+    host = _host(settings, places) if preset.uses_host_python else None
+    there = (*mounts, *own, *(host.mounts if host else ()))
+    seen = [mount.source for mount in there if mount.source == mount.target]
     return PlanInputs(
         image=image,
         agent=agent_package.files(),
         ca_bundle=host_python.ca_bundle(settings) if package_index.variables(settings) else None,
         mounts=mounts,
-        own_mounts=(*beside, *kept, *_shared(preset, request, settings, places)),
-        host=_host(settings, places) if preset.uses_host_python else None,
+        own_mounts=own,
+        host=host,
         # The preset `host` lends this machine's own database.
         zone=None if preset.uses_host_python else timezone.read(preset.env.get("TZ", settings.timezone)),
         git=git.identity(request.workspace) if settings.git_identity else ("", ""),

@@ -78,7 +78,7 @@ def narrowed(gpus: GpuRequest, own: tuple[str, ...] | None) -> GpuRequest:
         return gpus
     if gpus.count > len(own) or not own:
         raise LimitExceeded(
-            f"{gpus} GPUs are more than this Jupyter was given, which is {', '.join(own) or 'none'} "
+            f"The request for GPUs, {gpus}, is more than this Jupyter was given, which is {', '.join(own) or 'none'} "
             "(CUDA_VISIBLE_DEVICES, or the scheduler's own variable).",
             hint="Ask for less, or name devices yourself: --gpus device=0,1. Presets without a GPU have no such limit.",
             details={"setting": "CUDA_VISIBLE_DEVICES", "maximum": str(len(own))},

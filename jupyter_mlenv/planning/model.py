@@ -13,6 +13,9 @@ from ..presets.model import Endpoint, KernelOptions
 ISOLATED = "kernel-"
 """The beginning of the name of an environment that belongs to one kernel; the kernel's id follows."""
 
+LEFTOVER_AGE_SECONDS = 120.0
+"""Seconds after which an environment of one kernel that no kernel runs in is a leftover of a client that died."""
+
 
 @dataclass(frozen=True)
 class ImagePlan:
@@ -47,9 +50,9 @@ class PlanInputs:
     """All that `plan.make` has to know of files.
 
     `mounts` are those of the preset and the request, without links on the way to their sources. `own_mounts` are
-    added by us: the Python that runs Jupyter, read-only, and folders that all environments share. `host` is None for
-    other presets than `host`. `zone` is the time zone's own file where the container needs one. `git` is the person's
-    name and e-mail. `notes` are sentences about the project for the person.
+    added by us: the git directory of a worktree, the Python that runs Jupyter, read-only, and shared folders. `host`
+    is None for other presets than `host`. `zone` is the time zone's own file where the container needs one. `git` is
+    the person's name and e-mail. `notes` are sentences about the project for the person.
     """
 
     image: ImagePlan

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 from .. import mounts
+from ..container_layout import ZONES
 from ..engines.base import EngineFacts
 from ..engines.model import FileEntry, Mount
 from ..errors import EngineUnsupported
@@ -20,9 +21,6 @@ OTHER_HOME = "/home/jupyter-mlenv"
 PROFILE = """# A terminal of JupyterLab is a login shell: /etc/profile has set PATH anew just now.
 if [ -n "$MLENV_PATH" ]; then PATH=$MLENV_PATH; export PATH; fi
 """
-
-ZONES = "/usr/share/zoneinfo"
-"""The folder of the time zone database in nearly every image, and where C libraries look (tzset(3))."""
 
 
 def inside(settings: Settings, facts: EngineFacts) -> Settings:
@@ -96,7 +94,7 @@ def varies(path: str) -> bool:
     return path == "/etc/group" or path.endswith("/.gitconfig") or mounts.inside(path, ZONES)
 
 
-def zone(zone: Zone) -> list[FileEntry]:
+def zone_files(zone: Zone) -> list[FileEntry]:
     """The time zone as a file of the container. An image that has the database finds the same there."""
     path = posixpath.join(ZONES, zone.name)
     folders = [posixpath.dirname(path)]

@@ -51,7 +51,7 @@ def make(preset: Preset, request: StartRequest, facts: EngineFacts, settings: Se
         *variables.files(settings, preset, variables.proxies(settings)),
         *(host.files if host else ()),
     )
-    targets.check(asked, request.workspace, (entry.path for entry in files), home)
+    targets.check(asked, request.workspace, (entry.path for entry in files), home, inputs.own_mounts)
     own = {"HOME": home, "MLENV_ID": id, "MLENV_PRESET": preset.name, "MLENV_WORKSPACE": request.workspace}
     spec = ContainerSpec(
         name=container_name(id),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+from ..container_layout import ZONES
 from .model import Zone
-from .person import ZONES
 
 MAX_BYTES = 1 << 16
 """Bytes of a time zone's file; the largest has 4,000."""

@@ -349,7 +349,9 @@ def test_what_needs_root_is_said_with_the_line_that_keeps_it(monkeypatch: pytest
     assert installed.system_text("apt-get", ["a", "b"], own).endswith("RUN apt-get install -y a b")
     assert 'pip = ["gdal"]' in installed.system_text("conda", ["gdal"], keep)
     monkeypatch.setattr(os, "getuid", lambda: 0)
-    assert installed.system_text("apt-get", ["graphviz"], keep).startswith("It lasts.\n")
+    assert installed.system_text("apt-get", ["graphviz"], keep) == (
+        'What apt-get installs in here is part of this environment only, and goes with it.\nKeep apt = ["graphviz"]'
+    )
 
 
 @pytest.mark.parametrize("image", ['base = "b:1"', 'reference = "b:1"', 'dockerfile = "Dockerfile"', "host = true"])

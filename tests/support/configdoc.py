@@ -49,7 +49,7 @@ def reference() -> str:
             trait = traits[name]
             text, example = re.split(r"\n\s*\n\s*Example: ", trait.help)
             kind = type(trait).__name__
-            default = "" if " Default: " in " ".join(text.split()) else f", default `{trait.default_value!r}`"
+            default = "" if " Default: " in " ".join(text.split()) else f", default `{trait.default()!r}`"
             words = f"*{kind}{default}.* {' '.join(text.split())}"
             prose = textwrap.wrap(words, 120, break_long_words=False, break_on_hyphens=False)
             lines += ["", f"### `{name}`", "", *prose, ""]

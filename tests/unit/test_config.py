@@ -185,6 +185,9 @@ def test_limits_become_numbers() -> None:
         {"builder": "kaniko"},
         {"engine_threads": 0},
         {"allowed_workspaces": 5},
+        {"shared_folders": [".ssh"]},
+        {"shared_folders": [".config/gh"]},
+        {"shared_folders": ["../other"]},
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_by_name(traits: dict[str, Any]) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv import caller_env, host_person
+from jupyter_mlenv import caller_env, container_layout, host_person
 
-ZONES = Path(host_person.ZONES)
+ZONES = Path(container_layout.ZONES)
 
 
 def test_the_umask_is_read_and_not_changed() -> None:

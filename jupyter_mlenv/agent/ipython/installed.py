@@ -162,10 +162,10 @@ def system_commands(code: str) -> dict[str, list[str]]:
 
 
 def system_text(program: str, names: Sequence[str], keep: Mapping[str, str]) -> str:
-    """Return what to say after a command that wants to be root, or to write into the image; empty if it could."""
+    """Return what to say after a command that wants to be root, or to write into the image."""
     folder = os.path.join(sys.prefix, "conda-meta") if program == "conda" else ""
     if os.access(folder, os.W_OK) if folder else os.getuid() == 0:
-        why = keep["lasts"]
+        why = f"What {program} installs in here is part of this environment only, and goes with it."
     elif folder:
         why = "conda cannot install into this environment: its Python belongs to the image, which nobody changes here."
     else:

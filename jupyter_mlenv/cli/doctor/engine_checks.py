@@ -20,9 +20,8 @@ from ...environments.from_container import LIMITS
 from ...environments.jobs import Jobs
 from ...environments.model import Environment, State
 from ...errors import (
+    NO_ENGINE,
     EngineElsewhere,
-    EnginePermission,
-    EngineUnavailable,
     EnvironmentFailed,
     GpuUnavailable,
     MlenvError,
@@ -34,7 +33,7 @@ from ...workers import off_loop
 from .. import output
 from .host_checks import Check, broken
 
-NO_ENGINE = (
+WITHOUT_ENGINE = (
     "Without an engine nothing can be started on this machine; everything else works: "
     "presets can be looked at, and JupyterLab runs as usual."
 )
@@ -52,8 +51,8 @@ async def engine(environments: Environments, origin: str) -> tuple[list[Check], 
     """The findings about the engine, and its facts if there is one."""
     try:
         facts = await environments.engine.facts()
-    except (EnginePermission, EngineUnavailable) as error:
-        return [broken("Engine", error), Check("Without engine", "info", NO_ENGINE)], None
+    except NO_ENGINE as error:
+        return [broken("Engine", error), Check("Without engine", "info", WITHOUT_ENGINE)], None
     machine = f"{facts.os} {facts.architecture}"
     if facts.cpus:
         machine += f", {facts.cpus} processors, {output.size(facts.memory)} of memory"

@@ -138,8 +138,8 @@ def build_error(progress: Builder, text: str) -> EngineError:
     if code and code[1] == KILLED_CODE:
         hint = (
             "It was killed, which is nearly always for want of memory: give the engine's machine more, or have fewer "
+            "packages in one step."
         )
-        hint += "packages in one step."
     return BuildFailed(
         f"The image cannot be built: {why} in this step: {shown}",
         hint=hint,

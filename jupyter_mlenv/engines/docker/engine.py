@@ -161,7 +161,7 @@ class DockerEngine:
         )
         work = partial(calls.create, name=spec.name, body=self._dialect.body(body, rootless=facts.rootless))
         info = await self._session.call(work, image=spec.image, container=spec.name, undo=calls.remove_created)
-        return self._dialect.said(containers.without(info, facts.ignored))
+        return self._said(info, facts)
 
     async def put_files(self, container: str, files: Sequence[FileEntry]) -> None:
         await self._session.call(partial(calls.put_files, id=container, files=files), container=container, finish=True)
@@ -179,7 +179,7 @@ class DockerEngine:
 
     async def start(self, container: str) -> ContainerInfo:
         info = await self._session.call(partial(calls.start, id=container), container=container, finish=True)
-        return self._dialect.said(containers.without(info, (await self.facts()).ignored))
+        return self._said(info, await self.facts())
 
     async def stop(self, container: str, timeout: int) -> None:
         await self._session.call(partial(calls.stop, id=container, timeout=timeout), container=container)
@@ -194,7 +194,7 @@ class DockerEngine:
 
     async def inspect(self, container: str) -> ContainerInfo:
         info = await self._session.call(partial(calls.inspect, id=container), question=True, container=container)
-        return self._dialect.said(containers.without(info, (await self.facts()).ignored))
+        return self._said(info, await self.facts())
 
     async def logs(self, container: str, *, tail: int = 200, follow: bool = False) -> AsyncGenerator[str, None]:
         read = partial(calls.read_logs, container, tail, follow)
@@ -233,6 +233,10 @@ class DockerEngine:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._session.closed.wait(), delay)
             delay = min(delay * 2, LAST_DELAY_SECONDS)
+
+    def _said(self, info: ContainerInfo, facts: EngineFacts) -> ContainerInfo:
+        """The container in our words, without limits that the engine only repeats."""
+        return self._dialect.said(containers.without(info, facts.ignored))
 
     async def close(self) -> None:
         self._session.close()

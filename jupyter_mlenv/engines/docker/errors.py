@@ -162,8 +162,8 @@ def engine_trouble(text: str, status: int = 0) -> EngineError:
     """A failure of the engine itself, or of what stands between it and us."""
     return EngineError(
         f"The engine failed: {text}",
-        hint="Its own log says more (`journalctl -u docker`); often a restart of the engine helps. Environments "
-        "survive that.",
+        hint="Its own log says more (for Docker `journalctl -u docker`); often a restart of the engine helps. "
+        "Environments survive that.",
         details={"engine_message": text, "status": status},
     )
 

@@ -41,7 +41,7 @@ class Session:
         publish_host: str,
         dialect: Dialect,
     ) -> None:
-        self.dialect = dialect
+        self._dialect = dialect
         self._url = url
         self._shares_filesystem = shares_filesystem
         self._builder = builder
@@ -187,7 +187,7 @@ class Session:
                 wanted = os.environ.get("DOCKER_API_VERSION") or "auto"
                 connection = connect(endpoint, version=wanted, opened=self._opened)
                 product, number = _product(connection)
-                self.dialect.check(product, number, endpoint.url)
+                self._dialect.check(product, number, endpoint.url)
             with within(QUESTION_TIMEOUT_SECONDS):
                 info = connection.client.info()
                 self.own = _own_container(connection.client)
@@ -206,7 +206,7 @@ class Session:
         security: list[str] = info.get("SecurityOptions") or []
         modern = tuple(int(part) for part in api.split(".")[:2]) >= (1, 39)  # BuildKit without experimental mode
         facts = EngineFacts(
-            kind="docker",
+            kind=self._dialect.kind,
             version=version,
             url=endpoint.url,
             os=str(info.get("OSType") or "linux"),
@@ -221,7 +221,7 @@ class Session:
             cpus=int(info.get("NCPU") or 0),
             memory=int(info.get("MemTotal") or 0),
         )
-        return self.dialect.facts(facts, info)
+        return self._dialect.facts(facts, info)
 
 
 _ABILITIES = {"memory": "MemoryLimit", "cpus": "CpuCfsQuota", "pids": "PidsLimit"}

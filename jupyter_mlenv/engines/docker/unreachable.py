@@ -33,6 +33,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def unreachable(error: BaseException, endpoint: EngineEndpoint) -> EngineError:
+    """The error of an engine that could not be asked, by what the attempt ended with."""
     # An ssl.SSLError is an OSError too, but its numbers are OpenSSL's: 1 is not EPERM there.
     system = [cause for cause in causes(error) if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError)]
     numbers = {cause.errno for cause in system if cause.errno}

@@ -42,7 +42,7 @@ class Podman(Dialect):
         # It says that it can limit, and logs that it does not.
         limits = ("memory", "cpus", "pids") if facts.rootless and info.get("CgroupVersion") != "2" else facts.ignored
         # Its builder knows nothing of BuildKit's sessions and messages; the classic way works.
-        return replace(facts, kind=self.kind, buildkit=False, keeps_users=True, ignored=limits)
+        return replace(facts, buildkit=False, keeps_users=True, ignored=limits)
 
     def label_changes(self, labels: Mapping[str, str]) -> list[str]:
         # It takes the rest of the line as it stands, quotes and backslashes too.

@@ -57,7 +57,7 @@ def test_group_umask_home_zone_and_caches_are_the_persons(person: Ordinary, base
     person.write("presets/small.toml", f'schema = 1\n[image]\nreference = "{base_image}"\n')
     person.write(".cache/models/weights", "1")
     person.write(".gitconfig", '[user]\n\tname = "Ann Lee"\n[alias]\n\tx = "!secret"\n')
-    project = person.home / "work" / "project"
+    project = person.home / "projects" / "project"
     project.mkdir(parents=True)
     give(project.parent, person.uid)
     os.chown(project, 0 if os.getuid() == 0 else -1, LAB)
@@ -79,8 +79,10 @@ def test_group_umask_home_zone_and_caches_are_the_persons(person: Ordinary, base
     known = person.mlenv(project, "shell", made["id"], "--", "cat", f"{person.home}/.gitconfig")
     assert known == '[user]\n\tname = "Ann Lee"\n'
     # The folders on the way to a mount in the home directory are the person's, and nothing of ours is on this machine.
-    person.mlenv(project, "shell", made["id"], "--", "touch", f"{person.home}/work/beside", f"{person.home}/.cache/x")
-    own = {".cache", ".gitconfig", ".jupyter", ".local", "presets", "run", "work"}
+    person.mlenv(
+        project, "shell", made["id"], "--", "touch", f"{person.home}/projects/beside", f"{person.home}/.cache/x"
+    )
+    own = {".cache", ".gitconfig", ".jupyter", ".local", "presets", "run", "projects"}
     assert {path.name for path in person.home.iterdir()} <= own
     assert os.listdir(project.parent) == ["project"]
 

@@ -53,7 +53,7 @@ async def spawned(settings: Callable[..., MlenvConfig], workspace: Path, owner: 
         {"Type": "bind", "Source": DOCKER_SOCKET, "Target": DOCKER_SOCKET},
         {"Type": "bind", "Source": str(ROOT), "Target": str(ROOT), "ReadOnly": True},
         {"Type": "volume", "Source": name, "Target": HOME},
-        {"Type": "bind", "Source": str(work), "Target": f"{HOME}/work"},
+        {"Type": "bind", "Source": str(work), "Target": f"{HOME}/projects"},
     ]
     env = [f"HOME={HOME}", f"PYTHONPATH={ROOT}", f"DOCKER_HOST=unix://{DOCKER_SOCKET}", "PYTHONDONTWRITEBYTECODE=1"]
     body = {
@@ -80,7 +80,7 @@ async def test_projects_on_the_hosts_folders_and_volumes_work(spawned: Spawned, 
     with closing(connect()) as client:
         client.exec_start(client.exec_create(spawned.id, ["sh", "-c", write])["Id"])
     option = f"--MlenvConfig.preset_paths={HOME}/.presets"
-    for folder, there in ((f"{HOME}/work/p", "here.txt"), (f"{HOME}/own", "")):
+    for folder, there in ((f"{HOME}/projects/p", "here.txt"), (f"{HOME}/own", "")):
         code, output = spawned.run(folder, "start", "small", option)
         assert code == 0, output
         code, output = spawned.run(folder, "shell", "small", "--", "sh", "-c", "ls; touch made.there")
@@ -93,7 +93,7 @@ async def test_projects_on_the_hosts_folders_and_volumes_work(spawned: Spawned, 
     code, output = spawned.run("/var/tmp", "start", "small", option)
     assert code == 1
     assert "/var/tmp lies in the container that this Jupyter itself runs in" in output
-    assert f"{HOME}/work" in output
+    assert f"{HOME}/projects" in output
 
     code, output = spawned.run(f"{HOME}/own", "start", "host")
     assert code == 1

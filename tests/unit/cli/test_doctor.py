@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlenv.cli.doctor import host_checks
+from jupyter_mlenv.cli.doctor import engine_checks, host_checks
 from jupyter_mlenv.cli.doctor.engine_checks import registries as ask_registries
 from jupyter_mlenv.engines.base import Storage
-from jupyter_mlenv.errors import PresetInvalid
+from jupyter_mlenv.environments import Environments
+from jupyter_mlenv.environments.jobs import Jobs
+from jupyter_mlenv.errors import NO_ENGINE, MlenvError, PresetInvalid
 from jupyter_mlenv.presets.model import BuiltImage, DockerfileImage, HostImage, PulledImage
 from jupyter_mlenv.settings import Settings
+from tests.support.fakes import FakeEngine
 from tests.support.repository import ROOT
 from tests.support.waiting import free_port
 
@@ -73,6 +76,16 @@ async def test_a_registry_that_does_not_answer_is_only_information() -> None:
     assert found.status == "info"
     assert address in found.message
     assert "image_aliases" in found.hint
+
+
+@pytest.mark.parametrize("error", NO_ENGINE)
+async def test_an_engine_that_cannot_be_used_is_a_finding(error: type[MlenvError]) -> None:
+    engine = FakeEngine()
+    engine.fail("facts", error("Not here.", hint="Use another."))
+    environments = Environments(engine, SETTINGS, Jobs())
+    (found, without), facts = await engine_checks.engine(environments, "a test")
+    assert (found.status, found.message, found.hint) == ("problem", "Not here.", "Use another.")
+    assert (without.status, facts) == ("info", None)
 
 
 def test_broken_presets_are_problems() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from jupyter_mlenv.engines.model import Mount
 from jupyter_mlenv.planning import links
 from jupyter_mlenv.treewalk import Budget, OutOfTime
-from tests.unit.planning.test_plan import make, preset
+from tests.unit.planning.test_plan import ANN, make, preset
 
 
 @pytest.fixture
@@ -47,6 +48,17 @@ def test_what_is_mounted_is_not_named(project: Path, big: Path) -> None:
     assert make(preset(), workspace=str(project), mounts=(Mount(str(big), str(big)),)).notes == ()
     # At another place the link still leads nowhere.
     assert len(make(preset(), workspace=str(project), mounts=(Mount(str(big), "/data2"),)).notes) == 2
+
+
+def test_what_is_shared_or_lent_is_not_named(tmp_path: Path, project: Path, big: Path) -> None:
+    sharing = dataclasses.replace(ANN, home=str(tmp_path), shared_folders=("big disk",))
+    assert make(preset(), sharing, workspace=str(project)).notes == ()
+    (project / "python").symlink_to("/usr/bin")
+    named = [note.split(" leads")[0] for note in make(preset(), workspace=str(project)).notes]
+    assert sorted(named) == ["data", "input/a.csv", "python"]
+    lent = make(preset("host = true"), workspace=str(project)).notes
+    assert len(lent) == 2
+    assert "python leads" not in " ".join(lent)
 
 
 def test_a_look_is_bounded(project: Path, big: Path) -> None:

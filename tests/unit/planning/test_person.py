@@ -78,16 +78,18 @@ def test_the_home_directory_lies_in_nothing_that_is_mounted() -> None:
 def test_folders_on_the_way_to_a_mount_in_the_home_directory_are_the_persons() -> None:
     plan = make(
         preset(),
-        workspace="/home/ann/work/deep/project",
+        workspace="/home/ann/projects/deep/project",
         mounts=(
             Mount("/srv/hub", "/home/ann/.cache/huggingface"),
             Mount("/srv/hub/a/b", "/home/ann/.cache/huggingface/a/b"),
         ),
     )
     theirs = {path for path, file in put(plan).items() if file.data is None and file.uid == 1000}
-    assert {"/home/ann/work", "/home/ann/work/deep", "/home/ann/.cache"} < theirs
+    assert {"/home/ann/projects", "/home/ann/projects/deep", "/home/ann/.cache"} < theirs
     # In a mount, and at one, the engine would write to this machine.
-    assert not [path for path in put(plan) if path.startswith(("/home/ann/.cache/hub", "/home/ann/work/deep/"))]
+    assert not [
+        path for path in put(plan) if path.startswith(("/home/ann/.cache/huggingface", "/home/ann/projects/deep/"))
+    ]
 
 
 def test_git_knows_name_and_e_mail_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +156,13 @@ def test_shared_folders_are_at_the_same_place_inside(tmp_path: Path) -> None:
     assert put(plan)[f"{tmp_path}/.cache"].uid == 1000
 
 
+@pytest.mark.parametrize("folder", [".ipython", ".ipython/profile_default"])
+def test_a_folder_that_we_put_files_into_is_not_shared(tmp_path: Path, folder: str) -> None:
+    """The engine would write them into the person's own folder."""
+    with pytest.raises(MountForbidden, match="is put into every container"):
+        make(preset(), shared(tmp_path, folder))
+
+
 def test_no_environment_can_lead_a_shared_folder_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     (tmp_path / "one").mkdir()
@@ -164,4 +173,7 @@ def test_no_environment_can_lead_a_shared_folder_elsewhere(tmp_path: Path) -> No
 
 def test_a_preset_for_a_local_engine_is_as_it_was() -> None:
     """Without knowledge of the person there is nothing new in a container."""
-    assert make(preset(), facts=LOCAL).container.groups == ()
+    plan = make(preset(), facts=LOCAL)
+    assert plan.container.groups == ()
+    assert "TZ" not in plan.container.env
+    assert not [path for path in put(plan) if path.startswith("/usr/")]
