@@ -8,20 +8,21 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jupyter_mlenv.container_layout import LABEL
-from jupyter_mlenv.engines.docker import DockerEngine
+from jupyter_mlenv.engines.base import Engine
 from jupyter_mlenv.engines.model import ContainerSpec
+
+E = TypeVar("E", bound=Engine)
 
 DOCKER_SOCKET = os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock"
 """Of the engine that the tests use."""
 
 
 @asynccontextmanager
-async def cleaning_engine(owner: str, **options: Any) -> AsyncIterator[DockerEngine]:
-    """A DockerEngine; afterwards everything with the session's owner label is removed."""
-    engine = DockerEngine(**options)
+async def cleaning(engine: E, owner: str) -> AsyncIterator[E]:
+    """The engine; afterwards everything on it with the session's owner label is removed, and it is closed."""
     mine = {f"{LABEL}.owner": owner}
     try:
         yield engine

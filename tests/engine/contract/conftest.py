@@ -10,10 +10,10 @@ import docker
 import pytest
 
 from jupyter_mlenv.config import MlenvConfig
-from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines import registry
 from jupyter_mlenv.engines.base import Engine
 from jupyter_mlenv.engines.registry import EngineOptions
+from tests.support.docker import cleaning
 from tests.support.leftovers import connect
 
 
@@ -40,17 +40,8 @@ def image(kind: str, url: str, base_image: str) -> str:
 
 @pytest.fixture
 async def engine(kind: str, url: str, owner: str) -> AsyncIterator[Engine]:
-    made = registry.create(kind, EngineOptions(url=url))
-    mine = {f"{LABEL}.owner": owner}
-    try:
+    async with cleaning(registry.create(kind, EngineOptions(url=url)), owner) as made:
         yield made
-    finally:
-        for container in await made.list(mine):
-            await made.remove(container.id)
-        for found in await made.images(mine):
-            for tag in found.tags or (found.id,):
-                await made.remove_image(tag)
-        await made.close()
 
 
 @pytest.fixture

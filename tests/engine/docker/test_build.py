@@ -19,7 +19,7 @@ from jupyter_mlenv.container_layout import LABEL
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.engines.model import BuildRecipe, FileEntry
 from jupyter_mlenv.errors import BuildFailed, EngineError, EngineUnavailable, ImageNotFound, RegistryUnreachable
-from tests.support.docker import DOCKER_SOCKET, Relay, cleaning_engine
+from tests.support.docker import DOCKER_SOCKET, Relay, cleaning
 from tests.support.leftovers import connect
 from tests.support.logins import asking_for_a_login
 from tests.support.reporting import Recorder
@@ -28,7 +28,7 @@ from tests.support.waiting import eventually, free_port
 
 @pytest.fixture(params=["auto", "classic"])
 async def engine(owner: str, request: pytest.FixtureRequest) -> AsyncIterator[DockerEngine]:
-    async with cleaning_engine(owner, builder=request.param) as engine:
+    async with cleaning(DockerEngine(builder=request.param), owner) as engine:
         assert (await engine.facts()).buildkit == (request.param == "auto")
         yield engine
 

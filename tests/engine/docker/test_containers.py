@@ -25,7 +25,7 @@ from jupyter_mlenv.errors import (
     ImageNotFound,
     NameConflict,
 )
-from tests.support.docker import DOCKER_SOCKET, Relay, cleaning_engine, make_spec
+from tests.support.docker import DOCKER_SOCKET, Relay, cleaning, make_spec
 from tests.support.leftovers import connect
 from tests.support.reporting import Recorder
 from tests.support.waiting import eventually
@@ -35,7 +35,7 @@ SLEEP = ("sleep", "300")
 
 @pytest.fixture
 async def engine(owner: str) -> AsyncIterator[DockerEngine]:
-    async with cleaning_engine(owner) as engine:
+    async with cleaning(DockerEngine(), owner) as engine:
         yield engine
 
 

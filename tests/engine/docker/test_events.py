@@ -14,13 +14,13 @@ from jupyter_mlenv.engines.base import EngineEvent
 from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.engines.docker.containers import pack
 from jupyter_mlenv.engines.model import ContainerSpec, FileEntry
-from tests.support.docker import DOCKER_SOCKET, Relay, cleaning_engine, make_spec
+from tests.support.docker import DOCKER_SOCKET, Relay, cleaning, make_spec
 from tests.support.waiting import eventually
 
 
 @pytest.fixture
 async def engine(owner: str) -> AsyncIterator[DockerEngine]:
-    async with cleaning_engine(owner) as engine:
+    async with cleaning(DockerEngine(), owner) as engine:
         yield engine
 
 

@@ -18,7 +18,7 @@ from jupyter_mlenv.engines.docker import DockerEngine
 from jupyter_mlenv.engines.docker.containers import pack
 from jupyter_mlenv.engines.model import BuildRecipe, FileEntry
 from jupyter_mlenv.errors import ImageNotFound, RegistryUnreachable
-from tests.support.docker import Relay, cleaning_engine
+from tests.support.docker import Relay, cleaning
 from tests.support.leftovers import connect
 from tests.support.logins import asking_for_a_login
 from tests.support.reporting import Recorder
@@ -30,7 +30,7 @@ LAYERS = 4
 
 @pytest.fixture
 async def engine(owner: str) -> AsyncIterator[DockerEngine]:
-    async with cleaning_engine(owner) as engine:
+    async with cleaning(DockerEngine(), owner) as engine:
         yield engine
 
 

@@ -338,19 +338,6 @@ async def test_another_language_is_started_by_its_command(named: Named, home: Ho
         assert await said(client, "pwd") == str(workspace)
 
 
-async def test_many_at_once_all_answer(named: Named, home: Home, workspace: Path, environments: Environments) -> None:
-    box = home.add(named("box", HOST))
-
-    async def one() -> str:
-        async with kernel(box, workspace) as (_, client):
-            return await said(client, "import os; print(os.environ['MLENV_ID'])")
-
-    answers = await asyncio.gather(*(one() for _ in range(8)))
-    assert len(set(answers)) == 1
-    assert len(await environments.list()) == 1
-    assert await files_of(environments) == []
-
-
 async def test_where_nothing_is_shared_kernels_go_through_the_agent(
     make_home: Callable[..., Home], named: Named, workspace: Path, run_root: str
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlenv.environments import Environments
-from tests.support.environments import Named, run_files
+from tests.support.environments import Named, run_files, start
 from tests.support.kernels import Home
 from tests.support.leftovers import connect
 from tests.support.servers import Server, serving
@@ -127,6 +127,36 @@ async def test_the_menu_follows_the_images(named: Named, home: Home, server: Ser
         client.close()
     await eventually(lambda: _lacks(server, name), "its kernel goes with an image")
     assert await _has(server, "mlenv-host")
+
+
+async def test_a_kernel_outlives_its_image(
+    named: Named, server: Server, environments: Environments, workspace: Path, base_image: str
+) -> None:
+    """As its environment does, which needs none: until that is gone too it stays in the menu, and can be restarted."""
+    preset = named(
+        "gone", f'title = "Gone"\n[image]\nbase = "{base_image}"\npip = ["ipykernel"]\nadd_jupyter = false\n'
+    )
+    name = f"mlenv-{preset}"
+    environment, _ = await start(environments, preset, workspace)
+    await eventually(lambda: _has(server, name), "a ready image brings its kernel")
+    id = await server.start(name)
+    client = connect()
+    try:
+        client.remove_image(environment.image, force=True)
+    finally:
+        client.close()
+    async with server.channels(id) as channels:
+        assert await channels.says("print('here')") == "here"
+    await server.call("POST", f"api/kernels/{id}/restart")
+    async with server.channels(id) as channels:
+        assert await channels.says("print('again')") == "again"
+    assert [kernel["id"] for kernel in await server.call("GET", "api/kernels")] == [id]
+    assert await _has(server, name)
+    await environments.remove(environment.id)
+    await eventually(lambda: _lacks(server, name), "its kernel goes with an image")
+    await server.call("POST", f"api/kernels/{id}/restart", status=500)
+    assert f"jupyter mlenv start {preset}" in server.log, "the server's own answer names no reason"
+    await server.call("DELETE", f"api/kernels/{id}", status=204)
 
 
 async def _has(server: Server, name: str) -> bool:
