@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 from collections.abc import Callable, Iterable
 
 from ..mounts import inside
@@ -35,10 +37,15 @@ def notes(workspace: str, seen: Iterable[str], pause: Callable[[], None] = lambd
         if len(found) == MAX_NAMED:
             return [*found, "More links lead out of the project."]
         found.append(
-            f"{name} leads to {target}, which is not in there. To have it: --mount '{target}', or in the preset: "
-            f'[[mounts]] with source = "{target}".'
+            f"{name} leads to {target}, which the environment does not have. To mount it: `jupyter mlenv start` with "
+            f"--mount {shlex.quote(target)}, or in the preset [[mounts]] with source = {_text(target)}."
         )
     return found
+
+
+def _text(value: str) -> str:
+    """A string of TOML: those of JSON are such."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _leading_out(workspace: str, places: list[str], pause: Callable[[], None]) -> Iterable[tuple[str, str]]:

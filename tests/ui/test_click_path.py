@@ -63,4 +63,6 @@ def test_what_a_start_has_noticed_is_told(lab: Lab, page: Page, console: Console
     tile(page, HOST).click()
     inner_lab(page)
     said = page.locator(".Toastify__toast")
-    expect(said).to_contain_text(f"data leads to {lab.root_dir}/big, which is not in there", timeout=SLOW)
+    expect(said).to_contain_text(f"data leads to {lab.root_dir}/big, which the environment does not have", timeout=SLOW)
+    said.get_by_role("button", name="Details").click()
+    expect(page.locator(".jp-Dialog")).to_contain_text(f'source = "{lab.root_dir}/big"')

@@ -1,6 +1,8 @@
 import { Notification } from '@jupyterlab/apputils';
+import { TranslationBundle } from '@jupyterlab/translation';
 
 import { IJob } from '../api/protocol';
+import { shortened } from '../format';
 
 /** What a page has to know of jobs: those that run, and one by its id. */
 export interface IJobs {
@@ -10,8 +12,15 @@ export interface IJobs {
 
 /** Tells what a start has noticed, once, to the pages that were open while it ran. */
 export class JobNotes {
-  constructor(jobs: IJobs) {
+  /** `show`: all of a note that is too long for a notification. */
+  constructor(
+    jobs: IJobs,
+    show: (note: string) => void,
+    trans: TranslationBundle
+  ) {
     this._jobs = jobs;
+    this._show = show;
+    this._trans = trans;
   }
 
   /** Look at the jobs, after they have changed. */
@@ -23,7 +32,7 @@ export class JobNotes {
       }
       this._running.delete(id);
       for (const note of job?.state === 'done' ? job.notes : []) {
-        Notification.info(note, { autoClose: false });
+        this._tell(note);
       }
     }
     for (const job of this._jobs.runningJobs) {
@@ -31,6 +40,23 @@ export class JobNotes {
     }
   }
 
+  private _tell(note: string): void {
+    const details: Notification.IAction = {
+      label: this._trans.__('Details'),
+      callback: event => {
+        event.preventDefault(); // the notification stays
+        this._show(note);
+      }
+    };
+    const text = shortened(note);
+    Notification.info(text, {
+      autoClose: false,
+      actions: text === note ? [] : [details]
+    });
+  }
+
   private _jobs: IJobs;
   private _running = new Set<string>();
+  private _show: (note: string) => void;
+  private _trans: TranslationBundle;
 }

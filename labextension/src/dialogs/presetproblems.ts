@@ -4,9 +4,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { MlenvError } from '../api/client';
 import { PresetList } from '../model/presetlist';
 import { IErrorJSON } from '../api/protocol';
-
-/** Lab cuts what a notification says after so many characters. */
-const ROOM = 140;
+import { shortened } from '../format';
 
 /** Tells of preset files that cannot be used: a notification for each, until it is mended or out of sight. */
 export class PresetProblems {
@@ -46,30 +44,26 @@ export class PresetProblems {
     const { file } = error.details;
     const path =
       typeof file === 'string' ? this._presets.contentsPath(file) : '';
-    return Notification.emit(
-      message.length > ROOM ? `${message.slice(0, ROOM - 1)}…` : message,
-      'error',
-      {
-        autoClose: false,
-        actions: [
-          ...(path
-            ? [
-                {
-                  label: trans.__('Open File'),
-                  callback: () => this._open(path)
-                }
-              ]
-            : []),
-          {
-            label: trans.__('Details'),
-            callback: (event: MouseEvent) => {
-              event.preventDefault(); // the notification stays
-              this._show(new MlenvError(error));
-            }
+    return Notification.emit(shortened(message), 'error', {
+      autoClose: false,
+      actions: [
+        ...(path
+          ? [
+              {
+                label: trans.__('Open File'),
+                callback: () => this._open(path)
+              }
+            ]
+          : []),
+        {
+          label: trans.__('Details'),
+          callback: (event: MouseEvent) => {
+            event.preventDefault(); // the notification stays
+            this._show(new MlenvError(error));
           }
-        ]
-      }
-    );
+        }
+      ]
+    });
   }
 
   private _open: (path: string) => void;

@@ -3,7 +3,12 @@ import {
   JupyterFrontEnd,
   JupyterFrontEndPlugin
 } from '@jupyterlab/application';
-import { ICommandPalette, IThemeManager } from '@jupyterlab/apputils';
+import {
+  Dialog,
+  ICommandPalette,
+  IThemeManager,
+  showDialog
+} from '@jupyterlab/apputils';
 import { FileDialog, IDefaultFileBrowser } from '@jupyterlab/filebrowser';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { ReadonlyJSONObject } from '@lumino/coreutils';
@@ -83,7 +88,16 @@ export const tabs: JupyterFrontEndPlugin<IEnvironmentTabs> = {
       folder: () => browser?.model.path ?? '',
       trans
     });
-    const notes = new JobNotes(model);
+    const notes = new JobNotes(
+      model,
+      note =>
+        void showDialog({
+          title: trans.__('Noticed while starting'),
+          body: note,
+          buttons: [Dialog.okButton({ label: trans.__('Close') })]
+        }),
+      trans
+    );
     model.changed.connect(() => notes.update());
     const category = trans.__('ML Environments');
     for (const command of Object.values(CommandIDs)) {

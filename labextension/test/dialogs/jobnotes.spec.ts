@@ -1,5 +1,7 @@
 import { Notification } from '@jupyterlab/apputils';
 
+import { nullTranslator } from '@jupyterlab/translation';
+
 import { IJob } from '../../src/api/protocol';
 import { JobNotes } from '../../src/dialogs/jobnotes';
 import { job as jobOf } from '../support';
@@ -29,15 +31,23 @@ describe('JobNotes', () => {
   let jobs: Jobs;
   let notes: JobNotes;
   let told: string[];
+  let shown: string[];
+  let actions: readonly Notification.IAction[] | undefined;
 
   beforeEach(() => {
     told = [];
-    jest.spyOn(Notification, 'info').mockImplementation(text => {
+    jest.spyOn(Notification, 'info').mockImplementation((text, options) => {
       told.push(text);
+      actions = options?.actions;
       return '';
     });
     jobs = new Jobs();
-    notes = new JobNotes(jobs);
+    shown = [];
+    notes = new JobNotes(
+      jobs,
+      note => shown.push(note),
+      nullTranslator.load('')
+    );
   });
 
   afterEach(() => jest.restoreAllMocks());
@@ -50,6 +60,25 @@ describe('JobNotes', () => {
     notes.update();
     notes.update();
     expect(told).toEqual(['a link leads out']);
+  });
+
+  it('has all of a note that Lab would cut behind a button', () => {
+    const note = `a link leads out, and ${'so on '.repeat(40)}`;
+    jobs.set(job('a', 'running'));
+    notes.update();
+    jobs.set(job('a', 'done', [note, 'a short one']));
+    notes.update();
+    expect(told[0]).toMatch(/^a link leads out, and .*…$/);
+    expect(told[0]).toHaveLength(140);
+    expect(actions).toEqual([]);
+    jobs.set(job('b', 'running'));
+    notes.update();
+    jobs.set(job('b', 'done', [note]));
+    notes.update();
+    const preventDefault = jest.fn();
+    actions?.[0].callback({ preventDefault } as unknown as MouseEvent);
+    expect(shown).toEqual([note]);
+    expect(preventDefault).toHaveBeenCalled();
   });
 
   it('tells nothing of what ended before, failed, or is gone', () => {

@@ -38,7 +38,7 @@ def project(tmp_path: Path, big: Path) -> Path:
 def test_each_is_named_with_its_mount(project: Path, big: Path) -> None:
     plan = make(preset(), workspace=str(project))
     first, second = plan.notes
-    assert first.startswith(f"data leads to {big}, which is not in there.")
+    assert first.startswith(f"data leads to {big}, which the environment does not have.")
     assert f"--mount '{big}'" in first
     assert second.startswith(f"input/a.csv leads to {big / 'a.csv'}")
     assert not [mount for mount in plan.container.mounts if str(big) in mount.source]
