@@ -25,7 +25,7 @@ for i in range({OUTPUTS}):
 
 LARGE = """
 from IPython.display import display
-for i in range(2000):
+for i in range(200):
     display({"text/plain": str(i) + "x" * 200_000}, raw=True)
 """
 
@@ -78,9 +78,10 @@ async def test_a_client_that_never_reads_costs_no_more_than_is_said_and_the_othe
             sleeper.connect(f"ipc://{info['ip']}-{info['iopub_port']}")
             while (await one.run("print('there')")) and not await sleeper.poll(10):
                 pass
-            shown: list[dict[str, Any]] = []
-            await one.client.execute_interactive(LARGE, output_hook=shown.append, timeout=600)
-            assert len([message for message in shown if message["msg_type"] == "display_data"]) == 2000
+            for _ in range(10):  # one that reads is never far behind, however busy this machine is
+                shown: list[dict[str, Any]] = []
+                await one.client.execute_interactive(LARGE, output_hook=shown.append, timeout=600)
+                assert len([message for message in shown if message["msg_type"] == "display_data"]) == 200
             assert int(await one.run(RESIDENT)) - before < bound
             assert await one.run("1 + 1") == "2"
 
