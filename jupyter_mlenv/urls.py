@@ -10,6 +10,9 @@ from .errors import EndpointNotFound, EnvironmentNotFound
 ENVIRONMENTS = "mlenv/envs/"
 """The path of every environment below a server's base URL."""
 
+APPS = "mlenv/apps/"
+"""The path of ports below a server's base URL at which the path is taken off: for web apps that know of no prefix."""
+
 LAST_PORT = 65535
 
 ENVIRONMENT_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -19,6 +22,11 @@ ENDPOINT_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,31}")
 def endpoint_url(server_base_url: str, environment: str, endpoint: str) -> str:
     """The base URL under which a browser sees an endpoint, with a trailing slash: percent-encoding is kept as is."""
     return f"{server_base_url.rstrip('/')}/{ENVIRONMENTS}{environment}/{endpoint}/"
+
+
+def app_url(server_base_url: str, environment: str, port: str) -> str:
+    """The base URL under which a browser sees a web app that believes it lives at `/`, with a trailing slash."""
+    return f"{server_base_url.rstrip('/')}/{APPS}{environment}/{port}/"
 
 
 def is_port(name: str) -> bool:
@@ -55,22 +63,32 @@ def short(text: str) -> str:
 class EndpointAddress:
     """The address of something at an endpoint. `base_path` is the endpoint's own, with a trailing slash.
 
-    `rest` is the path below it; None where not even a slash follows the endpoint's name.
+    `rest` is the path below it; None where not even a slash follows the endpoint's name. `at_root`: the service sees
+    paths without `base_path`.
     """
 
     environment: str
     endpoint: str
     base_path: str
     rest: str | None
+    at_root: bool = False
 
 
 def parse_endpoint(path: str, server_base_url: str) -> EndpointAddress:
-    """Read a request's path as the browser wrote it, below `<server_base_url>mlenv/envs/`.
+    """Read a request's path as the browser wrote it, below `<server_base_url>mlenv/envs/` or `…/mlenv/apps/`.
 
     Raises EnvironmentNotFound and EndpointNotFound, also for another way to write a name, as percent-encoded.
     """
-    id, _, below = path[len(server_base_url + ENVIRONMENTS) :].partition("/")
+    at_root = path.startswith(server_base_url + APPS)
+    id, _, below = path[len(server_base_url + (APPS if at_root else ENVIRONMENTS)) :].partition("/")
     endpoint, slash, rest = below.partition("/")
     environment_id(id)
     endpoint_name(endpoint)
-    return EndpointAddress(id, endpoint, endpoint_url(server_base_url, id, endpoint), rest if slash else None)
+    if at_root and not is_port(endpoint):
+        raise EndpointNotFound(
+            f"{short(endpoint)} is no port.",
+            hint=f"What a preset names is at {ENVIRONMENTS}{id}/{endpoint}/; below {APPS} are ports only.",
+            details={"environment": id, "endpoint": endpoint},
+        )
+    address = app_url if at_root else endpoint_url
+    return EndpointAddress(id, endpoint, address(server_base_url, id, endpoint), rest if slash else None, at_root)

@@ -109,12 +109,12 @@ class Channel:
             os.close(fd)
 
 
-async def connect(loop: Loop, address: str | int, timeout: float) -> Channel:
-    """A connected channel to a socket's path or a loopback port. Raises OSError."""
+async def connect(loop: Loop, address: str | int, timeout: float, host: str = "127.0.0.1") -> Channel:
+    """A connected channel to a socket's path or a port of `host`, an address. Raises OSError."""
     kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
     if isinstance(address, int):
-        sock = socket.socket(socket.AF_INET, kind)
-        number = sock.connect_ex(("127.0.0.1", address))
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+        number = sock.connect_ex((host, address))
     else:
         sock = socket.socket(socket.AF_UNIX, kind)
         number = sock.connect_ex(address)

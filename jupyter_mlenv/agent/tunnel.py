@@ -12,10 +12,24 @@ from .loop import join
 
 TYPE_CHECKING = False  # as in `typing`, which would cost 4 ms
 if TYPE_CHECKING:
+    from .channel import Channel
     from .http import Connection, Request
+    from .loop import Loop
     from .runtime import Runtime
 
 CONNECT_TIMEOUT_SECONDS = 10.0
+
+
+async def elsewhere(loop: Loop, port: int) -> Channel | None:
+    """A channel to what listens on this port at another address of the environment, as Spark, Ray and Dask do."""
+    from .listeners import addresses  # noqa: PLC0415  few services are such
+
+    for host in addresses(port):
+        try:
+            return await connect(loop, port, CONNECT_TIMEOUT_SECONDS, host)
+        except OSError:
+            continue
+    return None
 
 
 async def tunnel(runtime: Runtime, connection: Connection, request: Request) -> None:
@@ -30,7 +44,10 @@ async def tunnel(runtime: Runtime, connection: Connection, request: Request) -> 
     try:
         target = await connect(runtime.loop, address, CONNECT_TIMEOUT_SECONDS)
     except OSError as error:
-        raise Refused(502, "connection_refused", f"{request.target}: {error}") from None
+        found = await elsewhere(runtime.loop, address) if isinstance(address, int) else None
+        if found is None:
+            raise Refused(502, "connection_refused", f"{request.target}: {error}") from None
+        target = found
     client = connection.channel
     try:
         if request.headers.get("x-mlenv-pass") == "socket" and client.file.family == socket.AF_UNIX:

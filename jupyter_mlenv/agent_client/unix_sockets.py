@@ -149,7 +149,8 @@ def passed(numbers: Sequence[int]) -> GuardedSocket | None:
 
 def _connected_stream(sock: socket.socket) -> bool:
     """Raises OSError for one that is not connected."""
-    kinds = {(socket.AF_UNIX, 0), (socket.AF_INET, 0), (socket.AF_INET, socket.IPPROTO_TCP)}
+    families = (socket.AF_INET, socket.AF_INET6)
+    kinds = {(socket.AF_UNIX, 0), *((family, proto) for family in families for proto in (0, socket.IPPROTO_TCP))}
     if sock.type != socket.SOCK_STREAM or (sock.family, sock.proto) not in kinds:
         return False
     sock.getpeername()

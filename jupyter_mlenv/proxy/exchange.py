@@ -11,6 +11,7 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from . import headers as scrub
+from . import redirects
 from .http1 import Head, Header, ProtocolError, checked, request_head, response_head
 
 FRAMED_BY_SELF = "frame-ancestors 'self'"
@@ -27,6 +28,9 @@ SANDBOX = "sandbox allow-scripts"
 
 NO_CONTENT = 204
 BODILESS_STATUSES = (NO_CONTENT, 304)
+
+_ADDRESSES = {"location": redirects.location, "refresh": redirects.refresh}
+"""Fields with an address, and how it is repaired."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Exchange:
     def answer(self, head: Head) -> list[Header]:
         """Return the fields for the browser, all but those of framing and connection. Raises ProtocolError."""
         kept = scrub.response_headers(head.headers, self.cookies, cross_origin=self.cross_origin)
+        kept = [(name, self._kept_below(name, value)) for name, value in kept]
         if head.status == NO_CONTENT or head.values("transfer-encoding"):
             kept = [(name, value) for name, value in kept if name.lower() != "content-length"]
         # Several policies all count, so these hold whatever the service says.
@@ -66,6 +71,13 @@ class Exchange:
         if in_sandbox(self.endpoint, self.target.removeprefix(self.cookies.path)):
             kept.append(("Content-Security-Policy", SANDBOX))
         return checked(kept)
+
+    def _kept_below(self, name: str, value: str) -> str:
+        """A field's value, in which an address that leads to the service itself leads there from the browser too."""
+        rule = _ADDRESSES.get(name.lower())
+        if rule is None:
+            return value
+        return rule(value, self.cookies.path, redirects.own_hosts(self.client.host, self.endpoint))
 
     def switch(self, head: Head) -> bytes:
         """Return the head of a 101 for the browser. Raises ProtocolError."""

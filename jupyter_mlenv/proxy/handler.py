@@ -1,8 +1,10 @@
-"""The door from the browser to the services inside environments, under `<base_url>mlenv/envs/{id}/{endpoint}/`.
+"""The door from the browser to the services inside environments, under `<base_url>mlenv/envs/{id}/{endpoint}/`, and
+to apps that know of no prefix, under `<base_url>mlenv/apps/{id}/{port}/`.
 
 It asks for the outer server's login (`auth.py`), takes everything that belongs to the outer server out
-(`headers.py`), and then streams both ways with back-pressure. Request targets pass untouched: services are started
-under exactly the base URL that the browser sees. An upgrade becomes a raw byte splice after the handshake.
+(`headers.py`), and then streams both ways with back-pressure. Request targets pass untouched, but for that prefix:
+services are started under exactly the base URL that the browser sees. An upgrade becomes a raw byte splice after the
+handshake.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ def proxy_handlers(base_url: str, proxy: Proxy) -> list[tuple[str, type[web.Requ
 
     Whoever made the proxy closes it when the server stops.
     """
-    pattern = re.escape(base_url + urls.ENVIRONMENTS) + r"([^/]+)/([^/]+)(?:/.*)?"
+    below = "|".join(re.escape(base_url + path) for path in (urls.ENVIRONMENTS, urls.APPS))
+    pattern = rf"(?:{below})([^/]+)/([^/]+)(?:/.*)?"
     return [(pattern, ProxyHandler, {"proxy": proxy})]
 
 
@@ -194,7 +197,10 @@ class ProxyHandler(AdmissionHandler):
         cookies = scrub.CookieRule(login, self.address.base_path, endpoint not in scrub.COOKIELESS)
         client = scrub.Client(request.headers.get("Host", ""), request.protocol, request.remote_ip or "")
         framed_by = framing(self.content_security_policy)
-        return Exchange(endpoint, request.uri or "/", cookies, client, framed_by, self.cross_origin)
+        target = request.uri or "/"
+        if self.address.at_root:
+            target = "/" + target.removeprefix(self.address.base_path)
+        return Exchange(endpoint, target, cookies, client, framed_by, self.cross_origin)
 
     async def _copy(self, head: Head) -> None:
         upstream = cast(Connection, self.upstream)

@@ -220,6 +220,7 @@ def request_headers(headers: Sequence[Header], cookies: CookieRule, client: Clie
     kept += [
         ("X-Forwarded-For", client.address),
         ("X-Forwarded-Host", client.host),
+        ("X-Forwarded-Prefix", cookies.path.rstrip("/")),
         ("X-Forwarded-Proto", client.scheme),
         ("X-Scheme", client.scheme),
     ]

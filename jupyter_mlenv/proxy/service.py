@@ -51,9 +51,8 @@ class Service:
         details = {"environment": self._id, "endpoint": self._endpoint}
         if self._endpoint.isdecimal():  # nobody starts what listens on a port of somebody's own
             return EnvironmentFailed(
-                f"Nothing accepts connections at 127.0.0.1:{self._endpoint} in the environment {self._id}.",
-                hint="Start the service in a terminal of the environment, on that address and port; then reload this "
-                "page.",
+                f"Nothing accepts connections on port {self._endpoint} in the environment {self._id}.",
+                hint="Start the service in a terminal of the environment, on that port; then reload this page.",
                 details=details,
             )
         return EnvironmentFailed(

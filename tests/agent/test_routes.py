@@ -260,6 +260,18 @@ async def test_many_tunnels_at_once(tcp: bool) -> None:
         assert held <= 12
 
 
+@pytest.mark.parametrize("host", ["::1", "127.0.0.2", "0.0.0.0", "::"])
+async def test_a_port_is_reached_at_whatever_address_it_listens(tcp: bool, host: str) -> None:
+    """Some services listen on the container's own address only, or in the other family."""
+    async with agent(tcp=tcp) as running:
+        server = await asyncio.start_server(echo, host, 0)
+        port = server.sockets[0].getsockname()[1]
+        try:
+            assert await talk(running.client.tunnel(f"127.0.0.1:{port}"), b"hi") == b"hi"
+        finally:
+            server.close()
+
+
 async def test_a_tunnel_that_cannot_be_opened_says_why(tcp: bool) -> None:
     async with agent(tcp=tcp) as running:
         before = len(descriptors())

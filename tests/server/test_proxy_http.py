@@ -90,11 +90,43 @@ async def test_every_verb_passes(browser: Browser, inner: Inner) -> None:
         assert await answer.read() == b""
 
 
+async def test_an_app_that_knows_of_no_prefix(browser: Browser, inner: Inner, outer: OuterServer) -> None:
+    """At an address of its own kind it sees the paths that it has itself, and what it sends back fits there."""
+    base = f"{outer.base_url}mlenv/apps/env/8501/"
+
+    def app(rest: str) -> URL:
+        return URL(f"{outer.origin}{base}{rest}", encoded=True)
+
+    async with browser.get_url(app("a%2Fb//c?x=%20/1")) as answer:
+        seen = await answer.json()
+    assert seen["target"] == "/a%2Fb//c?x=%20/1"
+    assert ["X-Forwarded-Prefix", base.rstrip("/")] in seen["headers"]
+    async with browser.get_url(app("")) as answer:
+        assert (await answer.json())["target"] == "/"
+    async with browser.get_url(URL(f"{outer.origin}{base.rstrip('/')}?a", encoded=True)) as answer:
+        assert (answer.status, answer.headers["Location"]) == (302, "./8501/?a")
+    async with browser.get_url(app("status/302")) as answer:
+        assert answer.headers["Location"] == f"{base}elsewhere"
+    async with browser.get_url(app("cookies?set=s=1;Path=/")) as answer:
+        assert answer.headers.getall("Set-Cookie") == [f"s=1; Path={base}"]
+    headers = browser.headers()
+    async with browser.session.ws_connect(app("ws"), headers=headers, protocols=["chat"]) as socket:
+        await socket.send_str("hi")
+        assert (await socket.receive()).data == "hi"
+
+
+async def test_below_apps_are_ports_only(browser: Browser, inner: Inner, outer: OuterServer) -> None:
+    async with browser.get_url(URL(f"{outer.origin}{outer.base_url}mlenv/apps/env/app/", encoded=True)) as answer:
+        error = await answer.json()
+    assert (answer.status, error["code"]) == (404, "endpoint_not_found")
+    assert "mlenv/envs/env/app/" in error["hint"]
+
+
 @pytest.mark.parametrize("status", [204, 304, 302, 404, 500, 599])
-async def test_every_status_passes(browser: Browser, inner: Inner, status: int) -> None:
+async def test_every_status_passes(browser: Browser, inner: Inner, outer: OuterServer, status: int) -> None:
     async with browser.get(f"status/{status}") as answer:
         assert answer.status == status
-        assert answer.headers["Location"] == "/elsewhere"
+        assert answer.headers["Location"] == outer.path("env", "app", "/elsewhere"), "not one of the outer server's"
         assert answer.headers["ETag"] == '"1"'
 
 
@@ -379,7 +411,7 @@ async def test_tcp_services_are_reached_too(browser: Browser, outer: OuterServer
     await server.wait_closed()
     async with browser.request("GET", browser.url(id="tcp", endpoint="8000")) as answer:
         assert answer.status == 502
-        assert "Nothing accepts connections at 127.0.0.1:" in (await answer.json())["message"]
+        assert "Nothing accepts connections on port " in (await answer.json())["message"]
     address.unlink()
 
 

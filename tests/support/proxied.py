@@ -75,6 +75,9 @@ class Browser:
     def get(self, rest: str = "", headers: dict[str, str] | None = None, **options: object):  # type: ignore[no-untyped-def]
         return self.request("GET", self.url(rest), headers, **options)
 
+    def get_url(self, url: URL):  # type: ignore[no-untyped-def]
+        return self.request("GET", url)
+
     def post(self, rest: str = "", headers: dict[str, str] | None = None, **options: object):  # type: ignore[no-untyped-def]
         return self.request("POST", self.url(rest), headers, **options)
 

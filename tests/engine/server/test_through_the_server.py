@@ -8,6 +8,7 @@ from contextlib import closing
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from tests.support.environments import BOX, ECHO, by_hand, inspected
 from tests.support.lab import Lab, owned_by_person, running_lab
@@ -130,6 +131,34 @@ async def test_addresses_that_are_not_ours(person: Person, box: str) -> None:
     answer = await person.get(person.url(box, "5999"))
     assert_refused(answer, 502)
     assert box in answer.json["message"]
+
+
+SITE = """
+import http.server, os, socket, sys
+os.chdir(os.environ["HOME"])
+with open("index.html", "w") as file:
+    file.write("<a href='next.html'>next</a>")
+os.makedirs("sub", exist_ok=True)
+address = socket.gethostbyname(socket.gethostname())
+server = http.server.ThreadingHTTPServer((address, int(sys.argv[1])), http.server.SimpleHTTPRequestHandler)
+print("listening", flush=True)
+server.serve_forever()
+"""
+
+
+async def test_a_web_server_that_knows_of_no_prefix(person: Person, lab: Lab, box: str) -> None:
+    """Python's own, on the container's own address only; it sends folders on to `/sub/`."""
+    python = (inspected(box)["Config"]["Entrypoint"] or inspected(box)["Config"]["Cmd"])[0]
+    with closing(connect()) as client:
+        begun = client.exec_create(f"mlenv-{box}", [python, "-u", "-c", SITE, "5098"])
+        assert b"listening" in next(client.exec_start(begun["Id"], stream=True))
+    app = f"{lab.url}mlenv/apps/{box}/5098/"
+    page = await person.get(URL(f"{app}index.html", encoded=True))
+    assert (page.status, page.text) == (200, "<a href='next.html'>next</a>")
+    folder = await person.get(URL(f"{app}sub", encoded=True))
+    assert (folder.status, dict(folder.headers)["Location"]) == (301, f"{BASE_URL}mlenv/apps/{box}/5098/sub/")
+    whole = await person.get(person.url(box, "5098", "index.html"))
+    assert whole.status == 404, "at the other address it is asked for the whole path"
 
 
 async def test_services_that_fail_say_why_in_the_tab(person: Person, box: str) -> None:

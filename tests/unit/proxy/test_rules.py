@@ -61,6 +61,7 @@ def test_no_credential_of_the_outer_server_passes() -> None:
         "Host": "host:1",
         "X-Forwarded-For": "10.0.0.1",
         "X-Forwarded-Host": "host:1",
+        "X-Forwarded-Prefix": RULE.path.rstrip("/"),
         "X-Forwarded-Proto": "https",
         "X-Scheme": "https",
     }
@@ -191,12 +192,17 @@ def test_pages_go_on_saying_where_their_requests_come_from() -> None:
             "X-Remote-User",
         ),
         *("Remote-User", "Remote-Groups", "X-Webauth-User", "X-User", "X-User-Email", "X-Email", "X_Access_Token"),
-        *("X-Auth-Request-Access-Token", "X-Original-URI", "X-Forwarded-Email", "X-Forwarded-Prefix", "Cookie2"),
+        *("X-Auth-Request-Access-Token", "X-Original-URI", "X-Forwarded-Email", "Cookie2"),
         *("OIDC_access_token", "X-Goog-Authenticated-User-Email", "X-MS-CLIENT-PRINCIPAL", "Tailscale-User-Login"),
     ],
 )
 def test_names_and_tokens_of_sign_on_proxies_stay_outside(name: str) -> None:
     assert name not in passed((name, "secret"))
+
+
+def test_the_prefix_is_ours_to_say() -> None:
+    kept = scrub.request_headers([("X-Forwarded-Prefix", "/evil"), ("x_forwarded_prefix", "/evil")], RULE, CLIENT)
+    assert [value for name, value in kept if "prefix" in name.lower()] == [RULE.path.rstrip("/")]
     assert "X-User-Agent" in passed(("X-User-Agent", "grpc-web"))
 
 
