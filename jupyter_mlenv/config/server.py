@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from traitlets import Bool, Float
+from traitlets import Bool, Float, List, Unicode
 from traitlets.config import LoggingConfigurable
 
 
@@ -33,6 +33,16 @@ class ServerTraits(LoggingConfigurable):
         asked for every request.
 
         Example: `c.MlenvConfig.login_cache_seconds = 0`""",
+    ).tag(config=True)
+
+    idle_endpoints = List(
+        Unicode(),
+        ["tensorboard"],
+        help="""Endpoints, by name or port, whose traffic is no use of this Jupyter server: their pages ask for news by
+        themselves, and one that was left open would keep a server alive for ever that is stopped when nobody uses it
+        (`ServerApp.shutdown_no_activity_timeout`, a hub's idle culler). Everything else in environments counts.
+
+        Example: `c.MlenvConfig.idle_endpoints = ["tensorboard", "8501"]`""",
     ).tag(config=True)
 
     auto_kernels = Bool(

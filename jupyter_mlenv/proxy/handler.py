@@ -143,7 +143,7 @@ class ProxyHandler(AdmissionHandler):
     async def _forward(self, *, has_body: bool) -> None:
         """Send the request on and copy the answer; an error becomes the answer if none was begun."""
         self.proxy.activity = self.settings.setdefault("last_activity_times", {})
-        self.proxy.touch()
+        self.proxy.touch(self.address.endpoint)
         try:
             self.exchange = self._exchange_rules()
             self.service = Service(self.proxy.resolver, self.proxy.pool, self.address, self.base_url)
@@ -230,15 +230,16 @@ class ProxyHandler(AdmissionHandler):
         self.set_status(101)
         self._log()
         stream = self.detach()
+        splices = self.proxy.splices(self.address.endpoint)
         if isinstance(stream, SSLIOStream):
-            self.proxy.splices.stream(stream, sock, answer)
+            splices.stream(stream, sock, answer)
             return
         try:
             client, early = take_over(stream)
         except StreamClosedError:
             sock.close()
             return
-        self.proxy.splices.sockets(client, sock, answer, early)
+        splices.sockets(client, sock, answer, early)
 
     def _fail(self, error: MlenvError) -> None:
         if self.gone:

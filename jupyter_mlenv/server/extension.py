@@ -55,7 +55,7 @@ class MlenvExtension(ExtensionApp):
         self.kernels = loop_thread.use(self.mlenv, served, notes, kernel_rights.require_execute)
         self.kernel_menu = KernelMenu(self.environments, self.log)
         self.settings["mlenv"] = self.environments
-        self.proxy = Proxy(self.environments, login_ttl=self.mlenv.login_cache_seconds)
+        self.proxy = Proxy(self.environments, login_ttl=self.mlenv.login_cache_seconds, idle=self.mlenv.idle_endpoints)
         if self.mlenv.tcp_nodelay:
             performance.set_kernel_nodelay(self.settings)
         kernel_websocket.report_kernel_ends(self.settings)

@@ -115,6 +115,27 @@ async def test_an_app_that_knows_of_no_prefix(browser: Browser, inner: Inner, ou
         assert (await socket.receive()).data == "hi"
 
 
+@pytest.mark.parametrize(("endpoint", "counts"), [("app", True), ("8501", True), ("tensorboard", False)])
+async def test_what_asks_by_itself_keeps_no_server_alive(
+    browser: Browser, inner: Inner, outer: OuterServer, endpoint: str, counts: bool
+) -> None:
+    """A page that was left open polls for ever."""
+
+    async def last() -> str:
+        async with browser.get_url(URL(f"{outer.origin}{outer.base_url}api/status", encoded=True)) as answer:
+            return str((await answer.json())["last_activity"])
+
+    before = await last()
+    async with browser.request("GET", browser.url("echo", endpoint=endpoint)) as answer:
+        assert answer.status == 200
+    after = await last()
+    assert (after != before) is counts
+    async with browser.session.ws_connect(browser.url("ws", endpoint=endpoint), headers=browser.headers()) as socket:
+        await socket.send_str("hi")
+        assert (await socket.receive()).data == "hi"
+    assert (await last() != after) is counts
+
+
 async def test_below_apps_are_ports_only(browser: Browser, inner: Inner, outer: OuterServer) -> None:
     async with browser.get_url(URL(f"{outer.origin}{outer.base_url}mlenv/apps/env/app/", encoded=True)) as answer:
         error = await answer.json()

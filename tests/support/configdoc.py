@@ -32,6 +32,7 @@ GROUPS = {
         "tcp_nodelay",
         "gc_freeze",
         "login_cache_seconds",
+        "idle_endpoints",
         "auto_kernels",
         "take_over_kernels",
         "kernel_grace",

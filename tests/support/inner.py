@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
 from aiohttp import web
+
+ENDPOINT = re.compile(r"^\S*/mlenv/envs/[^/?]+/[^/?]+/")
+"""The base of another endpoint than that of `Inner`, which is behind several."""
 
 ARGUMENT = web.RequestKey("argument", str)
 
@@ -34,7 +38,8 @@ class Inner:
 
     async def dispatch(self, request: web.Request) -> web.StreamResponse:
         """By the raw target, since aiohttp's routes compare decoded paths."""
-        name, _, argument = request.raw_path.removeprefix(self.base).partition("?")[0].partition("/")
+        path = ENDPOINT.sub("", request.raw_path.removeprefix(self.base)).partition("?")[0]
+        name, _, argument = path.lstrip("/").partition("/")
         names = ("up", "down", "sse", "file", "ws", "forbidden", "cookies", "status")
         handler = getattr(self, name) if name in names else self.echo
         request[ARGUMENT] = argument

@@ -60,7 +60,9 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 
 def _load_jupyter_server_extension(app: Any) -> None:
     resolver = FolderResolver(Path(os.environ["MLENV_TEST_SOCKETS"]))
-    app.web_app.add_handlers(".*$", proxy_handlers(app.web_app.settings["base_url"], Proxy(resolver)))
+    app.web_app.add_handlers(
+        ".*$", proxy_handlers(app.web_app.settings["base_url"], Proxy(resolver, idle=["tensorboard"]))
+    )
     if os.environ["MLENV_TEST_TUNED"]:
         app.io_loop.add_callback(_tune, app)
 

@@ -34,7 +34,7 @@ def outer() -> Iterator[OuterServer]:
 async def inner(outer: OuterServer) -> AsyncIterator[Inner]:
     """The application behind `app`, `8501` and `notebook` of the environment `env`."""
     path = outer.sockets / "env.app.1.sock"
-    links = [outer.sockets / f"env.{endpoint}.1.sock" for endpoint in ("8501", "notebook")]
+    links = [outer.sockets / f"env.{endpoint}.1.sock" for endpoint in ("8501", "notebook", "tensorboard")]
     async with serve(path, outer.path("env", "app")) as application:
         for link in links:
             link.hardlink_to(path)  # a symbolic link as a socket is refused
