@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]", "0.0.0.0")  # noqa: S104  a name, nobody listens
 """The ways in which a service calls the machine that it runs on."""
 
-REFRESH = re.compile(r"(\s*[0-9.]+\s*[;,]\s*(?:url\s*=\s*)?)(['\"]?)(.*?)(\2\s*)", re.IGNORECASE | re.DOTALL)
-"""The value of `Refresh`, as HTML's "shared declarative refresh steps" read it."""
+REFRESH = re.compile(r"[0-9.]+\s*[;,]\s*(?:url\s*=\s*)?", re.IGNORECASE)
+"""What stands before the address in `Refresh`, as HTML's "shared declarative refresh steps" read it."""
 
 
 def own_hosts(host: str, port: str) -> frozenset[str]:
@@ -48,11 +48,15 @@ def location(value: str, base_path: str, hosts: Collection[str]) -> str:
 
 def refresh(value: str, base_path: str, hosts: Collection[str]) -> str:
     """Return the value of a `Refresh` field with the address in it as `location` has it."""
-    found = REFRESH.fullmatch(value)
+    text = value.strip()
+    found = REFRESH.match(text)
     if found is None:
         return value
-    before, quote, address, after = found.groups()
-    return before + quote + location(address, base_path, hosts) + after
+    address = text[found.end() :]
+    quote = address[:1] if address[:1] in ("'", '"') else ""
+    if quote:
+        address = address[1:].partition(quote)[0]
+    return text[: found.end()] + quote + location(address, base_path, hosts) + quote
 
 
 def _known(path: str, base_path: str) -> bool:

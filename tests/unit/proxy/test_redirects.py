@@ -56,6 +56,15 @@ def test_all_else_stays_as_it_is(said: str) -> None:
     assert redirects.location(said, BASE, HOSTS) == said
 
 
+@pytest.mark.parametrize(
+    "said", ["0;" + " " * 60_000 + "x", "0" * 60_000, "0; url=" + "'" * 60_000 + "x", "/" * 60_000]
+)
+def test_a_hostile_field_costs_no_time(said: str) -> None:
+    """Of the length that a head may have; what takes a square of it would stand still for minutes."""
+    redirects.refresh(said, BASE, HOSTS)
+    redirects.location(said, BASE, HOSTS)
+
+
 def test_only_a_port_is_known_to_be_meant_by_this_machine() -> None:
     hosts = redirects.own_hosts("host", "notebook")
     assert redirects.location("http://localhost:8888/x", BASE, hosts) == "http://localhost:8888/x"
@@ -70,6 +79,9 @@ def test_only_a_port_is_known_to_be_meant_by_this_machine() -> None:
         ("30", "30"),
         ("0; url=next", "0; url=next"),
         ("soon; url=/x", "soon; url=/x"),
+        (' 0 ; url = "/x" ', f'0 ; url = "{BASE}x"'),
+        ("0; url='/x' and more", f"0; url='{BASE}x'"),
+        ("0; url='/x", f"0; url='{BASE}x'"),
     ],
 )
 def test_a_refresh_is_a_redirect_too(said: str, seen: str) -> None:
