@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import lru_cache
 from typing import Any
 
+from jupyter_server.auth.identity import IdentityProvider, LegacyIdentityProvider
 from jupyter_server.base.handlers import JupyterHandler
 from tornado import web
 
 from ..errors import MlenvError
 from ..http_errors import as_error
+from .credentials import Credentials
 from .error_page import CONFIRM_POLICY, POLICY, confirm_page, error_page
 from .login_cache import Login, Logins, login_key
 from .open_link import opened
@@ -51,6 +54,12 @@ class AdmissionHandler(JupyterHandler):
         why = refusal(method, self.upgrades, headers, policy)
         if why:
             raise web.HTTPError(403, "Refused, because %s.", why)
+
+    @property
+    def credentials(self) -> Credentials:
+        """The credentials of the outer server."""
+        provider = self.identity_provider
+        return Credentials(frozenset(filter(None, [provider.token])), told=_has_one_token(type(provider)))
 
     async def _log_in(self) -> None:
         await super().prepare(_redirect_to_login=False)
@@ -118,3 +127,12 @@ class AdmissionHandler(JupyterHandler):
 
     def set_default_headers(self) -> None:
         """Set none: an answer has the fields that the service gave it."""
+
+
+@lru_cache(maxsize=8)
+def _has_one_token(provider: type[IdentityProvider]) -> bool:
+    """Return whether the one token of a provider is all that it takes besides cookies, as that of jupyter_server."""
+    own = (getattr(provider, name) for name in ("get_user", "get_token", "get_user_token"))
+    return not issubclass(provider, LegacyIdentityProvider) and all(
+        method.__module__ == IdentityProvider.__module__ for method in own
+    )

@@ -6,12 +6,13 @@ Both decide for themselves who may ask; what passes, and what an answer may do i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from urllib.parse import unquote
 
 from . import headers as scrub
 from . import redirects
+from .credentials import Credentials, of_cookies
 from .http1 import Head, Header, ProtocolError, checked, request_head, response_head
 
 FRAMED_BY_SELF = "frame-ancestors 'self'"
@@ -38,7 +39,8 @@ class Exchange:
     """The rules of one exchange with one endpoint.
 
     `cookies.path` is the endpoint's base URL. `framed_by` is the policy on who may show an answer in a frame.
-    `cross_origin`: the outer server's own settings let the asking page, of another origin, read answers.
+    `cross_origin`: the outer server's own settings let the asking page, of another origin, read answers. `credentials`
+    are the outer server's own, besides those in cookies.
     """
 
     endpoint: str
@@ -47,16 +49,18 @@ class Exchange:
     client: scrub.Client
     framed_by: str = FRAMED_BY_SELF
     cross_origin: bool = False
+    credentials: Credentials = scrub.UNTOLD
 
     def request(self, method: str, headers: Sequence[Header], *, upgrade: bool = False, chunked: bool = False) -> bytes:
         """Return the head for the service. Raises ProtocolError if the request cannot be passed on as one."""
-        kept = scrub.request_headers(headers, self.cookies, self.client)
+        own = replace(self.credentials, secrets=self.credentials.secrets | of_cookies(headers, self.cookies))
+        kept = scrub.request_headers(headers, self.cookies, self.client, own)
         if upgrade:
             kept += [("Connection", "Upgrade"), ("Upgrade", "websocket")]
         elif chunked:
             kept.append(("Transfer-Encoding", "chunked"))
         try:
-            return request_head(method, scrub.scrub_target(self.target), kept)
+            return request_head(method, own.scrub_target(self.target), kept)
         except ValueError as error:
             raise ProtocolError(str(error)) from error
 

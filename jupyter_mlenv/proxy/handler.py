@@ -200,7 +200,7 @@ class ProxyHandler(AdmissionHandler):
         target = request.uri or "/"
         if self.address.at_root:
             target = "/" + target.removeprefix(self.address.base_path)
-        return Exchange(endpoint, target, cookies, client, framed_by, self.cross_origin)
+        return Exchange(endpoint, target, cookies, client, framed_by, self.cross_origin, self.credentials)
 
     async def _copy(self, head: Head) -> None:
         upstream = cast(Connection, self.upstream)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import unquote_plus
+from urllib.parse import unquote
 
 from .cookies import COOKIELESS, CookieRule, confine_cookie, inner_cookies
+from .credentials import Credentials
 from .http1 import Header, options
 
 __all__ = [
@@ -21,8 +22,9 @@ __all__ = [
     "confine_cookie",
     "request_headers",
     "response_headers",
-    "scrub_target",
 ]
+
+UNTOLD = Credentials()
 
 HOP_BY_HOP = frozenset(
     [
@@ -42,7 +44,7 @@ HOP_BY_HOP = frozenset(
 NEVER_NAMED = frozenset(["host", "content-length", "content-type", "cookie", "origin"])
 """Fields that a `Connection` header cannot remove: dropping them would change what the request means."""
 
-REPLACED = frozenset(["authorization", "cookie2", "expect", "forwarded", "x-real-ip", "x-scheme"])
+REPLACED = frozenset(["cookie2", "expect", "forwarded", "x-real-ip", "x-scheme"])
 """Other request fields that are dropped, or made anew."""
 
 CREDENTIAL_PREFIXES = (
@@ -94,8 +96,8 @@ CREDENTIALS = frozenset(["x-user", "x-auth", "x-roles"])
 
 NO_CREDENTIALS = frozenset(["x-user-agent"])  # gRPC in browsers
 
-SECRET_ARGUMENTS = frozenset(["token", "_xsrf"])
-"""Query arguments that belong to the outer server."""
+FORWARDED = frozenset(f"x-forwarded-{what}" for what in ("for", "host", "port", "prefix", "proto", "server", "ssl"))
+"""Fields of any reverse proxy, which tell of no sign-on."""
 
 ORIGIN_WIDE = frozenset(
     [
@@ -166,57 +168,58 @@ class Client:
     address: str
 
 
-def scrub_target(target: str) -> str:
-    """Return the request target without the outer server's query arguments, otherwise byte for byte the same."""
-    path, mark, query = target.partition("?")
-    if not mark or not ("token" in query or "_xsrf" in query or "%" in query):
-        return target
-    parts = query.split("&")
-    kept = [part for part in parts if unquote_plus(part.partition("=")[0]) not in SECRET_ARGUMENTS]
-    if len(kept) == len(parts):
-        return target
-    return f"{path}?{'&'.join(kept)}" if kept else path
-
-
 @lru_cache(maxsize=4096)
 def _kind(name: str) -> str:
-    """Return what is done with a request field of this name: "cookie", "double", "drop", "referer" or "keep"."""
+    """Return what is done with a request field of this name: one of the kinds that `request_headers` knows."""
     lower = name.lower()
     plain = lower.replace("_", "-")
     if lower == "cookie":
         return "cookie"
     if lower in ("x-xsrftoken", "x-csrftoken"):
         return "double"
-    if lower == "referer":
-        return "referer"
-    if lower in HOP_BY_HOP or plain in REPLACED or plain in CREDENTIALS:
+    if lower in ("referer", "authorization"):
+        return lower
+    if lower in HOP_BY_HOP or plain in REPLACED or plain in FORWARDED:
         return "drop"
-    return "drop" if plain.startswith(CREDENTIAL_PREFIXES) and plain not in NO_CREDENTIALS else "keep"
+    if plain in CREDENTIALS or (plain.startswith(CREDENTIAL_PREFIXES) and plain not in NO_CREDENTIALS):
+        return "sign-on"
+    return "keep"
 
 
-def request_headers(headers: Sequence[Header], cookies: CookieRule, client: Client) -> list[Header]:
-    """Return the fields that the container sees, without hop-by-hop fields; `X-Forwarded-*` are ours alone."""
+def request_headers(
+    headers: Sequence[Header], cookies: CookieRule, client: Client, credentials: Credentials = UNTOLD
+) -> list[Header]:
+    """Return the fields that the container sees, without hop-by-hop fields; `X-Forwarded-*` are ours alone.
+
+    `credentials`: the outer server's own, those in the request's cookies among them.
+    """
     dropped = options(headers, "connection") - NEVER_NAMED
     kept: list[Header] = []
     own_cookies: list[tuple[str, str]] = []
-    maybe: list[Header] = []
+    signed_on = False
+    authorization: list[Header] = []
     for name, value in headers:
         kind = _kind(name)
         if kind == "cookie":
             own_cookies += inner_cookies(value, cookies)
-        elif kind == "double":
-            maybe.append((name, value))
+        elif kind == "sign-on":
+            signed_on = True
         elif kind == "drop" or name.lower() in dropped:
             continue
+        elif kind == "authorization":
+            authorization.append((name, value))
+        elif kind == "double":
+            # Worth something only beside the cookie with the same value, and the outer server's cookies are known.
+            if not credentials.secrets & {value, unquote(value)}:
+                kept.append((name, value))
         elif kind == "referer":
-            kept.append((name, scrub_target(value)))
+            kept.append((name, credentials.scrub_target(value)))
         else:
             kept.append((name, value))
     if own_cookies:
         kept.append(("Cookie", "; ".join(f"{name}={value}" for name, value in own_cookies)))
-    # An inner application's own double-submit token (Streamlit, Django) equals one of its own cookies.
-    own = {value for _, value in own_cookies}
-    kept += [(name, value) for name, value in maybe if value in own]
+    if not signed_on:  # a sign-on proxy may send on a token of its own there
+        kept += [(name, value) for name, value in authorization if credentials.pass_authorization(value)]
     kept += [
         ("X-Forwarded-For", client.address),
         ("X-Forwarded-Host", client.host),

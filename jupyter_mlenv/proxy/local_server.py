@@ -22,6 +22,7 @@ from ..errors import MlenvError
 from . import headers as scrub
 from .bodies import body_of_request
 from .connection import READ_BYTES, Connection, UpstreamLost, over
+from .credentials import Credentials
 from .exchange import BODILESS_STATUSES, Exchange
 from .http1 import ProtocolError, Request, parse_request, response_head
 from .origin import foreign
@@ -142,7 +143,8 @@ class _Relayed:
         cookies = self._server._cookies
         endpoint = cookies.path.rstrip("/").rpartition("/")[2]
         client = scrub.Client(request.get("host"), "http", "127.0.0.1")
-        exchange = Exchange(endpoint, request.target, cookies, client)
+        # Nobody logs in here: what a page sends besides cookies is the application's own.
+        exchange = Exchange(endpoint, request.target, cookies, client, credentials=Credentials(told=True))
         upgrade = request.upgrades()
         said = exchange.request(request.method, request.headers, upgrade=upgrade, chunked=request.chunked())
         try:

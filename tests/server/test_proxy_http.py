@@ -62,6 +62,24 @@ async def test_nothing_of_the_outer_server_arrives(browser: Browser, inner: Inne
     assert not {"authorization", "x-xsrftoken", "forwarded", "x-hop"} & set(seen)
 
 
+async def test_an_applications_own_login_arrives(browser: Browser, inner: Inner, outer: OuterServer) -> None:
+    """By a bearer token or an invitation, beside the login of the outer server, of which nothing does."""
+    own = {"Authorization": "Bearer app-jwt", "X-CSRFToken": "masked", "Cookie": browser.headers()["Cookie"]}
+    async with browser.request("GET", browser.url("echo?token=invite-1&x=1"), own) as answer:
+        seen = await answer.json()
+    assert seen["target"] == outer.path("env", "app", "/echo?token=invite-1&x=1")
+    headers = {name.lower(): value for name, value in seen["headers"]}
+    assert (headers["authorization"], headers["x-csrftoken"]) == ("Bearer app-jwt", "masked")
+    for theirs in (f"Bearer {outer.token}", f"token {outer.token}", "Basic YW5uOnB3"):
+        url = browser.url(f"echo?token={outer.token}&token=invite-1")
+        async with browser.request("GET", url, own | {"Authorization": theirs}) as answer:
+            seen = await answer.json()
+        assert seen["target"] == outer.path("env", "app", "/echo?token=invite-1")
+        assert "authorization" not in {name.lower() for name, _ in seen["headers"]}
+    async with browser.session.get(browser.url("echo?token=invite-1"), headers={"Authorization": "Bearer a"}) as answer:
+        assert answer.status == 403, "nothing of an application's logs in at the outer server"
+
+
 async def test_the_notebook_gets_no_cookie_at_all(browser: Browser, inner: Inner) -> None:
     url = browser.url("echo", endpoint="notebook")
     async with browser.request("GET", url, {"Cookie": browser.headers()["Cookie"] + "; session=1"}) as answer:

@@ -51,7 +51,11 @@ async def test_a_message_of_64_megabytes_passes_without_memory(
 
 
 async def test_nothing_of_the_outer_server_arrives(browser: Browser, inner: Inner, outer: OuterServer) -> None:
-    headers = {"Authorization": f"token {outer.token}", "X-XSRFToken": "s", "Cookie": browser.headers()["Cookie"]}
+    headers = {
+        "Authorization": f"token {outer.token}",
+        "X-XSRFToken": "s",
+        "Cookie": browser.headers(_xsrf="s")["Cookie"],
+    }
     async with browser.ws(f"ws?token={outer.token}", headers) as socket:
         assert "Set-Cookie" not in socket._response.headers
     names = inner.requests[-1].split()

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from jupyter_server.auth.identity import IdentityProvider, LegacyIdentityProvider, PasswordIdentityProvider
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from jupyter_mlenv.errors import ServiceExited
+from jupyter_mlenv.proxy import auth
 from jupyter_mlenv.proxy import headers as scrub
 from jupyter_mlenv.proxy.bodies import ChunkedBody, body_of
+from jupyter_mlenv.proxy.credentials import Credentials, of_cookies
 from jupyter_mlenv.proxy.error_page import error_page
 from jupyter_mlenv.proxy.http1 import Head, ProtocolError, parse_head, request_head, response_head
 from jupyter_mlenv.proxy.login_cache import Login, Logins, login_key
@@ -19,8 +22,11 @@ RULE = scrub.CookieRule("login", "/b/mlenv/envs/e/app/")
 CLIENT = scrub.Client("host:1", "https", "10.0.0.1")
 
 
-def passed(*headers: tuple[str, str], rule: scrub.CookieRule = RULE) -> dict[str, str]:
-    return dict(scrub.request_headers(headers, rule, CLIENT))
+def passed(
+    *headers: tuple[str, str], rule: scrub.CookieRule = RULE, credentials: Credentials = scrub.UNTOLD
+) -> dict[str, str]:
+    own = Credentials(credentials.secrets | of_cookies(headers, rule), credentials.told)
+    return dict(scrub.request_headers(headers, rule, CLIENT, own))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +43,7 @@ def passed(*headers: tuple[str, str], rule: scrub.CookieRule = RULE) -> dict[str
     ],
 )
 def test_only_the_outer_servers_arguments_leave_the_target(target: str, expected: str) -> None:
-    assert scrub.scrub_target(target) == expected
+    assert scrub.UNTOLD.scrub_target(target) == expected
 
 
 def test_no_credential_of_the_outer_server_passes() -> None:
@@ -68,10 +74,56 @@ def test_no_credential_of_the_outer_server_passes() -> None:
 
 
 def test_the_applications_own_cookies_pass_and_its_double_submit_token_too() -> None:
-    headers = passed(("Cookie", "login=s; session=a=b; _streamlit_xsrf=t"), ("X-XSRFToken", "t"), ("X-Csrftoken", "s"))
-    assert headers["Cookie"] == "session=a=b; _streamlit_xsrf=t"
-    assert headers["X-XSRFToken"] == "t"
-    assert "X-Csrftoken" not in headers
+    headers = passed(("Cookie", "login=s; session=a=b; _streamlit_xsrf=2%7Ct"), ("X-XSRFToken", "2|t"))
+    assert headers["Cookie"] == "session=a=b; _streamlit_xsrf=2%7Ct"
+    assert headers["X-XSRFToken"] == "2|t"
+    # Django's differs from its cookie, and is none of ours.
+    assert passed(("Cookie", "csrftoken=a"), ("X-Csrftoken", "b"))["X-Csrftoken"] == "b"
+
+
+@pytest.mark.parametrize("value", ["2|s|t", "2%7Cs%7Ct", "s"])
+def test_the_outer_servers_own_token_against_forgery_stays_outside(value: str) -> None:
+    cookies = ("Cookie", "login=s; session=1; _xsrf=2%7Cs%7Ct")
+    assert not {"X-XSRFToken", "X-Csrftoken"} & set(passed(cookies, ("X-XSRFToken", value), ("X-Csrftoken", value)))
+
+
+TOLD = Credentials(frozenset(["0uter"]), told=True)
+"""Of a server whose one token is known."""
+
+
+@pytest.mark.parametrize("value", ["Bearer app-jwt", "token app", "ApiKey 1", "AWS4-HMAC-SHA256 Credential=a"])
+def test_an_applications_own_authorization_arrives_where_it_can_be_told(value: str) -> None:
+    assert passed(("Authorization", value), credentials=TOLD)["Authorization"] == value
+    assert "Authorization" not in passed(("Authorization", value)), "a hub's tokens are known to the hub alone"
+    # Behind a sign-on proxy it may be that one's.
+    signed_on = passed(("Authorization", value), ("X-Auth-Request-User", "ann"), credentials=TOLD)
+    assert "Authorization" not in signed_on
+    plain = passed(
+        ("X-Forwarded-For", "10.0.0.9"), ("X-Forwarded-Proto", "https"), ("Authorization", value), credentials=TOLD
+    )
+    assert plain["Authorization"] == value
+
+
+@pytest.mark.parametrize(
+    "value", ["token 0uter", "Bearer 0uter", "0uter", "Basic YW5uOnB3", "basic x", "Negotiate Y", "NTLM x"]
+)
+def test_a_login_of_the_outer_site_never_passes(value: str) -> None:
+    assert "Authorization" not in passed(("Authorization", value), credentials=TOLD)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("/signup?token=invite-1&x=1", "/signup?token=invite-1&x=1"),
+        ("/a?token=0uter&x=1", "/a?x=1"),
+        ("/a?token=%30uter", "/a"),
+        ("/a?%74oken=0uter", "/a"),
+        ("/a?token=invite&token=0uter", "/a?token=invite"),
+        ("/a?_xsrf=app", "/a?_xsrf=app"),
+    ],
+)
+def test_an_applications_own_arguments_arrive_where_they_can_be_told(target: str, expected: str) -> None:
+    assert TOLD.scrub_target(target) == expected
 
 
 def test_an_endpoint_without_cookies_gets_and_sets_none() -> None:
@@ -432,3 +484,15 @@ def test_the_error_page_escapes_what_the_container_said() -> None:
     assert "&lt;script&gt;" in page
     assert "&lt;b&gt;" in page
     assert "&lt;i&gt;" in page
+
+
+def test_only_of_jupyters_own_logins_is_all_known() -> None:
+    class Hub(IdentityProvider):
+        def get_user(self, handler: object) -> None:
+            return None
+
+    class Named(PasswordIdentityProvider):
+        """With another name, and nothing else."""
+
+    known = [PasswordIdentityProvider, IdentityProvider, Named]
+    assert [auth._has_one_token(kind) for kind in (*known, Hub, LegacyIdentityProvider)] == [True] * 3 + [False] * 2
