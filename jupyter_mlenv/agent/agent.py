@@ -111,6 +111,8 @@ class Agent:
                 from .kernels import Kernels  # noqa: PLC0415
 
                 self.areas[name] = Kernels(self.runtime).routes
+            elif name == "ports":
+                self.areas[name] = {"GET": self.ports}
             else:
                 return {}
         return self.areas[name]
@@ -122,6 +124,11 @@ class Agent:
 
     async def stat(self, connection: Connection, request: Request, key: str) -> dict[str, Any]:
         return {"stats": [identity(path) for path in want(request.json(), "paths", "argv")]}
+
+    async def ports(self, connection: Connection, request: Request, key: str) -> dict[str, Any]:
+        from .listeners import ports  # noqa: PLC0415
+
+        return {"ports": ports(self.runtime.ports)}
 
     async def exec(self, connection: Connection, request: Request, key: str) -> None:
         from . import exec_session  # noqa: PLC0415

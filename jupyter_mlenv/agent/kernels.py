@@ -49,7 +49,9 @@ class Kernels:
         return {"kernels": [kernel.about() for kernel in self.all.values()]}
 
     async def serve_put(self, connection: Connection, request: Request, id: str) -> dict[str, Any]:
-        return await self.put(id, KernelRequest(request.json(), self.runtime.run_dir))
+        asked = KernelRequest(request.json(), self.runtime.run_dir)
+        self.runtime.ports.update(address for address in asked.addresses if isinstance(address, int))
+        return await self.put(id, asked)
 
     async def serve_delete(self, connection: Connection, request: Request, id: str) -> dict[str, Any]:
         return await self.delete(id)

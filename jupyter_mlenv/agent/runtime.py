@@ -28,6 +28,7 @@ class Runtime:
     def __init__(self, loop: Loop, run_dir: str) -> None:
         self.loop, self.run_dir = loop, run_dir
         self.ending = False
+        self.ports: set[int] = set()  # of services and kernels, which are known by other names
         self._children: Children | None = None
         self._python: Python | None = None
         self._memory: Memory | None = None

@@ -109,6 +109,8 @@ class Services:
             raise Refused(400, "bad_request", "A service listens on {socket} or on {port}; its command names neither.")
         self.all.pop(key, None)
         self.all[key] = service
+        if service.port is not None:
+            self.runtime.ports.add(service.port)
         dead = [name for name, old in self.all.items() if old.exited()]
         for name in dead[:-DEAD_SERVICES_KEPT]:
             del self.all[name]

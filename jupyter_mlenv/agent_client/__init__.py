@@ -2,6 +2,15 @@
 
 from .client import AgentClient
 from .kernels import KernelRequest, KernelStarted, KernelStatus
+from .ports import ListeningPort
 from .services import ServiceInfo, ServiceStatus
 
-__all__ = ["AgentClient", "KernelRequest", "KernelStarted", "KernelStatus", "ServiceInfo", "ServiceStatus"]
+__all__ = [
+    "AgentClient",
+    "KernelRequest",
+    "KernelStarted",
+    "KernelStatus",
+    "ListeningPort",
+    "ServiceInfo",
+    "ServiceStatus",
+]

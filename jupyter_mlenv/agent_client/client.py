@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import AgentUnreachable
-from . import answers
+from . import answers, ports
 from .exec_session import ExecSession
 from .kernels import Kernels
+from .ports import ListeningPort
 from .routes import TcpRoute, TunnelRoute, UnixRoute, within
 from .services import Services
 from .transport import BROKEN, STREAM_TIMEOUT_SECONDS, Transport, broken, error_of, read_body, read_head
@@ -78,6 +79,10 @@ class AgentClient:
         if not isinstance(stats, list) or len(stats) != len(paths):
             raise AgentUnreachable("The environment's agent did not say what it sees.", hint=MADE_ANEW)
         return [_identity(found) for found in stats]
+
+    async def ports(self) -> list[ListeningPort]:
+        """Return the ports on which programs in the environment listen, besides its endpoints and kernels."""
+        return await self._transport.call("GET", "/v1/ports", read=ports.read, timeout=10.0)
 
     def tunnel(self, target: str) -> TunnelRoute:
         """Return the route to `127.0.0.1:<port>` or `unix:<name>.sock` inside the container."""

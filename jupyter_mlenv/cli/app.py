@@ -20,6 +20,7 @@ COMMANDS = {
     "restart": ("manage.RestartCommand", "stop and start environments, or start stopped ones"),
     "rm": ("manage.RemoveCommand", "remove environments; the files of the project stay"),
     "prune": ("prune.PruneCommand", "remove images and other things that nothing needs any more"),
+    "ports": ("ports.PortsCommand", "what listens on a port in an environment"),
     "logs": ("logs.LogsCommand", "what an environment, or one of its services, has printed"),
     "shell": ("shell.ShellCommand", "a shell, or one command, inside an environment"),
     "open": ("open.OpenCommand", "open JupyterLab, TensorBoard or a port of an environment in the browser"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from .._version import __version__
 from ..environments.model import Environment, State
@@ -16,6 +19,10 @@ from ..presets.model import Preset
 from . import output
 from .command import Command, add_json, here
 from .output import Cell, Table
+
+if TYPE_CHECKING:
+    from ..agent_client import ListeningPort
+    from ..environments import Environments
 
 STATE_STYLE = {
     State.RUNNING: "green",
@@ -37,10 +44,11 @@ class ListCommand(Command):
     async def run(self, args: argparse.Namespace) -> int:
         async with self.environments() as environments:
             found = await environments.list()
+            ports = {} if args.json else await listening(environments, found)
         if args.json:
             output.write_json([environment.to_json() for environment in found])
         elif found:
-            output.write_table(environments_table(found))
+            output.write_table(environments_table(found, ports=ports))
         else:
             output.write("There are no environments yet. Start one: jupyter mlenv start PRESET")
             output.write("`jupyter mlenv presets` shows what can be started.", style="dim")
@@ -153,7 +161,25 @@ def uptime(environment: Environment, now: datetime | None = None) -> str:
     return f"made {output.age(environment.created, now)} ago" if environment.created else ""
 
 
-def environments_table(environments: Iterable[Environment], now: datetime | None = None) -> Table:
+async def listening(environments: Environments, found: Iterable[Environment]) -> dict[str, Sequence[ListeningPort]]:
+    """By id, what listens in those that run; those whose agent is in trouble tell none."""
+
+    async def ask(id: str) -> Sequence[ListeningPort]:
+        try:
+            return await environments.ports(id)
+        except MlenvError:
+            return ()
+
+    ids = [environment.id for environment in found if environment.state is State.RUNNING]
+    return dict(zip(ids, await asyncio.gather(*map(ask, ids)), strict=True))
+
+
+def environments_table(
+    environments: Iterable[Environment],
+    now: datetime | None = None,
+    *,
+    ports: Mapping[str, Sequence[ListeningPort]] = MappingProxyType({}),
+) -> Table:
     """The table of `jupyter mlenv list`."""
     table = Table(("ID", "PRESET", "STATE", "WORKSPACE", "SINCE", "ENDPOINTS"))
     for e in environments:
@@ -170,6 +196,10 @@ def environments_table(environments: Iterable[Environment], now: datetime | None
             Cell(state, STATE_STYLE[e.state]),
             output.short_path(e.workspace),
             uptime(e, now),
-            ", ".join(endpoint.name for endpoint in e.endpoints),
+            ", ".join([*(endpoint.name for endpoint in e.endpoints), *map(_shown, ports.get(e.id, ()))]),
         )
     return table
+
+
+def _shown(one: ListeningPort) -> str:
+    return f"{one.port} ({one.name})" if one.name else str(one.port)

@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urlsplit
 from ..environments.model import Environment, State
 from ..errors import EndpointNotFound, MlenvError
 from ..proxy.open_link import sealed
-from ..urls import endpoint_url, is_port
+from ..urls import app_url, endpoint_url, is_port
 from . import arguments as usage
 from . import output
 from .command import Command, add_ids, add_json, find, follow
@@ -89,8 +89,8 @@ the extension is used; without one, this command serves it itself, to this machi
                 environments.forget_service(id, endpoint, secret)
                 return await connect_route(await environments.service(id, endpoint, secret))
 
-        cookies = scrub.CookieRule("", endpoint_url(secret, id, endpoint), endpoint not in scrub.COOKIELESS)
-        server = LocalServer(secret, cookies, connect)
+        cookies = scrub.CookieRule("", address(secret, id, endpoint), endpoint not in scrub.COOKIELESS)
+        server = LocalServer(secret, cookies, connect, at_root=is_port(endpoint))
         try:
             try:
                 port = await server.start(args.port or 0)
@@ -101,7 +101,7 @@ the extension is used; without one, this command serves it itself, to this machi
                 ) from error
             output.write(f"Starting {endpoint} …", style="dim", stream=sys.stderr)
             await environments.service(id, endpoint, secret)
-            url = f"http://127.0.0.1:{port}" + endpoint_url(secret, id, endpoint) + page
+            url = f"http://127.0.0.1:{port}" + address(secret, id, endpoint) + page
             async with shown(url, args, self.runtime_dir):
                 output.write("Press Ctrl-C to stop serving it. The environment goes on running.", stream=sys.stderr)
                 with contextlib.suppress(asyncio.CancelledError):
@@ -130,12 +130,17 @@ def choose(environment: Environment, name: str) -> tuple[str, str]:
     )
 
 
+def address(base_url: str, id: str, endpoint: str) -> str:
+    """The path at which a browser has an endpoint; what listens on a port is taken to know of no prefix."""
+    return (app_url if is_port(endpoint) else endpoint_url)(base_url, id, endpoint)
+
+
 def server_url(server: dict[str, Any], id: str, endpoint: str, page: str) -> str:
     """Return the address of an endpoint on a Jupyter server.
 
     By way of its login page, as Jupyter's own address has the token: the container behind the proxy never sees it.
     """
-    target = sealed(server.get("token") or "", endpoint_url(server["base_url"], id, endpoint) + page)
+    target = sealed(server.get("token") or "", address(server["base_url"], id, endpoint) + page)
     if not server.get("token"):
         parts = urlsplit(server["url"])
         return f"{parts.scheme}://{parts.netloc}{target}"

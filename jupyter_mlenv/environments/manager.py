@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..engines.base import Engine, EngineEvent
-from ..errors import EnvironmentNotFound, PresetInvalid
+from ..errors import EnvironmentNotFound, NotFound, PresetInvalid
 from ..planning.model import StartRequest
 from ..presets.model import Preset
 from ..settings import Settings
@@ -25,7 +25,7 @@ from .planner import LOOK_SECONDS, Planner
 from .turns import Told, unheard
 
 if TYPE_CHECKING:
-    from ..agent_client import AgentClient
+    from ..agent_client import AgentClient, ListeningPort
     from ..agent_client.routes import Route
     from .agents import Agents
     from .endpoints import Services
@@ -184,6 +184,17 @@ class Environments:
         if endpoint == jupyter_version.ENDPOINT:
             self._jupyter_versions.look(id)
         return route
+
+    async def ports(self, id: str) -> Sequence[ListeningPort]:
+        """The ports on which programs in it listen that nobody declared. Raises what `agent` raises.
+
+        An agent of an older version knows of none.
+        """
+        agent = await self.agent(id)
+        try:
+            return await agent.ports()
+        except NotFound:
+            return []
 
     def cached_service(self, id: str, endpoint: str, base_url: str) -> Route | None:
         """The route if it is known; no await, no engine call."""

@@ -70,13 +70,14 @@ class LocalServer:
     """A listener on 127.0.0.1 that relays requests which know `secret` (a base URL) to what `connect` gives.
 
     `cookies` are the rules for the endpoint behind it, as in the server's proxy; their path is the endpoint's address,
-    and nothing else is served.
+    and nothing else is served. `at_root`: the endpoint sees paths below that address only.
     """
 
-    def __init__(self, secret: str, cookies: scrub.CookieRule, connect: Connect) -> None:
+    def __init__(self, secret: str, cookies: scrub.CookieRule, connect: Connect, *, at_root: bool = False) -> None:
         self._secret = secret
         self._cookies = cookies
         self._connect = connect
+        self._at_root = at_root
         self._splices = Splices()
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._tasks: set[asyncio.Task[None]] = set()
@@ -144,7 +145,10 @@ class _Relayed:
         endpoint = cookies.path.rstrip("/").rpartition("/")[2]
         client = scrub.Client(request.get("host"), "http", "127.0.0.1")
         # Nobody logs in here: what a page sends besides cookies is the application's own.
-        exchange = Exchange(endpoint, request.target, cookies, client, credentials=Credentials(told=True))
+        target = request.target
+        if self._server._at_root:
+            target = "/" + target.removeprefix(cookies.path)
+        exchange = Exchange(endpoint, target, cookies, client, credentials=Credentials(told=True))
         upgrade = request.upgrades()
         said = exchange.request(request.method, request.headers, upgrade=upgrade, chunked=request.chunked())
         try:

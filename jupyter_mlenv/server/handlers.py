@@ -135,6 +135,15 @@ class EnvironmentLogs(MlenvHandler):
         self.answer({"lines": [line async for line in lines]})
 
 
+class EnvironmentPorts(MlenvHandler):
+    @web.authenticated
+    @authorized
+    async def get(self, id: str) -> None:
+        id = urls.environment_id(id)
+        ports = await self.environments.ports(id)
+        self.answer({"ports": [one.to_json(self.base_url, id) for one in ports]})
+
+
 class JobList(MlenvHandler):
     @web.authenticated
     @authorized
@@ -191,6 +200,7 @@ ROUTES: tuple[tuple[str, type[web.RequestHandler]], ...] = (
     ("/environments/{id}/restart", RestartEnvironment),
     ("/environments/{id}/stop", StopEnvironment),
     ("/environments/{id}/logs", EnvironmentLogs),
+    ("/environments/{id}/ports", EnvironmentPorts),
     ("/jobs", JobList),
     ("/jobs/{id}", OneJob),
     ("/jobs/{id}/log", JobLog),

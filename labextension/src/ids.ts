@@ -22,6 +22,7 @@ export namespace CommandIDs {
   export const open = 'mlenv:open';
   export const openTensorBoard = 'mlenv:open-tensorboard';
   export const openInBrowser = 'mlenv:open-in-browser';
+  export const openPort = 'mlenv:open-port';
   export const stop = 'mlenv:stop';
   export const restart = 'mlenv:restart';
   export const remove = 'mlenv:remove';

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_mlenv.agent_client import ListeningPort
 from jupyter_mlenv.agent_client.routes import Route, TcpRoute, TunnelRoute, UnixRoute, connect, within
 from jupyter_mlenv.errors import AgentUnreachable
-from tests.support.agents import agent, free_port
+from tests.support.agents import ON_PORT, agent, free_port
 from tests.support.waiting import eventually
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -270,6 +272,19 @@ async def test_a_port_is_reached_at_whatever_address_it_listens(tcp: bool, host:
             assert await talk(running.client.tunnel(f"127.0.0.1:{port}"), b"hi") == b"hi"
         finally:
             server.close()
+
+
+async def test_what_somebody_has_started_is_known_by_its_port_and_name(tmp_path: Path) -> None:
+    app = tmp_path / "my app.py"
+    app.write_text(
+        "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+    )
+    async with agent() as running:
+        async with await running.client.exec([sys.executable, "-u", str(app)]) as session:
+            _, line = await anext(aiter(session))
+            assert ListeningPort(int(line), "my app.py") in await running.client.ports()
+        service = await running.client.services.start("app-1", command=ON_PORT, base_url="/x/")
+        assert service.port not in [one.port for one in await running.client.ports()]
 
 
 async def test_a_tunnel_that_cannot_be_opened_says_why(tcp: bool) -> None:

@@ -12,11 +12,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from jupyter_mlenv.agent_client.routes import UnixRoute
+from jupyter_mlenv.agent_client.routes import TcpRoute, UnixRoute
 from jupyter_mlenv.agent_client.routes import connect as connect_route
 from jupyter_mlenv.errors import EnvironmentNotRunning
 from jupyter_mlenv.proxy.headers import CookieRule
 from jupyter_mlenv.proxy.local_server import LocalServer
+from jupyter_mlenv.urls import app_url
 from tests.support.hostileservice import OK, SWITCHED, Hostile, answer, hostile
 from tests.support.inner import read_head, serve_raw
 
@@ -285,3 +286,24 @@ async def test_a_browser_that_leaves_lets_go_of_the_service(tmp_path: Path) -> N
             await asyncio.wait_for(gone.wait(), 30)
         finally:
             await server.close()
+
+
+async def test_an_app_that_knows_of_no_prefix_sees_its_own_paths() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")[0]
+        head = b"HTTP/1.1 302 Found\r\nLocation: /next\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(line)
+        writer.write(head + line)
+        writer.close()
+
+    base = app_url(SECRET, "e-1", "8000")
+    service = await asyncio.start_server(talk, "127.0.0.1", 0)
+    address = service.sockets[0].getsockname()[:2]
+    server = LocalServer(SECRET, CookieRule("", base), lambda: connect_route(TcpRoute(*address)), at_root=True)
+    try:
+        url = f"http://127.0.0.1:{await server.start()}"
+        async with aiohttp.ClientSession() as client, client.get(f"{url}{base}a?b=1", allow_redirects=False) as answer:
+            assert await answer.text() == "GET /a?b=1 HTTP/1.1"
+            assert answer.headers["Location"] == f"{base}next"
+    finally:
+        await server.close()
+        service.close()

@@ -55,6 +55,12 @@ async def test_an_environment_lives_and_ends(api: Api, fake: FakeEngine, root: P
         assert (await api.ended(answer.body["job"]["id"]))["state"] == "done"
         assert (await api.get(at)).body["state"] == "running"
     assert isinstance((await api.get(f"{at}/logs?tail=5")).body["lines"], list)
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # the agent over this engine is a program of this machine
+        port = listener.getsockname()[1]
+        ports = {one["port"]: one for one in (await api.get(f"{at}/ports")).body["ports"]}
+    id = environment["id"]
+    assert ports[port]["app"] == f"{BASE_URL}mlenv/apps/{id}/{port}/"
+    assert ports[port]["url"] == f"{BASE_URL}mlenv/envs/{id}/{port}/"
 
     gone = await api.delete(at)
     assert (gone.status, gone.body) == (204, None)
@@ -190,7 +196,14 @@ async def test_mounts_stay_where_workspaces_may_be(serve: Serve, fake: FakeEngin
 
 @pytest.mark.parametrize("id", ["none", "..%2F..%2Fimages%2Fjson", "a%00b", "%3Fall=1", "x" * 500])
 async def test_an_id_that_is_not_ours_reaches_no_engine_url(api: Api, id: str) -> None:
-    for verb, path in (("GET", ""), ("DELETE", ""), ("POST", "/stop"), ("POST", "/start"), ("GET", "/logs")):
+    for verb, path in (
+        ("GET", ""),
+        ("DELETE", ""),
+        ("POST", "/stop"),
+        ("POST", "/start"),
+        ("GET", "/logs"),
+        ("GET", "/ports"),
+    ):
         answer = await api.call(verb, f"environments/{id}{path}")
         assert (answer.status, answer.body["code"]) == (404, "environment_not_found")
     job = await api.get(f"jobs/{id}")

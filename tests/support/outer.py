@@ -6,16 +6,19 @@ The server's resolver looks for sockets in a folder: `<id>.<endpoint>.<anything>
 
 from __future__ import annotations
 
+import http.client
 import os
 import secrets
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import closing
 from http.cookies import SimpleCookie
 from pathlib import Path
 
@@ -85,7 +88,7 @@ class OuterServer:
         }
         with (self.folder / "server.log").open("wb") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.folder)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
@@ -93,11 +96,18 @@ class OuterServer:
             time.sleep(0.05)
 
     def _answers(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return True
-        except OSError:
-            return False
+        # In words: jupyter_server listens for a moment to see whether the port is free, long before it answers.
+        connection = (
+            http.client.HTTPSConnection(self.host, timeout=60, context=ssl._create_unverified_context())
+            if self.scheme == "https"
+            else http.client.HTTPConnection(self.host, timeout=60)
+        )
+        with closing(connection):
+            try:
+                connection.request("GET", f"{self.base_url}api")
+                return connection.getresponse().status > 0
+            except (OSError, http.client.HTTPException):
+                return False
 
     def tune(self, on: bool) -> None:
         """With `tuned`: switch it on and off again, since a benchmark's peer runs in servers that do not have it."""

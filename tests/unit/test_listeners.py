@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -19,7 +20,11 @@ def words(address: bytes) -> str:
 
 
 def table(folder: Path, name: str, *rows: tuple[bytes, int, str]) -> str:
-    lines = [f" {n}: {words(a)}:{port:04X} 00000000:0000 {state} 0\n" for n, (a, port, state) in enumerate(rows)]
+    first = 200 if name == "tcp6" else 100
+    lines = [
+        f" {n}: {words(a)}:{port:04X} 00000000:0000 {state} 0:0 00:0 0 1000 0 {n} 1\n"
+        for n, (a, port, state) in enumerate(rows, first)
+    ]
     (folder / name).write_text(HEAD + "".join(lines))
     return str(folder / name)
 
@@ -49,3 +54,39 @@ def test_the_addresses_of_a_port(tables: tuple[str, str], port: int, found: list
 
 def test_without_ipv6_there_is_one_table_only(tables: tuple[str, str], tmp_path: Path) -> None:
     assert listeners.addresses(8007, (tables[0], str(tmp_path / "none"))) == ["172.17.0.2"]
+
+
+def process(proc: Path, pid: int, argv: list[str], *inodes: int) -> None:
+    (proc / str(pid) / "fd").mkdir(parents=True)
+    (proc / str(pid) / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in argv))
+    for number, inode in enumerate(inodes, 3):
+        (proc / str(pid) / "fd" / str(number)).symlink_to(f"socket:[{inode}]")
+
+
+def test_ports_have_the_names_of_their_programs(tmp_path: Path, tables: tuple[str, str]) -> None:
+    proc = tmp_path / "proc"
+    connection = tmp_path / "kernel-1.json"
+    connection.write_text(json.dumps({"shell_port": 80, "hb_port": 443, "ip": "127.0.0.1"}))
+    process(proc, 10, ["/usr/bin/python3", "/usr/local/bin/streamlit", "run", "app.py"], 100)
+    process(proc, 11, ["python", "-m", "ipykernel_launcher", "-f", str(connection)], 102)  # its clients' port
+    process(proc, 12, ["sh"])
+    (proc / "self").mkdir()
+    assert listeners.ports(set(), str(proc), tables) == [{"port": 8007, "name": "streamlit"}]
+    # 8001 belongs to nobody in here, as what runs outside where the network is the machine's.
+    process(proc, 13, ["/opt/tool", "--serve"], 101)
+    assert listeners.ports({8007}, str(proc), tables) == [{"port": 8001, "name": "tool"}]
+
+
+@pytest.mark.parametrize(
+    ("argv", "name"),
+    [
+        (["python3", "-m", "http.server", "8000"], "http.server"),
+        (["/opt/conda/bin/python3.12", "-u", "app/main.py"], "main.py"),
+        (["python", "-c", "import x"], "python"),
+        (["node", "server.js"], "node"),
+        (["python", "/opt/jupyter-mlenv/mlenv_agent/kernel_process/launch.py"], "a kernel"),
+        ([], ""),
+    ],
+)
+def test_a_program_is_called_as_a_person_calls_it(argv: list[str], name: str) -> None:
+    assert listeners.program(argv) == name

@@ -7,6 +7,8 @@ import {
   IEnvironment,
   IErrorJSON,
   IJob,
+  IListeningPort,
+  IPorts,
   IPresets,
   IStarted,
   IStartRequest
@@ -111,6 +113,16 @@ export class Api {
       query
     );
     return answer.lines;
+  }
+
+  /** Programs in it that listen on a port and are no endpoint. */
+  async ports(id: string): Promise<IListeningPort[]> {
+    const answer = await this._request<IPorts>('GET', [
+      'environments',
+      id,
+      'ports'
+    ]);
+    return answer.ports;
   }
 
   job(id: string): Promise<IJob> {

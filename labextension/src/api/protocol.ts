@@ -245,3 +245,18 @@ export interface IWatchCommand {
   /** Number of the first line wanted. */
   since?: number | null;
 }
+
+/** A program that listens on a port of an environment. */
+export interface IListeningPort {
+  port: number;
+  /** The program's name, or its script's or module's. */
+  name: string;
+  /** The address at which it sees paths that begin at `/`. */
+  app: string;
+  /** The address at which it sees the whole path. */
+  url: string;
+}
+
+export interface IPorts {
+  ports: IListeningPort[];
+}

@@ -137,6 +137,33 @@ export function addCommands(options: ICommandOptions): void {
     }
   });
 
+  add(CommandIDs.openPort, {
+    label: trans.__('Open Port of ML Environment…'),
+    caption: trans.__(
+      'Show a web app that runs in an environment, such as Streamlit'
+    ),
+    icon: launchIcon,
+    failed: trans.__('The port was not opened'),
+    execute: async args => {
+      const title = trans.__('Open Port');
+      const id = await meant(args, title, running);
+      const chosen = id
+        ? await pick(
+            title,
+            await model.api.ports(id),
+            ({ port, name }) => (name ? `${port} — ${name}` : `${port}`),
+            trans.__(
+              'Nothing listens on a port there. Start a web app in a terminal of the environment, then try again.'
+            ),
+            trans
+          )
+        : undefined;
+      if (chosen) {
+        window.open(model.api.address(chosen.app), '_blank', 'noopener');
+      }
+    }
+  });
+
   /** Whether a person, if asked, lets an environment end, and what is unsaved in its tabs is seen to. */
   const sure = (
     id: string,

@@ -1,6 +1,7 @@
 import { TranslationBundle } from '@jupyterlab/translation';
 import {
   launchIcon,
+  linkIcon,
   listIcon,
   ReactWidget,
   refreshIcon,
@@ -66,6 +67,14 @@ export function fillToolbar(
         );
       })}
     </>
+  ));
+  add('port', () => (
+    <ToolbarButtonComponent
+      icon={linkIcon}
+      tooltip={trans.__('Open a web app by its port')}
+      enabled={running()}
+      onClick={() => run(CommandIDs.openPort)}
+    />
   ));
   add('browser', () => (
     <ToolbarButtonComponent

@@ -72,6 +72,35 @@ describe('a command', () => {
     expect(window.tabs.find(ID, 'tensorboard')).toBeDefined();
   });
 
+  it('to open a port lets a person choose among what listens', async () => {
+    window = new Window();
+    const open = jest.spyOn(globalThis.window, 'open').mockReturnValue(null);
+    const port = (port: number, name: string) => ({
+      port,
+      name,
+      app: `/mlenv/apps/${ID}/${port}/`,
+      url: `/mlenv/envs/${ID}/${port}/`
+    });
+    window.server.answers[`GET environments/${ID}/ports`] = {
+      body: { ports: [port(8000, 'http.server'), port(8501, 'streamlit')] }
+    };
+    const opening = run(CommandIDs.openPort, { id: ID });
+    expect(await shownDialog('Open Port')).toContain('8501 — streamlit');
+    await press('Ok');
+    await opening;
+    expect(open.mock.calls[0][0]).toMatch(`/mlenv/apps/${ID}/8000/`);
+    expect(open.mock.calls[0][2]).toBe('noopener');
+    window.server.answers[`GET environments/${ID}/ports`] = {
+      body: { ports: [] }
+    };
+    const none = run(CommandIDs.openPort, { id: ID });
+    await shownDialog('Nothing listens on a port there.');
+    await press('Close');
+    await none;
+    expect(open).toHaveBeenCalledTimes(1);
+    open.mockRestore();
+  });
+
   it('that fails says what was not done, and why', async () => {
     window = new Window();
     window.settings.confirmRemove = false;
