@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 
 TYPE_CHECKING = False  # as in `typing`, which would cost 4 ms
@@ -21,6 +22,11 @@ ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  an address that is re
 
 MAX_PORTS = 200
 """Ports that are told of, the lowest; an environment has a handful."""
+
+MAX_CONNECTION_BYTES = 16384
+"""Bytes of a connection file; it has a few hundred."""
+
+MAX_NAME_CHARS = 80
 
 OURS = "/opt/jupyter-mlenv/"
 """The folder of what runs our own kernels."""
@@ -69,19 +75,23 @@ def ports(taken: set[int], proc: str = "/proc", tables: tuple[str, ...] = TABLES
         held = {sockets[inode] for inode in inodes(os.path.join(proc, pid)) if inode in sockets} - taken
         argv = command(os.path.join(proc, pid)) if held else []
         for port in held - connection_ports(argv):
-            found[port] = program(argv)
+            found[port] = shown(program(argv))
     return [{"port": port, "name": found[port]} for port in sorted(found)[:MAX_PORTS]]
 
 
 def inodes(process: str) -> Iterator[str]:
     """Yield the inodes of a process's sockets; none of somebody else's."""
     try:
-        for name in os.listdir(process + "/fd"):
-            link = os.readlink(f"{process}/fd/{name}")
-            if link.startswith("socket:["):
-                yield link[8:-1]
+        names = os.listdir(process + "/fd")
     except OSError:
         return  # it is another person's, or has ended
+    for name in names:
+        try:
+            link = os.readlink(f"{process}/fd/{name}")
+        except OSError:
+            continue  # closed since
+        if link.startswith("socket:["):
+            yield link[8:-1]
 
 
 def command(process: str) -> list[str]:
@@ -96,12 +106,23 @@ def connection_ports(argv: list[str]) -> set[int]:
     """The ports in the connection file that a kernel's command names."""
     for path in (word for word in argv if word.endswith(".json")):
         try:
-            with open(path, encoding="utf-8") as file:
-                known = json.load(file)
-            return {known[name] for name in known if name.endswith("_port") and "shell_port" in known}
-        except (OSError, ValueError, TypeError):
+            known = json.loads(start_of(path))
+            if isinstance(known, dict) and "shell_port" in known:
+                return {number for name, number in known.items() if name.endswith("_port") and isinstance(number, int)}
+        except (OSError, ValueError, RecursionError):
             continue
     return set()
+
+
+def start_of(path: str) -> bytes:
+    """What a regular file begins with; any program may be called with any file, of any kind and length."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        return file.read(MAX_CONNECTION_BYTES) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+
+
+def shown(name: str) -> str:
+    """A name that can be printed and sent; a process may call itself anything."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:MAX_NAME_CHARS])
 
 
 def program(argv: list[str]) -> str:

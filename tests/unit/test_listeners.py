@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from jupyter_mlenv.agent import listeners
+from jupyter_mlenv.agent_client import ports
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue\n"
 
@@ -75,6 +77,22 @@ def test_ports_have_the_names_of_their_programs(tmp_path: Path, tables: tuple[st
     # 8001 belongs to nobody in here, as what runs outside where the network is the machine's.
     process(proc, 13, ["/opt/tool", "--serve"], 101)
     assert listeners.ports({8007}, str(proc), tables) == [{"port": 8001, "name": "tool"}]
+
+
+def test_whatever_a_program_is_called_with_does_no_harm(tmp_path: Path, tables: tuple[str, str]) -> None:
+    """Files that never end, are huge, or hold something else; names that are none."""
+    proc = tmp_path / "proc"
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "list.json").write_text("[1, 2]")
+    (tmp_path / "deep.json").write_text("[" * 10_000)
+    (tmp_path / "text.json").write_text('{"shell_port": "x", "hb_port": [1]}')
+    with (tmp_path / "huge.json").open("wb") as file:
+        file.truncate(1 << 40)
+    files = [str(tmp_path / f"{name}.json") for name in ("pipe", "list", "deep", "huge", "none", "text")]
+    process(proc, 10, ["evil\n\x1b[2Jname" + "x" * 5000, *files], 100)
+    [found] = listeners.ports(set(), str(proc), tables)
+    assert found["port"] == 8007
+    assert ports.read({"ports": [found]}) == [ports.ListeningPort(8007, found["name"])]
 
 
 @pytest.mark.parametrize(
