@@ -127,6 +127,12 @@ async def test_an_app_that_knows_of_no_prefix(browser: Browser, inner: Inner, ou
         assert answer.headers["Location"] == f"{base}elsewhere"
     async with browser.get_url(app("cookies?set=s=1;Path=/")) as answer:
         assert answer.headers.getall("Set-Cookie") == [f"s=1; Path={base}"]
+    # The same admission as at the other kind of address.
+    async with browser.session.get(app("")) as answer:
+        assert answer.status == 403
+    foreign = {"Origin": "https://evil.example.org", "Sec-Fetch-Site": "cross-site"}
+    async with browser.request("POST", app(""), foreign) as answer:
+        assert answer.status == 403
     headers = browser.headers()
     async with browser.session.ws_connect(app("ws"), headers=headers, protocols=["chat"]) as socket:
         await socket.send_str("hi")
