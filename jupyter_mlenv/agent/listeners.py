@@ -115,7 +115,7 @@ def connection_ports(argv: list[str]) -> set[int]:
 
 
 def start_of(path: str) -> bytes:
-    """What a regular file begins with; any program may be called with any file, of any kind and length."""
+    """The beginning of a regular file; any program may be called with any file, of any kind and length."""
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         return file.read(MAX_CONNECTION_BYTES) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
 
