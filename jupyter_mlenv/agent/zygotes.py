@@ -34,6 +34,7 @@ class Zygote(LoggedProcess):
     def __init__(self, runtime: Runtime, env: dict[str, str], preload: list[str]) -> None:
         super().__init__("zygote")
         self.loop, self.busy, self.dead = runtime.loop, False, False
+        self.proven = False  # it has forked a kernel
         ours, theirs = socket.socketpair()
         self.channel = Channel(runtime.loop, ours.fileno(), ours)
         self.connection = Connection(self.channel)
@@ -79,7 +80,9 @@ class Zygote(LoggedProcess):
             rights = output.to_bytes(4, sys.byteorder)
             self.channel.file.sendmsg([len(data).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
             await self.channel.write(data)
-            return int.from_bytes(await self.connection.take(4, max(0.0, deadline - time.monotonic())), "big")
+            pid = int.from_bytes(await self.connection.take(4, max(0.0, deadline - time.monotonic())), "big")
+            self.proven = self.proven or pid > 0
+            return pid
         except TimeoutError:
             self.close()  # it would fork later, and nobody would know
             raise
@@ -113,7 +116,11 @@ class Zygotes:
         own = {name: value for name, value in env.items() if name.startswith(PER_KERNEL)}
         children.claims += 1
         try:
-            pid = await self.zygote(env, preload).fork({**request, "env": own}, output, timeout)
+            request, pid, again = {**request, "env": own}, 0, True
+            while not pid and again:
+                zygote = self.zygote(env, preload)
+                pid = await zygote.fork(request, output, timeout)
+                again = zygote.proven and zygote.dead  # it has ended since, which was not known yet
             return children.claim(changed, pid) if pid else None
         finally:
             children.claims -= 1

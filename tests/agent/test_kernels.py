@@ -434,11 +434,14 @@ async def test_kernels_are_executed_where_the_zygote_cannot_run(tmp_path: Path) 
         await logged(running, "[zygote] ended with 3")
 
 
-async def test_the_end_of_the_zygote_harms_no_kernel() -> None:
+@pytest.mark.parametrize("known", [True, False])
+async def test_the_end_of_the_zygote_harms_no_kernel(known: bool) -> None:
+    """Whether the agent has noticed it by the time of the next kernel, or meets it then."""
     async with agent() as running, kernel(running) as one:
         [zygote] = children(running.process.pid) - {one.pid}
         os.kill(zygote, signal.SIGKILL)
-        await gone(zygote)
+        if known:
+            await gone(zygote)
         assert await one.run("1 + 1") == "2"
         async with kernel(running) as other:
             assert other.forked
