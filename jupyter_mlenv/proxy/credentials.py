@@ -18,6 +18,9 @@ SENT_BY_BROWSERS = frozenset(["basic", "digest", "hoba", "mutual", "negotiate", 
 """Schemes of `Authorization` that a browser adds by itself for a whole site, so for the outer server's reverse proxy
 (IANA's registry of HTTP authentication schemes)."""
 
+FIELDS = frozenset(["authorization", "referer", "x-csrftoken", "x-xsrftoken"])
+"""Fields that are told by their values, in small letters."""
+
 ARGUMENTS = frozenset(["token", "_xsrf"])
 """Query arguments in which the outer server takes credentials."""
 
@@ -51,6 +54,11 @@ class Credentials:
     def _in_argument(self, part: str) -> bool:
         name, _, value = part.partition("=")
         return unquote_plus(name) in ARGUMENTS and self.hold(unquote_plus(value))
+
+
+def may_hold_one(headers: Iterable[Header]) -> bool:
+    """Return whether a field can hold a credential that the cookies have too; most requests have none such."""
+    return any(name.lower() in FIELDS for name, _ in headers)
 
 
 def of_cookies(headers: Iterable[Header], rule: CookieRule) -> frozenset[str]:

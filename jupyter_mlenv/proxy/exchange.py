@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from . import headers as scrub
 from . import redirects
-from .credentials import Credentials, of_cookies
+from .credentials import Credentials, may_hold_one, of_cookies
 from .http1 import Head, Header, ProtocolError, checked, request_head, response_head
 
 FRAMED_BY_SELF = "frame-ancestors 'self'"
@@ -53,7 +53,9 @@ class Exchange:
 
     def request(self, method: str, headers: Sequence[Header], *, upgrade: bool = False, chunked: bool = False) -> bytes:
         """Return the head for the service. Raises ProtocolError if the request cannot be passed on as one."""
-        own = replace(self.credentials, secrets=self.credentials.secrets | of_cookies(headers, self.cookies))
+        own = self.credentials
+        if "?" in self.target or may_hold_one(headers):
+            own = replace(own, secrets=own.secrets | of_cookies(headers, self.cookies))
         kept = scrub.request_headers(headers, self.cookies, self.client, own)
         if upgrade:
             kept += [("Connection", "Upgrade"), ("Upgrade", "websocket")]
