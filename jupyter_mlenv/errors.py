@@ -230,10 +230,6 @@ class EngineUnsupported(EngineError):
     status = 501
 
 
-NO_ENGINE = (EngineUnavailable, EnginePermission, EngineUnsupported)
-"""The errors that say that there is no engine to start anything on."""
-
-
 class DiskFull(EngineError):
     code = "disk_full"
     status = 507

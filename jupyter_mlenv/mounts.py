@@ -118,7 +118,8 @@ def check(mounts: Sequence[Mount], workspace: str, files: Iterable[str], home: s
         place = normal(mount.target)
         if covered := next((path for path in put if inside(path, place)), ""):
             reason = f"{covered} is put into every container before it starts, and would be written there"
-            raise _forbidden(mount, reason, "Choose another folder.")
+            ours = "Take it out of MlenvConfig.shared_folders."
+            raise _forbidden(mount, reason, ours if mount in own else "Choose another folder.")
         if any(inside(place, ours) for ours in _OURS):
             raise _forbidden(mount, "the container needs that place itself", "Choose another folder.")
     for mount in mounts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +14,11 @@ class Textual(Protocol):
     """A value whose JSON is one text."""
 
     def to_text(self) -> str: ...
+
+
+def toml_text(value: str) -> str:
+    """A text as TOML has it: what is one in JSON is one there too."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def to_plain(value: Any) -> Any:

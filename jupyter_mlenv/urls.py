@@ -1,4 +1,4 @@
-"""Addresses below `<base_url>mlenv/envs/`: how one is written, and what may stand in it. Pure."""
+"""Addresses below `<base_url>mlenv/`, in `envs/` and `apps/`: how one is written, and what may stand in it. Pure."""
 
 from __future__ import annotations
 

@@ -116,11 +116,12 @@ class Zygotes:
         own = {name: value for name, value in env.items() if name.startswith(PER_KERNEL)}
         children.claims += 1
         try:
-            request, pid, again = {**request, "env": own}, 0, True
-            while not pid and again:
+            request = {**request, "env": own}
+            while True:
                 zygote = self.zygote(env, preload)
                 pid = await zygote.fork(request, output, timeout)
-                again = zygote.proven and zygote.dead  # it has ended since, which was not known yet
+                if pid or not (zygote.proven and zygote.dead):  # else it has ended since, which was not known yet
+                    break
             return children.claim(changed, pid) if pid else None
         finally:
             children.claims -= 1

@@ -9,12 +9,12 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .._version import __version__
+from ..engines.base import NO_ENGINE
 from ..environments.model import Environment, State
-from ..errors import NO_ENGINE, MlenvError, PresetInvalid, WorkspaceForbidden
+from ..errors import MlenvError, PresetInvalid, WorkspaceForbidden
 from ..presets.model import Preset
 from . import output
 from .command import Command, add_json, here
@@ -178,7 +178,7 @@ def environments_table(
     environments: Iterable[Environment],
     now: datetime | None = None,
     *,
-    ports: Mapping[str, Sequence[ListeningPort]] = MappingProxyType({}),
+    ports: Mapping[str, Sequence[ListeningPort]] | None = None,
 ) -> Table:
     """The table of `jupyter mlenv list`."""
     table = Table(("ID", "PRESET", "STATE", "WORKSPACE", "SINCE", "ENDPOINTS"))
@@ -196,7 +196,7 @@ def environments_table(
             Cell(state, STATE_STYLE[e.state]),
             output.short_path(e.workspace),
             uptime(e, now),
-            ", ".join([*(endpoint.name for endpoint in e.endpoints), *map(_shown, ports.get(e.id, ()))]),
+            ", ".join([*(endpoint.name for endpoint in e.endpoints), *map(_shown, (ports or {}).get(e.id, ()))]),
         )
     return table
 

@@ -64,5 +64,8 @@ class PersonTraits(LoggingConfigurable):
                     'example ".cache/huggingface".'
                 )
             if words[0] in KEYS:
-                raise TraitError(f"MlenvConfig.shared_folders: {folder!r} holds keys or settings.")
+                raise TraitError(
+                    f"MlenvConfig.shared_folders: {folder!r} holds keys or settings, which no environment gets. "
+                    "Take it out."
+                )
         return folders

@@ -12,8 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from ..errors import EngineError
+from ..errors import EngineError, EnginePermission, EngineUnavailable, EngineUnsupported
 from .model import BuildRecipe, ContainerSpec, FileEntry, Reporter, Resources
+
+NO_ENGINE = (EngineUnavailable, EnginePermission, EngineUnsupported)
+"""The errors that say that there is no engine to start anything on."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class EngineFacts:
     `ignored`: the fields of `Resources` that the engine takes and does not apply.
     """
 
-    kind: str  # "docker"
+    kind: str  # "docker" or "podman"
     version: str
     url: str  # as found: unix:///var/run/docker.sock
     os: str = "linux"

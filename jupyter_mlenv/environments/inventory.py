@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..container_layout import LABEL
-from ..engines.base import ContainerInfo, Engine
-from ..errors import NO_ENGINE, ContainerNotFound, EngineError, EnvironmentNotFound
+from ..engines.base import NO_ENGINE, ContainerInfo, Engine
+from ..errors import ContainerNotFound, EngineError, EnvironmentNotFound
 from ..planning.model import container_name
 from . import from_container
 from .jobs import Jobs

@@ -169,6 +169,10 @@ class Planner:
         unknown |= {preset.name for preset, name in zip(presets, found, strict=True) if not name}
         return frozenset(filter(None, found)), frozenset(unknown)
 
+    def close(self) -> None:
+        """Take no more questions."""
+        self._workers.close()
+
     async def _image(self, preset: Preset, workspace: str, facts: EngineFacts) -> ImagePlan | None:
         """The image of a preset; `None` if it cannot be told, or not in `LOOK_SECONDS`."""
         make = partial(image_plan.make, preset, workspace, facts, self._settings)
@@ -176,10 +180,6 @@ class Planner:
             return await self._read(make, LOOK_SECONDS)
         except (OutOfTime, MlenvError):
             return None
-
-    def close(self) -> None:
-        """Take no more questions."""
-        self._workers.close()
 
     async def _read(self, make: Callable[..., T], seconds: float | None) -> T:
         """Return `make(pause=…)`, run in a thread; cancelled, it ends there too."""

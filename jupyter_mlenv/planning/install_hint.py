@@ -5,7 +5,6 @@ Decided when the environment is planned; `agent/ipython/installed.py` fills in t
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 
@@ -13,6 +12,7 @@ from typing_extensions import assert_never
 
 from ..presets import DEFAULT_NAME, WORKSPACE_FILE
 from ..presets.model import BuiltImage, DockerfileImage, HostImage, Preset, PulledImage
+from ..serialization import toml_text
 from .model import ISOLATED, StartRequest
 
 _START = ("jupyter", "mlenv", "start")
@@ -63,7 +63,7 @@ def _keep(preset: Preset, request: StartRequest, python: str) -> dict[str, str]:
             }
         case PulledImage():
             # Packages work only with `base`: this preset becomes one that builds upon the image.
-            base, what = f"base = {_text(image.reference)}\n", "put this in the place of `reference` in"
+            base, what = f"base = {toml_text(image.reference)}\n", "put this in the place of `reference` in"
         case BuiltImage():
             base, what = "", "add this to"
         case _:
@@ -79,7 +79,7 @@ def _keep(preset: Preset, request: StartRequest, python: str) -> dict[str, str]:
         f"`{shlex.join([*words, DEFAULT_NAME, '--workspace', request.workspace])}`" for words in (_START, _ADD_KERNEL)
     ]
     then = f"{own[0]} starts an environment with it, and {own[1]} adds its kernel to the menu:"
-    extends = f"extends = {_text(preset.name)}\n"
+    extends = f"extends = {toml_text(preset.name)}\n"
     return {
         "file": file,
         "keep": f"To keep it for good, write this into {file}. Then {then}\n{extends}\n[image]\n{base}{LINES}",
@@ -98,8 +98,3 @@ def _anew(preset: Preset, request: StartRequest) -> str:
 
 def _isolated(preset: Preset, request: StartRequest) -> bool:
     return preset.kernel.isolate and request.name.startswith(ISOLATED)
-
-
-def _text(value: str) -> str:
-    """A text in JSON is one in TOML too."""
-    return json.dumps(value, ensure_ascii=False)

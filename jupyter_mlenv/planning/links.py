@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Callable, Iterable
 
 from ..mounts import inside
+from ..serialization import toml_text
 
 LEVELS = 2
 """Folders in one another that are looked at: links to data lie near the top."""
@@ -38,14 +38,9 @@ def notes(workspace: str, seen: Iterable[str], pause: Callable[[], None] = lambd
             return [*found, "More links lead out of the project."]
         found.append(
             f"{name} leads to {target}, which the environment does not have. To mount it: `jupyter mlenv start` with "
-            f"--mount {shlex.quote(target)}, or in the preset [[mounts]] with source = {_text(target)}."
+            f"--mount {shlex.quote(target)}, or in the preset [[mounts]] with source = {toml_text(target)}."
         )
     return found
-
-
-def _text(value: str) -> str:
-    """A string of TOML: those of JSON are such."""
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _leading_out(workspace: str, places: list[str], pause: Callable[[], None]) -> Iterable[tuple[str, str]]:

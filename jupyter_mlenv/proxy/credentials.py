@@ -56,6 +56,10 @@ class Credentials:
         return unquote_plus(name) in ARGUMENTS and self.hold(unquote_plus(value))
 
 
+UNTOLD = Credentials()
+"""Those of a server whose credentials cannot be told by their values."""
+
+
 def may_hold_one(headers: Iterable[Header]) -> bool:
     """Return whether a field can hold a credential that the cookies have too; most requests have none such."""
     return any(name.lower() in FIELDS for name, _ in headers)

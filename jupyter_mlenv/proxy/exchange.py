@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from . import headers as scrub
 from . import redirects
-from .credentials import Credentials, may_hold_one, of_cookies
+from .credentials import UNTOLD, Credentials, may_hold_one, of_cookies
 from .http1 import Head, Header, ProtocolError, checked, request_head, response_head
 
 FRAMED_BY_SELF = "frame-ancestors 'self'"
@@ -38,7 +38,8 @@ _ADDRESSES = {"location": redirects.location, "refresh": redirects.refresh}
 class Exchange:
     """The rules of one exchange with one endpoint.
 
-    `cookies.path` is the endpoint's base URL. `framed_by` is the policy on who may show an answer in a frame.
+    `target` is the browser's, `cookies.path` the endpoint's base URL; `at_root`: the service sees the target without
+    it. `framed_by` is the policy on who may show an answer in a frame.
     `cross_origin`: the outer server's own settings let the asking page, of another origin, read answers. `credentials`
     are the outer server's own, besides those in cookies.
     """
@@ -49,7 +50,8 @@ class Exchange:
     client: scrub.Client
     framed_by: str = FRAMED_BY_SELF
     cross_origin: bool = False
-    credentials: Credentials = scrub.UNTOLD
+    credentials: Credentials = UNTOLD
+    at_root: bool = False
 
     def request(self, method: str, headers: Sequence[Header], *, upgrade: bool = False, chunked: bool = False) -> bytes:
         """Return the head for the service. Raises ProtocolError if the request cannot be passed on as one."""
@@ -62,7 +64,8 @@ class Exchange:
         elif chunked:
             kept.append(("Transfer-Encoding", "chunked"))
         try:
-            return request_head(method, own.scrub_target(self.target), kept)
+            target = "/" + self.target.removeprefix(self.cookies.path) if self.at_root else self.target
+            return request_head(method, own.scrub_target(target), kept)
         except ValueError as error:
             raise ProtocolError(str(error)) from error
 

@@ -197,10 +197,16 @@ class ProxyHandler(AdmissionHandler):
         cookies = scrub.CookieRule(login, self.address.base_path, endpoint not in scrub.COOKIELESS)
         client = scrub.Client(request.headers.get("Host", ""), request.protocol, request.remote_ip or "")
         framed_by = framing(self.content_security_policy)
-        target = request.uri or "/"
-        if self.address.at_root:
-            target = "/" + target.removeprefix(self.address.base_path)
-        return Exchange(endpoint, target, cookies, client, framed_by, self.cross_origin, self.credentials)
+        return Exchange(
+            endpoint,
+            request.uri or "/",
+            cookies,
+            client,
+            framed_by,
+            self.cross_origin,
+            self.credentials,
+            self.address.at_root,
+        )
 
     async def _copy(self, head: Head) -> None:
         upstream = cast(Connection, self.upstream)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from .cookies import COOKIELESS, CookieRule, confine_cookie, inner_cookies
-from .credentials import Credentials
+from .credentials import UNTOLD, Credentials
 from .http1 import Header, options
 
 __all__ = [
@@ -23,8 +23,6 @@ __all__ = [
     "request_headers",
     "response_headers",
 ]
-
-UNTOLD = Credentials()
 
 HOP_BY_HOP = frozenset(
     [

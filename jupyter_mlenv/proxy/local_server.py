@@ -145,10 +145,8 @@ class _Relayed:
         endpoint = cookies.path.rstrip("/").rpartition("/")[2]
         client = scrub.Client(request.get("host"), "http", "127.0.0.1")
         # Nobody logs in here: what a page sends besides cookies is the application's own.
-        target = request.target
-        if self._server._at_root:
-            target = "/" + target.removeprefix(cookies.path)
-        exchange = Exchange(endpoint, target, cookies, client, credentials=Credentials(told=True))
+        own, at_root = Credentials(told=True), self._server._at_root
+        exchange = Exchange(endpoint, request.target, cookies, client, credentials=own, at_root=at_root)
         upgrade = request.upgrades()
         said = exchange.request(request.method, request.headers, upgrade=upgrade, chunked=request.chunked())
         try:

@@ -2,16 +2,6 @@ import { TranslationBundle } from '@jupyterlab/translation';
 
 import { IEnvironment, IProgress } from './api/protocol';
 
-/** Lab cuts what a notification says after so many characters. */
-const NOTIFICATION_CHARACTERS = 140;
-
-/** What of a text fits into a notification. */
-export function shortened(text: string): string {
-  return text.length > NOTIFICATION_CHARACTERS
-    ? `${text.slice(0, NOTIFICATION_CHARACTERS - 1)}…`
-    : text;
-}
-
 /** `412 MB`, in powers of 1000 as registries and disks count. */
 export function bytes(count: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];

@@ -115,17 +115,17 @@ async def test_an_app_that_knows_of_no_prefix(browser: Browser, inner: Inner, ou
     def app(rest: str) -> URL:
         return URL(f"{outer.origin}{base}{rest}", encoded=True)
 
-    async with browser.get_url(app("a%2Fb//c?x=%20/1")) as answer:
+    async with browser.get_at("mlenv/apps/env/8501/a%2Fb//c?x=%20/1") as answer:
         seen = await answer.json()
     assert seen["target"] == "/a%2Fb//c?x=%20/1"
     assert ["X-Forwarded-Prefix", base.rstrip("/")] in seen["headers"]
-    async with browser.get_url(app("")) as answer:
+    async with browser.get_at("mlenv/apps/env/8501/") as answer:
         assert (await answer.json())["target"] == "/"
-    async with browser.get_url(URL(f"{outer.origin}{base.rstrip('/')}?a", encoded=True)) as answer:
+    async with browser.get_at("mlenv/apps/env/8501?a") as answer:
         assert (answer.status, answer.headers["Location"]) == (302, "./8501/?a")
-    async with browser.get_url(app("status/302")) as answer:
+    async with browser.get_at("mlenv/apps/env/8501/status/302") as answer:
         assert answer.headers["Location"] == f"{base}elsewhere"
-    async with browser.get_url(app("cookies?set=s=1;Path=/")) as answer:
+    async with browser.get_at("mlenv/apps/env/8501/cookies?set=s=1;Path=/") as answer:
         assert answer.headers.getall("Set-Cookie") == [f"s=1; Path={base}"]
     # The same admission as at the other kind of address.
     async with browser.session.get(app("")) as answer:
@@ -146,7 +146,7 @@ async def test_what_asks_by_itself_keeps_no_server_alive(
     """A page that was left open polls for ever."""
 
     async def last() -> str:
-        async with browser.get_url(URL(f"{outer.origin}{outer.base_url}api/status", encoded=True)) as answer:
+        async with browser.get_at("api/status") as answer:
             return str((await answer.json())["last_activity"])
 
     before = await last()
@@ -161,7 +161,7 @@ async def test_what_asks_by_itself_keeps_no_server_alive(
 
 
 async def test_below_apps_are_ports_only(browser: Browser, inner: Inner, outer: OuterServer) -> None:
-    async with browser.get_url(URL(f"{outer.origin}{outer.base_url}mlenv/apps/env/app/", encoded=True)) as answer:
+    async with browser.get_at("mlenv/apps/env/app/") as answer:
         error = await answer.json()
     assert (answer.status, error["code"]) == (404, "endpoint_not_found")
     assert "mlenv/envs/env/app/" in error["hint"]

@@ -32,7 +32,7 @@ def outer() -> Iterator[OuterServer]:
 
 @pytest.fixture
 async def inner(outer: OuterServer) -> AsyncIterator[Inner]:
-    """The application behind `app`, `8501` and `notebook` of the environment `env`."""
+    """The application behind `app`, `8501`, `notebook` and `tensorboard` of the environment `env`."""
     path = outer.sockets / "env.app.1.sock"
     links = [outer.sockets / f"env.{endpoint}.1.sock" for endpoint in ("8501", "notebook", "tensorboard")]
     async with serve(path, outer.path("env", "app")) as application:
@@ -75,8 +75,9 @@ class Browser:
     def get(self, rest: str = "", headers: dict[str, str] | None = None, **options: object):  # type: ignore[no-untyped-def]
         return self.request("GET", self.url(rest), headers, **options)
 
-    def get_url(self, url: URL):  # type: ignore[no-untyped-def]
-        return self.request("GET", url)
+    def get_at(self, path: str):  # type: ignore[no-untyped-def]
+        """GET of a path below the server's base URL."""
+        return self.request("GET", URL(f"{self.outer.origin}{self.outer.base_url}{path}", encoded=True))
 
     def post(self, rest: str = "", headers: dict[str, str] | None = None, **options: object):  # type: ignore[no-untyped-def]
         return self.request("POST", self.url(rest), headers, **options)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ... import safe_versions, workspaces
-from ...engines.base import EngineFacts
+from ...engines.base import NO_ENGINE, EngineFacts
 from ...engines.gpus import EVERY, GpuRequest
 from ...engines.model import Mount
 from ...environments import Environments, jupyter_version
@@ -20,7 +20,6 @@ from ...environments.from_container import LIMITS
 from ...environments.jobs import Jobs
 from ...environments.model import Environment, State
 from ...errors import (
-    NO_ENGINE,
     EngineElsewhere,
     EnvironmentFailed,
     GpuUnavailable,

@@ -234,12 +234,12 @@ class DockerEngine:
                 await asyncio.wait_for(self._session.closed.wait(), delay)
             delay = min(delay * 2, LAST_DELAY_SECONDS)
 
+    async def close(self) -> None:
+        self._session.close()
+
     def _said(self, info: ContainerInfo, facts: EngineFacts) -> ContainerInfo:
         """The container in our words, without limits that the engine only repeats."""
         return self._dialect.said(containers.without(info, facts.ignored))
-
-    async def close(self) -> None:
-        self._session.close()
 
     async def _pull_private_bases(self, recipe: BuildRecipe, reporter: Reporter) -> None:
         """BuildKit takes registry logins from a session only, which we have none of; an image that is here needs none.

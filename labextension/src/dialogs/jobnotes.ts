@@ -2,7 +2,7 @@ import { Notification } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
 
 import { IJob } from '../api/protocol';
-import { shortened } from '../format';
+import { details, shortened } from './notification';
 
 /** What a page has to know of jobs: those that run, and one by its id. */
 export interface IJobs {
@@ -41,17 +41,11 @@ export class JobNotes {
   }
 
   private _tell(note: string): void {
-    const details: Notification.IAction = {
-      label: this._trans.__('Details'),
-      callback: event => {
-        event.preventDefault(); // the notification stays
-        this._show(note);
-      }
-    };
     const text = shortened(note);
     Notification.info(text, {
       autoClose: false,
-      actions: text === note ? [] : [details]
+      actions:
+        text === note ? [] : [details(() => this._show(note), this._trans)]
     });
   }
 

@@ -4,7 +4,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { MlenvError } from '../api/client';
 import { PresetList } from '../model/presetlist';
 import { IErrorJSON } from '../api/protocol';
-import { shortened } from '../format';
+import { details, shortened } from './notification';
 
 /** Tells of preset files that cannot be used: a notification for each, until it is mended or out of sight. */
 export class PresetProblems {
@@ -55,13 +55,7 @@ export class PresetProblems {
               }
             ]
           : []),
-        {
-          label: trans.__('Details'),
-          callback: (event: MouseEvent) => {
-            event.preventDefault(); // the notification stays
-            this._show(new MlenvError(error));
-          }
-        }
+        details(() => this._show(new MlenvError(error)), trans)
       ]
     });
   }

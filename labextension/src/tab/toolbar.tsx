@@ -1,5 +1,6 @@
 import { TranslationBundle } from '@jupyterlab/translation';
 import {
+  LabIcon,
   launchIcon,
   linkIcon,
   listIcon,
@@ -68,38 +69,30 @@ export function fillToolbar(
       })}
     </>
   ));
-  add('port', () => (
-    <ToolbarButtonComponent
-      icon={linkIcon}
-      tooltip={trans.__('Open a web app by its port')}
-      enabled={running()}
-      onClick={() => run(CommandIDs.openPort)}
-    />
-  ));
-  add('browser', () => (
-    <ToolbarButtonComponent
-      icon={launchIcon}
-      tooltip={trans.__('Open in a new browser tab')}
-      enabled={running()}
-      onClick={() => run(CommandIDs.openInBrowser)}
-    />
-  ));
-  add('restart', () => (
-    <ToolbarButtonComponent
-      icon={refreshIcon}
-      tooltip={trans.__('Restart this environment')}
-      enabled={running()}
-      onClick={() => run(CommandIDs.restart)}
-    />
-  ));
-  add('stop', () => (
-    <ToolbarButtonComponent
-      icon={stopIcon}
-      tooltip={trans.__('Stop this environment')}
-      enabled={running()}
-      onClick={() => run(CommandIDs.stop)}
-    />
-  ));
+  const button = (
+    name: string,
+    icon: LabIcon,
+    tooltip: string,
+    command: string
+  ) =>
+    add(name, () => (
+      <ToolbarButtonComponent
+        icon={icon}
+        tooltip={tooltip}
+        enabled={running()}
+        onClick={() => run(command)}
+      />
+    ));
+  const { openPort, openInBrowser, restart, stop } = CommandIDs;
+  button('port', linkIcon, trans.__('Open a web app by its port'), openPort);
+  button(
+    'browser',
+    launchIcon,
+    trans.__('Open in a new browser tab'),
+    openInBrowser
+  );
+  button('restart', refreshIcon, trans.__('Restart this environment'), restart);
+  button('stop', stopIcon, trans.__('Stop this environment'), stop);
   const log = ReactWidget.create(
     <UseSignal signal={tab.content.showLogChanged}>
       {() => (

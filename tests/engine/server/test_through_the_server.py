@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import aiohttp
 import pytest
@@ -44,14 +44,21 @@ async def person(lab: Lab) -> AsyncIterator[Person]:
         yield person
 
 
+@contextmanager
+def listening(box: str, code: str, port: str) -> Iterator[bytes]:
+    """What a program of the person says once it listens; it runs until the container ends."""
+    python = (inspected(box)["Config"]["Entrypoint"] or inspected(box)["Config"]["Cmd"])[0]
+    with closing(connect()) as client:
+        begun = client.exec_create(f"mlenv-{box}", [python, "-u", "-c", code, port])
+        said = next(client.exec_start(begun["Id"], stream=True))
+        assert b"listening" in said
+        yield said
+
+
 @pytest.fixture(scope="module")
 def port(box: str) -> Iterator[str]:
     """A port of the container's loopback that a program of the person listens on, until the container ends."""
-    python = (inspected(box)["Config"]["Entrypoint"] or inspected(box)["Config"]["Cmd"])[0]
-    with closing(connect()) as client:
-        begun = client.exec_create(f"mlenv-{box}", [python, "-u", "-c", ECHO, PORT])
-        said = client.exec_start(begun["Id"], stream=True)
-        assert b"listening" in next(said)
+    with listening(box, ECHO, PORT):
         yield PORT
 
 
@@ -141,17 +148,15 @@ with open("index.html", "w") as file:
 os.makedirs("sub", exist_ok=True)
 address = socket.gethostbyname(socket.gethostname())
 server = http.server.ThreadingHTTPServer((address, int(sys.argv[1])), http.server.SimpleHTTPRequestHandler)
-print("listening", flush=True)
+print("listening at", address, flush=True)
 server.serve_forever()
 """
 
 
 async def test_a_web_server_that_knows_of_no_prefix(person: Person, lab: Lab, box: str) -> None:
     """Python's own, on the container's own address only; it sends folders on to `/sub/`."""
-    python = (inspected(box)["Config"]["Entrypoint"] or inspected(box)["Config"]["Cmd"])[0]
-    with closing(connect()) as client:
-        begun = client.exec_create(f"mlenv-{box}", [python, "-u", "-c", SITE, "5098"])
-        assert b"listening" in next(client.exec_start(begun["Id"], stream=True))
+    with listening(box, SITE, "5098") as said:
+        assert b"127." not in said, "it is another address than the loopback's"
     app = f"{lab.url}mlenv/apps/{box}/5098/"
     page = await person.get(URL(f"{app}index.html", encoded=True))
     assert (page.status, page.text) == (200, "<a href='next.html'>next</a>")

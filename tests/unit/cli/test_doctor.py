@@ -11,10 +11,10 @@ import pytest
 
 from jupyter_mlenv.cli.doctor import engine_checks, host_checks
 from jupyter_mlenv.cli.doctor.engine_checks import registries as ask_registries
-from jupyter_mlenv.engines.base import Storage
+from jupyter_mlenv.engines.base import NO_ENGINE, Storage
 from jupyter_mlenv.environments import Environments
 from jupyter_mlenv.environments.jobs import Jobs
-from jupyter_mlenv.errors import NO_ENGINE, MlenvError, PresetInvalid
+from jupyter_mlenv.errors import MlenvError, PresetInvalid
 from jupyter_mlenv.presets.model import BuiltImage, DockerfileImage, HostImage, PulledImage
 from jupyter_mlenv.settings import Settings
 from tests.support.fakes import FakeEngine
@@ -83,7 +83,10 @@ async def test_an_engine_that_cannot_be_used_is_a_finding(error: type[MlenvError
     engine = FakeEngine()
     engine.fail("facts", error("Not here.", hint="Use another."))
     environments = Environments(engine, SETTINGS, Jobs())
-    (found, without), facts = await engine_checks.engine(environments, "a test")
+    try:
+        (found, without), facts = await engine_checks.engine(environments, "a test")
+    finally:
+        await environments.close()
     assert (found.status, found.message, found.hint) == ("problem", "Not here.", "Use another.")
     assert (without.status, facts) == ("info", None)
 

@@ -97,17 +97,17 @@ def test_git_knows_name_and_e_mail_and_nothing_else(tmp_path: Path, monkeypatch:
     own.mkdir()
     (own / ".gitconfig").write_text(
         '[user]\n\tname = Ann "the \\\\ one" Lee\n\temail = ann@home.test\n\tsigningkey = secret\n'
-        '[credential]\n\thelper = store\n[includeIf "gitdir:~/work/"]\n\tpath = ~/work.inc\n'
+        '[credential]\n\thelper = store\n[includeIf "gitdir:~/office/"]\n\tpath = ~/office.inc\n'
     )
-    (own / "work.inc").write_text("[user]\n\temail = ann@work.test\n")
+    (own / "office.inc").write_text("[user]\n\temail = ann@office.test\n")
     monkeypatch.setenv("HOME", str(own))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "of-a-hook"))
-    project = own / "work" / "project"
+    project = own / "office" / "project"
     project.mkdir(parents=True)
     subprocess.run(["git", "init", "-q", str(project)], check=True, env={"PATH": os.environ["PATH"]})
     assert git.identity(str(tmp_path)) == ("Ann the \\ one Lee", "ann@home.test")
-    assert git.identity(str(project))[1] == "ann@work.test"
+    assert git.identity(str(project))[1] == "ann@office.test"
 
     plan = make(preset())
     written = tmp_path / "inside"
@@ -159,8 +159,9 @@ def test_shared_folders_are_at_the_same_place_inside(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", [".ipython", ".ipython/profile_default"])
 def test_a_folder_that_we_put_files_into_is_not_shared(tmp_path: Path, folder: str) -> None:
     """The engine would write them into the person's own folder."""
-    with pytest.raises(MountForbidden, match="is put into every container"):
+    with pytest.raises(MountForbidden, match="is put into every container") as caught:
         make(preset(), shared(tmp_path, folder))
+    assert "MlenvConfig.shared_folders" in caught.value.hint
 
 
 def test_no_environment_can_lead_a_shared_folder_elsewhere(tmp_path: Path) -> None:

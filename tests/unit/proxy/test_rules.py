@@ -12,7 +12,7 @@ from jupyter_mlenv.errors import ServiceExited
 from jupyter_mlenv.proxy import auth
 from jupyter_mlenv.proxy import headers as scrub
 from jupyter_mlenv.proxy.bodies import ChunkedBody, body_of
-from jupyter_mlenv.proxy.credentials import Credentials, of_cookies
+from jupyter_mlenv.proxy.credentials import UNTOLD, Credentials, of_cookies
 from jupyter_mlenv.proxy.error_page import error_page
 from jupyter_mlenv.proxy.http1 import Head, ProtocolError, parse_head, request_head, response_head
 from jupyter_mlenv.proxy.login_cache import Login, Logins, login_key
@@ -23,7 +23,7 @@ CLIENT = scrub.Client("host:1", "https", "10.0.0.1")
 
 
 def passed(
-    *headers: tuple[str, str], rule: scrub.CookieRule = RULE, credentials: Credentials = scrub.UNTOLD
+    *headers: tuple[str, str], rule: scrub.CookieRule = RULE, credentials: Credentials = UNTOLD
 ) -> dict[str, str]:
     own = Credentials(credentials.secrets | of_cookies(headers, rule), credentials.told)
     return dict(scrub.request_headers(headers, rule, CLIENT, own))
@@ -43,7 +43,7 @@ def passed(
     ],
 )
 def test_only_the_outer_servers_arguments_leave_the_target(target: str, expected: str) -> None:
-    assert scrub.UNTOLD.scrub_target(target) == expected
+    assert UNTOLD.scrub_target(target) == expected
 
 
 def test_no_credential_of_the_outer_server_passes() -> None:
@@ -250,12 +250,12 @@ def test_pages_go_on_saying_where_their_requests_come_from() -> None:
 )
 def test_names_and_tokens_of_sign_on_proxies_stay_outside(name: str) -> None:
     assert name not in passed((name, "secret"))
+    assert "X-User-Agent" in passed(("X-User-Agent", "grpc-web"))
 
 
 def test_the_prefix_is_ours_to_say() -> None:
     kept = scrub.request_headers([("X-Forwarded-Prefix", "/evil"), ("x_forwarded_prefix", "/evil")], RULE, CLIENT)
     assert [value for name, value in kept if "prefix" in name.lower()] == [RULE.path.rstrip("/")]
-    assert "X-User-Agent" in passed(("X-User-Agent", "grpc-web"))
 
 
 HERE = {"Host": "here:8888"}
